@@ -1,0 +1,300 @@
+// formats/yaml/document.ts - YAML files whose every value knows its line and column.
+//
+// Owns: reading a YAML text against a zod schema, and turning whatever is wrong into problems with file:line:column,
+// what was found, what was expected and the nearest right word.
+// Does not own: the schemas (netboot/site, images/recipe), or the files themselves.
+//
+// Plain scalars reach a schema that wants a string as they were written: `serial: 00042` stays "00042", because the
+// text of the scalar is used and not what YAML makes of it. Sources: yaml 2.9 documentation, zod 4 issue formats. Pure.
+
+import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, Pair, parseDocument } from 'yaml';
+import { z } from 'zod';
+
+/** A place in a file; line and column start at 1. */
+export type Position = { readonly file: string; readonly line: number; readonly column: number };
+
+/** One thing wrong with a file. */
+export type Problem = Position & { readonly message: string };
+
+/** The steps from the top of a document to a value. */
+export type KeyPath = readonly (string | number)[];
+
+/** Where each value of a document stands. */
+export type Positions = {
+  /** The position of the value at the path, or of its nearest existing parent. */
+  of(path: KeyPath): Position;
+  /** The position of the key itself, where the path ends in one. */
+  ofKey(path: KeyPath): Position;
+};
+
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T; readonly positions: Positions }
+  | { readonly ok: false; readonly problems: readonly Problem[] };
+
+/** Files larger than this are refused unread: no config of a rack is, and parsing cost grows with it. */
+export const YAML_LIMIT_BYTES = 1_048_576;
+
+/** "nodes/web1.yaml:3:1 unknown key 'profil', did you mean 'profile'?" */
+export function renderProblem({ file, line, column, message }: Problem): string {
+  return `${file}:${line}:${column} ${message}`;
+}
+
+/**
+ * Reads one YAML document and checks it.
+ *
+ * @param file name to put into positions; not opened.
+ * @param text content of the file, at most YAML_LIMIT_BYTES of it.
+ * @param schema strict objects only, so that unknown keys are found.
+ * @returns the checked value with the position of each of its parts, or every problem found, in file order.
+ */
+export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): Parsed<T> {
+  const at = (line: number, column: number, message: string): Problem => ({ file, line, column, message });
+  if (text.length > YAML_LIMIT_BYTES) {
+    return { ok: false, problems: [at(1, 1, `is ${text.length} bytes long, expected at most ${YAML_LIMIT_BYTES}`)] };
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  if (document.errors.length > 0) {
+    return {
+      ok: false,
+      problems: document.errors.map((error) => {
+        const { line, col } = lines.linePos(error.pos[0]);
+        return at(line, col, error.message);
+      }),
+    };
+  }
+  const positions = positionsOf(file, document, lines);
+  let plain: unknown;
+  try {
+    plain = document.contents === null ? {} : asWritten(document.contents, document);
+  } catch (error) {
+    // yaml refuses documents whose aliases expand without bound ("billion laughs").
+    return { ok: false, problems: [at(1, 1, error instanceof Error ? error.message : String(error))] };
+  }
+  const result = schema.safeParse(plain);
+  if (result.success) return { ok: true, value: result.data, positions };
+  const problems = result.error.issues
+    .flatMap((issue) => describeIssue(issue, schema, plain, positions))
+    .sort((a, b) => a.line - b.line || a.column - b.column);
+  return { ok: false, problems };
+}
+
+/** A scalar that YAML would turn into a number keeps its text beside it; schemas pick by what they want. */
+const NUMBER_AS_WRITTEN = /^[-+]?(0|[1-9]\d{0,14})(\.\d+)?$/;
+
+function asWritten(node: unknown, document: Document, depth = 0): unknown {
+  if (depth > 64) throw new Error('is nested more than 64 levels deep');
+  if (isMap(node)) {
+    const result: Record<string, unknown> = {};
+    for (const { key, value } of node.items) {
+      const name = isScalar(key) ? (key.source ?? String(key.value)) : String(key);
+      Object.defineProperty(result, name, {
+        value: asWritten(value, document, depth + 1),
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
+    }
+    return result;
+  }
+  if (isSeq(node)) return node.items.map((item) => asWritten(item, document, depth + 1));
+  if (isScalar(node)) {
+    // 00042, 1e5 and 525400770001 are numbers to YAML and names to an operator: only what reads back the same is one.
+    if (typeof node.value === 'number' && node.source !== undefined && !NUMBER_AS_WRITTEN.test(node.source)) {
+      return node.source;
+    }
+    return node.value;
+  }
+  if (node === null || node === undefined) return null;
+  // An alias: resolved by the document, which bounds how far aliases may expand.
+  return (node as Node).toJS(document, { maxAliasCount: 100 });
+}
+
+function positionsOf(file: string, document: Document, lines: LineCounter): Positions {
+  const position = (offset: number | undefined): Position => {
+    const { line, col } = lines.linePos(offset ?? 0);
+    return { file, line: Math.max(1, line), column: Math.max(1, col) };
+  };
+  const walk = (path: KeyPath): { node: unknown; pair: Pair | undefined; complete: boolean } => {
+    let node: unknown = document.contents;
+    let pair: Pair | undefined;
+    for (const step of path) {
+      if (isMap(node)) {
+        const found = node.items.find(
+          ({ key }) => (isScalar(key) ? (key.source ?? String(key.value)) : '') === String(step),
+        );
+        if (found === undefined) return { node, pair, complete: false };
+        pair = found;
+        node = found.value;
+      } else if (isSeq(node)) {
+        const item = node.items[Number(step)];
+        if (item === undefined) return { node, pair, complete: false };
+        pair = undefined;
+        node = item;
+      } else return { node, pair, complete: false };
+    }
+    return { node, pair, complete: true };
+  };
+  const keyOffset = (pair: Pair | undefined): number | undefined => (pair?.key as Node | undefined)?.range?.[0];
+  return {
+    of(path) {
+      const { node, pair, complete } = walk(path);
+      // A missing key is told at its parent's key, where an operator will add it.
+      return position(
+        complete
+          ? ((node as Node | null)?.range?.[0] ?? keyOffset(pair))
+          : (keyOffset(pair) ?? (node as Node | null)?.range?.[0]),
+      );
+    },
+    ofKey(path) {
+      const { node, pair } = walk(path);
+      return position(keyOffset(pair) ?? (node as Node | null)?.range?.[0]);
+    },
+  };
+}
+
+type Issue = z.core.$ZodIssue;
+
+function describeIssue(issue: Issue, schema: z.ZodType, plain: unknown, positions: Positions): Problem[] {
+  const path = issue.path.filter((step) => typeof step !== 'symbol') as (string | number)[];
+  const found = valueAt(plain, path);
+  const name = path.length === 0 ? '' : `${renderPath(path)}: `;
+  switch (issue.code) {
+    case 'unrecognized_keys':
+      return issue.keys.map((key) => {
+        const known = keysAt(schema, path, plain);
+        const near = nearest(key, known);
+        const hint = near === undefined ? `, expected ${known.join(', ')}` : `, did you mean '${near}'?`;
+        return { ...positions.ofKey([...path, key]), message: `unknown key '${key}'${known.length === 0 ? '' : hint}` };
+      });
+    case 'invalid_value': {
+      const values = issue.values.map(String);
+      if (found === undefined)
+        return [
+          { ...positions.of(path), message: `missing key '${path.at(-1) ?? ''}', expected ${values.join(' | ')}` },
+        ];
+      const near = nearest(String(found), values);
+      const hint = near === undefined ? '' : `, did you mean '${near}'?`;
+      return [{ ...positions.of(path), message: `${name}expected ${values.join(' | ')}, got ${show(found)}${hint}` }];
+    }
+    case 'invalid_type':
+      if (found === undefined && path.length > 0) {
+        return [
+          { ...positions.of(path), message: `missing key '${path.at(-1)}', expected ${kindName(issue.expected)}` },
+        ];
+      }
+      return [{ ...positions.of(path), message: `${name}expected ${kindName(issue.expected)}, got ${show(found)}` }];
+    case 'invalid_union':
+      // A discriminated union whose discriminator is wrong, or alternatives none of which fits.
+      return [{ ...positions.of(path), message: `${name}${issue.message}, got ${show(found)}` }];
+    default:
+      return [{ ...positions.of(path), message: `${name}${issue.message}, got ${show(found)}` }];
+  }
+}
+
+const KIND_NAMES: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  object: 'keys with values',
+  record: 'keys with values',
+  array: 'a list',
+};
+
+function kindName(expected: string): string {
+  return KIND_NAMES[expected] ?? expected;
+}
+
+function renderPath(path: KeyPath): string {
+  return path
+    .map((step, index) => (typeof step === 'number' ? `[${step}]` : `${index === 0 ? '' : '.'}${step}`))
+    .join('');
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+function valueAt(value: unknown, path: KeyPath): unknown {
+  let current = value;
+  for (const step of path) {
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, step)) return undefined;
+    current = (current as Record<string | number, unknown>)[step];
+  }
+  return current;
+}
+
+/** The keys that the schema knows at the path, for "did you mean". */
+function keysAt(schema: z.ZodType, path: KeyPath, plain: unknown): string[] {
+  let current: unknown = schema;
+  let value: unknown = plain;
+  for (const step of path) {
+    current = descend(unwrap(current, value), step);
+    value = valueAt(value, [step]);
+    if (current === undefined) return [];
+  }
+  const found = unwrap(current, value);
+  return found instanceof z.ZodObject ? Object.keys(found.shape) : [];
+}
+
+function unwrap(schema: unknown, value: unknown): unknown {
+  let current = schema;
+  for (let depth = 0; depth < 16; depth += 1) {
+    if (
+      current instanceof z.ZodOptional ||
+      current instanceof z.ZodNullable ||
+      current instanceof z.ZodDefault ||
+      current instanceof z.ZodPrefault ||
+      current instanceof z.ZodReadonly
+    ) {
+      current = current.unwrap();
+    } else if (current instanceof z.ZodPipe) {
+      current = current.in;
+    } else if (current instanceof z.ZodUnion) {
+      // Of a discriminated union's alternatives, the one whose literal keys agree with the value.
+      const options = current.options as readonly unknown[];
+      current = options.find((option) => option instanceof z.ZodObject && literalsAgree(option, value)) ?? options[0];
+    } else return current;
+  }
+  return current;
+}
+
+function literalsAgree(schema: z.ZodObject, value: unknown): boolean {
+  return Object.entries(schema.shape).every(
+    ([key, part]) => !(part instanceof z.ZodLiteral) || part.safeParse(valueAt(value, [key])).success,
+  );
+}
+
+function descend(schema: unknown, step: string | number): unknown {
+  if (schema instanceof z.ZodObject) return (schema.shape as Record<string, unknown>)[String(step)];
+  if (schema instanceof z.ZodArray) return schema.element;
+  if (schema instanceof z.ZodRecord) return schema.valueType;
+  return undefined;
+}
+
+/** The word of the list that is at most two edits away (one for short words), the nearest first. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  const limit = word.length <= 3 ? 1 : 2;
+  const ranked = known
+    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
+    .filter(({ distance }) => distance <= limit)
+    .sort((a, b) => a.distance - b.distance);
+  return ranked[0]?.candidate;
+}
+
+/** Levenshtein distance. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
