@@ -54,10 +54,12 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
   }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  if (document.errors.length > 0) {
+  // A warning is an unknown tag: its value would not be what the author thinks it is.
+  const faulty = [...document.errors, ...document.warnings];
+  if (faulty.length > 0) {
     return {
       ok: false,
-      problems: document.errors.map((error) => {
+      problems: faulty.map((error) => {
         const { line, col } = lines.linePos(error.pos[0]);
         return at(line, col, error.message);
       }),
@@ -66,7 +68,7 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
   const positions = positionsOf(file, document, lines);
   let plain: unknown;
   try {
-    plain = document.contents === null ? {} : asWritten(document.contents, document);
+    plain = document.contents === null ? {} : asWritten(document.contents, document, schema);
   } catch (error) {
     // yaml refuses documents whose aliases expand without bound ("billion laughs").
     return { ok: false, problems: [at(1, 1, error instanceof Error ? error.message : String(error))] };
@@ -79,17 +81,20 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
   return { ok: false, problems };
 }
 
-/** A scalar that YAML would turn into a number keeps its text beside it; schemas pick by what they want. */
-const NUMBER_AS_WRITTEN = /^[-+]?(0|[1-9]\d{0,14})(\.\d+)?$/;
-
-function asWritten(node: unknown, document: Document, depth = 0): unknown {
+/**
+ * The plain value of a node. Where the schema wants a text, a scalar is the text as written; where it takes several
+ * kinds, a number that would not read back the same (00042, 1e5, 1.50) stays a text.
+ */
+function asWritten(node: unknown, document: Document, schema: unknown, depth = 0): unknown {
   if (depth > 64) throw new Error('is nested more than 64 levels deep');
   if (isMap(node)) {
+    const inside = alternative(schema, 'map');
     const result: Record<string, unknown> = {};
     for (const { key, value } of node.items) {
       const name = isScalar(key) ? (key.source ?? String(key.value)) : String(key);
+      // defineProperty, because a key named __proto__ must be a key like any other.
       Object.defineProperty(result, name, {
-        value: asWritten(value, document, depth + 1),
+        value: asWritten(value, document, descend(inside, name), depth + 1),
         enumerable: true,
         configurable: true,
         writable: true,
@@ -97,17 +102,34 @@ function asWritten(node: unknown, document: Document, depth = 0): unknown {
     }
     return result;
   }
-  if (isSeq(node)) return node.items.map((item) => asWritten(item, document, depth + 1));
+  if (isSeq(node)) {
+    const inside = alternative(schema, 'list');
+    return node.items.map((item) => asWritten(item, document, descend(inside, 0), depth + 1));
+  }
   if (isScalar(node)) {
-    // 00042, 1e5 and 525400770001 are numbers to YAML and names to an operator: only what reads back the same is one.
-    if (typeof node.value === 'number' && node.source !== undefined && !NUMBER_AS_WRITTEN.test(node.source)) {
-      return node.source;
-    }
-    return node.value;
+    const { value, source } = node;
+    if (source === undefined || value === null || typeof value === 'string') return value;
+    if (alternative(schema, 'scalar') instanceof z.ZodString) return source;
+    return typeof value === 'number' && String(value) !== source ? source : value;
   }
   if (node === null || node === undefined) return null;
   // An alias: resolved by the document, which bounds how far aliases may expand.
   return (node as Node).toJS(document, { maxAliasCount: 100 });
+}
+
+/** What the schema asks for at a node of this shape: optional, defaulted and piped schemas peeled off, unions searched. */
+function alternative(schema: unknown, shape: 'map' | 'list' | 'scalar'): unknown {
+  const peeled = peel(schema);
+  if (!(peeled instanceof z.ZodUnion)) return peeled;
+  const options = (peeled.options as readonly unknown[]).map(peel);
+  switch (shape) {
+    case 'map':
+      return options.find((option) => option instanceof z.ZodObject || option instanceof z.ZodRecord);
+    case 'list':
+      return options.find((option) => option instanceof z.ZodArray);
+    case 'scalar':
+      return options.length === 1 ? options[0] : undefined;
+  }
 }
 
 function positionsOf(file: string, document: Document, lines: LineCounter): Positions {
@@ -184,6 +206,13 @@ function describeIssue(issue: Issue, schema: z.ZodType, plain: unknown, position
         ];
       }
       return [{ ...positions.of(path), message: `${name}expected ${kindName(issue.expected)}, got ${show(found)}` }];
+    case 'invalid_key':
+      return [
+        {
+          ...positions.ofKey(path),
+          message: `${renderPath(path)}: the key ${issue.issues[0]?.message ?? issue.message}, got ${show(path.at(-1))}`,
+        },
+      ];
     case 'invalid_union':
       // A discriminated union whose discriminator is wrong, or alternatives none of which fits.
       return [{ ...positions.of(path), message: `${name}${issue.message}, got ${show(found)}` }];
@@ -240,7 +269,8 @@ function keysAt(schema: z.ZodType, path: KeyPath, plain: unknown): string[] {
   return found instanceof z.ZodObject ? Object.keys(found.shape) : [];
 }
 
-function unwrap(schema: unknown, value: unknown): unknown {
+/** The schema under optional, default, readonly and pipe. */
+function peel(schema: unknown): unknown {
   let current = schema;
   for (let depth = 0; depth < 16; depth += 1) {
     if (
@@ -253,13 +283,17 @@ function unwrap(schema: unknown, value: unknown): unknown {
       current = current.unwrap();
     } else if (current instanceof z.ZodPipe) {
       current = current.in;
-    } else if (current instanceof z.ZodUnion) {
-      // Of a discriminated union's alternatives, the one whose literal keys agree with the value.
-      const options = current.options as readonly unknown[];
-      current = options.find((option) => option instanceof z.ZodObject && literalsAgree(option, value)) ?? options[0];
     } else return current;
   }
   return current;
+}
+
+function unwrap(schema: unknown, value: unknown): unknown {
+  const peeled = peel(schema);
+  if (!(peeled instanceof z.ZodUnion)) return peeled;
+  // Of a discriminated union's alternatives, the one whose literal keys agree with the value.
+  const options = (peeled.options as readonly unknown[]).map(peel);
+  return options.find((option) => option instanceof z.ZodObject && literalsAgree(option, value)) ?? options[0];
 }
 
 function literalsAgree(schema: z.ZodObject, value: unknown): boolean {

@@ -1,0 +1,98 @@
+// netboot/site/files.ts - the files that a site is made of, each parsed on its own.
+//
+// Owns: which path holds what kind of file (rouse.yaml, profiles/NAME.yaml, nodes/NAME.yaml, ROLE/profile.yaml), and
+// parsing them one at a time, so that an edit of one of 2,000 node files parses one file.
+// Does not own: what holds between them (site.ts), reading them from disk (load.io.ts).
+//
+// To add a kind of file: a row in FILE_KINDS, its schema in schema.ts, its place in site.ts. Pure.
+
+import type { z } from 'zod';
+import { type Parsed, type Problem, parseYaml } from '../../formats/yaml/document.ts';
+import {
+  type FILE_SCHEMAS,
+  NODE_NAME,
+  type NodeFile,
+  NodeSchema,
+  type ProfileFile,
+  ProfileSchema,
+  type RouseFile,
+  RouseSchema,
+  SLUG,
+} from './schema.ts';
+
+/** The text of one file of the site. `path` is what messages name: "nodes/web1.yaml", "services/web/profile.yaml". */
+export type SiteText = { readonly path: string; readonly text: string };
+
+/** A folder's content: rouse.yaml's text, if there, and those of profiles/, nodes/ and of each role's profile. */
+export type SiteTexts = {
+  readonly rouse: SiteText | undefined;
+  readonly profiles: ReadonlyMap<string, SiteText>;
+  readonly nodes: ReadonlyMap<string, SiteText>;
+  /** By role; of several role folders the first that has it. */
+  readonly roles: ReadonlyMap<string, SiteText>;
+};
+
+export type ParsedSite = {
+  readonly rouse: Parsed<RouseFile> | undefined;
+  readonly profiles: ReadonlyMap<string, Parsed<ProfileFile>>;
+  readonly nodes: ReadonlyMap<string, Parsed<NodeFile>>;
+  readonly roles: ReadonlyMap<string, Parsed<ProfileFile>>;
+};
+
+type Kind = keyof typeof FILE_SCHEMAS;
+
+/** What the name of a file must be, by kind. */
+const FILE_KINDS = {
+  rouse: { name: /^rouse$/, expected: 'rouse.yaml' },
+  profile: { name: SLUG, expected: 'a name of lower-case letters, digits, - and _' },
+  node: { name: NODE_NAME, expected: 'a host name: lower-case letters, digits and -, at most 63' },
+} satisfies Record<Kind, { name: RegExp; expected: string }>;
+
+/** Remembers what a text parsed to, for as long as the text under that path stays the same. */
+export type ParseCache = Map<string, { readonly text: string; readonly parsed: Parsed<never> }>;
+
+/**
+ * Parses every file of a site.
+ *
+ * @param cache kept between calls by the caller; entries of files that are gone are dropped.
+ */
+export function parseSite(texts: SiteTexts, cache: ParseCache): ParsedSite {
+  const seen = new Set<string>();
+  const parse = <T>(kind: Kind, schema: z.ZodType<T>, name: string, file: SiteText): Parsed<T> => {
+    const key = `${kind} ${file.path}`;
+    seen.add(key);
+    const known = cache.get(key);
+    if (known !== undefined && known.text === file.text) return known.parsed as Parsed<T>;
+    const parsed = parseFile(kind, schema, name, file);
+    cache.set(key, { text: file.text, parsed: parsed as Parsed<never> });
+    return parsed;
+  };
+  const parseAll = <T>(kind: Kind, schema: z.ZodType<T>, files: ReadonlyMap<string, SiteText>) =>
+    new Map(Array.from(files, ([name, file]) => [name, parse(kind, schema, name, file)]));
+  const site: ParsedSite = {
+    rouse: texts.rouse === undefined ? undefined : parse('rouse', RouseSchema, 'rouse', texts.rouse),
+    profiles: parseAll('profile', ProfileSchema, texts.profiles),
+    nodes: parseAll('node', NodeSchema, texts.nodes),
+    roles: parseAll('profile', ProfileSchema, texts.roles),
+  };
+  for (const key of cache.keys()) if (!seen.has(key)) cache.delete(key);
+  return site;
+}
+
+function parseFile<T>(kind: Kind, schema: z.ZodType<T>, name: string, { path, text }: SiteText): Parsed<T> {
+  if (!FILE_KINDS[kind].name.test(name)) {
+    return {
+      ok: false,
+      problems: [
+        { file: path, line: 1, column: 1, message: `the file's name '${name}': expected ${FILE_KINDS[kind].expected}` },
+      ],
+    };
+  }
+  return parseYaml(path, text, schema);
+}
+
+/** The problems of every file that does not parse, in the order of files. */
+export function parseProblems({ rouse, profiles, nodes, roles }: ParsedSite): Problem[] {
+  const all: (Parsed<unknown> | undefined)[] = [rouse, ...roles.values(), ...profiles.values(), ...nodes.values()];
+  return all.flatMap((parsed) => (parsed === undefined || parsed.ok ? [] : parsed.problems));
+}

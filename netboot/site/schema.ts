@@ -1,0 +1,191 @@
+// netboot/site/schema.ts - the shape of rouse.yaml, profiles/*.yaml and nodes/*.yaml: the one source of it.
+//
+// Owns: every key, its type, its default and the words in which a wrong value is answered. Types, validation and the
+// JSON Schema that editors use are derived from here.
+// Does not own: what holds between files (site.ts), positions in files (formats/yaml/document.ts).
+//
+// To add a key, add it here with its own "expected …" text, then to the Effective values of site.ts if a profile, a
+// group or a node may set it. Pure.
+
+import { z } from 'zod';
+import {
+  type Ipv4Address,
+  type Ipv4Network,
+  type Ipv4Range,
+  parseIpv4,
+  parseNetwork,
+  parseRange,
+} from '../../formats/ipv4.ts';
+import { type MacAddress, parseMac } from '../../formats/mac.ts';
+
+/** A text that a parser of formats/ understands, as what the parser makes of it. */
+function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
+  return z.string({ error: expected }).transform((text, context): T => {
+    const value = parse(text);
+    if (value !== undefined) return value;
+    context.addIssue({ code: 'custom', message: expected });
+    return z.NEVER;
+  });
+}
+
+const ipv4 = parsed<Ipv4Address>(parseIpv4, 'expected an IPv4 address such as 10.77.0.11');
+const network = parsed<Ipv4Network>(
+  parseNetwork,
+  'expected a network such as 10.77.0.0/24, no bits set behind the prefix',
+);
+const range = parsed<Ipv4Range>(
+  parseRange,
+  'expected a range such as 10.77.0.100-10.77.0.199, the lower address first',
+);
+const mac = parsed<MacAddress>(parseMac, 'expected a MAC address such as 52:54:00:77:00:01');
+
+/** RFC 1123 host label: node names become host names. */
+export const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Names of profiles, subnets, pools, images and roles: they become parts of paths and of lines shown to people. */
+export const SLUG = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+/** Names of vars: they are Liquid variables. */
+const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/;
+
+const slug = z
+  .string()
+  .regex(SLUG, 'expected a name of lower-case letters, digits, - and _, at most 63, starting with a letter or digit');
+const extendsName = z
+  .string()
+  .regex(/^(role\/)?[a-z0-9][a-z0-9_-]{0,62}$/, 'expected the name of a profile, or role/NAME');
+const interfaceName = z
+  .string()
+  .regex(/^[^\s/:]{1,15}$/, 'expected the name of a network interface, 1 to 15 characters without blanks, : and /');
+
+/** Parameters that the boot server itself puts on the command line. */
+export const RESERVED_PARAMETERS = [
+  'BOOTIF',
+  'initrd',
+  'rouse.server',
+  'rouse.boot',
+  'rouse.layers',
+  'rouse.readyTimeoutS',
+];
+
+const kernelParameter = z
+  .string()
+  // iPXE expands ${…} in a script and takes the words || && ; # for its own; a quote or a blank would end the parameter.
+  .regex(
+    /^(?!.*\$\{)[A-Za-z0-9_][!#-&(-~]{0,255}$/,
+    "expected one kernel parameter: a letter or digit first, no blanks, no quotes, no '${'",
+  )
+  .refine((text) => !RESERVED_PARAMETERS.includes(text.split('=')[0] ?? ''), {
+    error: `expected a parameter that rouse does not set itself (${RESERVED_PARAMETERS.join(', ')})`,
+  });
+
+/** A label's value, a note: one line for people. */
+const line = z.string().regex(/^[^\p{Cc}]{0,500}$/u, 'expected one line of at most 500 characters');
+
+const varValue = z.union([z.string().max(65_536), z.number(), z.boolean(), z.array(z.string().max(65_536)).max(4096)], {
+  error: 'expected a text, a number, true or false, or a list of texts',
+});
+const vars = z.record(z.string().regex(IDENTIFIER, 'expected a variable name such as docRoot'), varValue);
+const labels = z.record(slug, line);
+
+export const LOADERS = ['auto', 'snponly', 'ipxe', 'undionly'] as const;
+const loader = z.enum(LOADERS);
+
+export const SubnetSchema = z.strictObject({
+  name: slug,
+  interface: interfaceName,
+  network,
+  /** dhcp: rouse gives addresses; proxy: another server does; observe: nothing is answered, everything journalled. */
+  mode: z.enum(['dhcp', 'proxy', 'observe']).default('dhcp'),
+  /** Addresses for machines that have none of their own. */
+  pools: z.array(range).default([]),
+  router: ipv4.optional(),
+  dns: z.array(ipv4).max(8).default([]),
+  leaseTimeS: z
+    .int('expected whole seconds')
+    .min(60, 'expected at least 60 seconds')
+    .max(31_536_000, 'expected at most 31536000 seconds (a year)')
+    .default(3600),
+  /** What becomes of a machine that no node file names. */
+  unknown: z.enum(['ignore', 'discover', 'default']).default('ignore'),
+});
+
+export const RouseSchema = z.strictObject({
+  version: z.literal(1),
+  subnets: z.array(SubnetSchema).min(1, 'expected at least one subnet'),
+  /** What `unknown: default` boots. */
+  defaultProfile: slug.optional(),
+  /** Vars for every node whose labels contain all of match; later groups win. */
+  groups: z.array(z.strictObject({ match: labels, vars: vars.default({}) })).default([]),
+  /** Queries over node files. */
+  pools: z
+    .record(
+      slug,
+      z.strictObject({
+        match: z.strictObject({ profile: slug.optional(), labels: labels.default({}) }),
+        minimum: z.int('expected a whole number').min(0, 'expected 0 or more').default(0),
+      }),
+    )
+    .default({}),
+  http: z
+    .strictObject({
+      port: z
+        .int('expected a port number')
+        .min(1, 'expected a port number, 1 to 65535')
+        .max(65_535, 'expected a port number, 1 to 65535')
+        .default(8080),
+    })
+    .default({ port: 8080 }),
+  store: z.strictObject({ kind: z.literal('sqlite') }).default({ kind: 'sqlite' }),
+});
+
+/** Every key optional: a profile says what differs from what it extends. */
+export const ProfileSchema = z.strictObject({
+  extends: extendsName.optional(),
+  /** linux: kernel and layers of an image; local: the machine's own disk; chain: another boot server's file. */
+  boot: z.enum(['linux', 'local', 'chain']).optional(),
+  image: slug.optional(),
+  /** What `boot: chain` hands over to. */
+  url: z
+    .string()
+    .regex(
+      /^(https?|tftp):\/\/(?!.*\$\{)[!#-&(-~]{1,480}$/,
+      'expected an http, https or tftp URL without blanks and user data',
+    )
+    .optional(),
+  cmdline: z.array(kernelParameter).max(64).optional(),
+  loader: loader.optional(),
+  readyTimeoutS: z
+    .int('expected whole seconds')
+    .min(10, 'expected at least 10 seconds')
+    .max(86_400, 'expected at most 86400 seconds (a day)')
+    .optional(),
+  rollback: z.boolean().optional(),
+  vars: vars.optional(),
+});
+
+export const NodeSchema = z.strictObject({
+  /** Any of them may boot it. */
+  macs: z.array(mac).min(1, 'expected at least one MAC address').max(64),
+  profile: slug,
+  address: ipv4.optional(),
+  labels: labels.default({}),
+  note: line.default(''),
+  loader: loader.optional(),
+  vars: vars.default({}),
+});
+
+export type VarValue = z.infer<typeof varValue>;
+export type Vars = Readonly<Record<string, VarValue>>;
+export type Subnet = z.infer<typeof SubnetSchema>;
+export type RouseFile = z.infer<typeof RouseSchema>;
+export type ProfileFile = z.infer<typeof ProfileSchema>;
+export type NodeFile = z.infer<typeof NodeSchema>;
+export type LoaderName = (typeof LOADERS)[number];
+export type BootKind = NonNullable<ProfileFile['boot']>;
+
+/** The kinds of files, and the schema of each. */
+export const FILE_SCHEMAS = { rouse: RouseSchema, profile: ProfileSchema, node: NodeSchema } as const;
+
+/** JSON Schema (draft 2020-12) of one kind of file, for editors. */
+export function jsonSchemaOf(kind: keyof typeof FILE_SCHEMAS): Record<string, unknown> {
+  return z.toJSONSchema(FILE_SCHEMAS[kind], { io: 'input' });
+}

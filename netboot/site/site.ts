@@ -1,0 +1,416 @@
+// netboot/site/site.ts - the site: every node with its profile, or everything that is wrong with the files.
+//
+// Owns: what must hold between files: profiles exist and do not extend themselves, one MAC and one address for one node,
+// addresses inside subnets, subnets apart, vars as the images declare them; and the lookups that the boot server uses.
+// Does not own: the shape of one file (schema.ts), merging (settings.ts), what a node boots now (plan.ts).
+//
+// To add a check, add a function to CHECKS; each pushes problems with the position of the value to change. Pure.
+
+import { ipv4ToNumber, isHostAddress, networkContains, renderNetwork } from '../../formats/ipv4.ts';
+import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { MacAddress } from '../../formats/mac.ts';
+import { nearest, type Parsed, type Position, type Positions, type Problem } from '../../formats/yaml/document.ts';
+import type { Manifest } from '../../images/manifest.ts';
+import { type ParsedSite, parseProblems } from './files.ts';
+import type { ProfileFile, RouseFile, Subnet } from './schema.ts';
+import { DEFAULTS, type Effective, overlaySettings } from './settings.ts';
+import { resolveVars } from './vars.ts';
+
+/** What is known of an image when it is asked for. */
+export type ImageState =
+  | { readonly kind: 'built'; readonly manifest: Manifest }
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'broken'; readonly why: string };
+
+/** By image name; one that is not in the map is missing. */
+export type Images = ReadonlyMap<string, ImageState>;
+
+export type Profile = {
+  readonly name: string;
+  /** From the profile itself to the root of its chain: ["web", "role/web"]. */
+  readonly chain: readonly string[];
+  readonly effective: Effective;
+  readonly position: Position;
+};
+
+export type SiteNode = {
+  readonly name: string;
+  readonly macs: readonly MacAddress[];
+  readonly address: Ipv4Address | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly note: string;
+  readonly profile: Profile;
+  readonly effective: Effective;
+  readonly position: Position;
+  /** Where the node file names its profile. */
+  readonly profilePosition: Position;
+};
+
+export type Site = {
+  readonly rouse: RouseFile;
+  readonly subnets: readonly Subnet[];
+  readonly profiles: ReadonlyMap<string, Profile>;
+  readonly nodes: ReadonlyMap<string, SiteNode>;
+  readonly byMac: ReadonlyMap<MacAddress, SiteNode>;
+  readonly byAddress: ReadonlyMap<Ipv4Address, SiteNode>;
+};
+
+export type SiteResult =
+  | { readonly ok: true; readonly site: Site; readonly warnings: readonly Problem[] }
+  | { readonly ok: false; readonly problems: readonly Problem[] };
+
+/** The profile that machines boot where their subnet says `unknown: discover`. */
+export const DISCOVER_PROFILE = 'discover';
+
+/**
+ * Joins parsed files into a site.
+ *
+ * @param images what is built now; only profiles that a node uses are checked against it.
+ * @returns the site with warnings (an image that is not built: its nodes' boots are refused until it is), or every
+ *   problem, sorted by file and line. Nothing is half accepted.
+ */
+export function buildSite(parsed: ParsedSite, images: Images): SiteResult {
+  const problems = parseProblems(parsed);
+  const { rouse } = parsed;
+  if (rouse === undefined) {
+    problems.unshift({
+      file: 'rouse.yaml',
+      line: 1,
+      column: 1,
+      message: 'is missing, expected a file with version and subnets',
+    });
+  }
+  const profiles = resolveProfiles(parsed, problems);
+  const groups = rouse?.ok === true ? { list: rouse.value.groups, at: rouse.positions } : undefined;
+  const nodes = resolveNodes(parsed, profiles, groups, problems);
+  if (rouse?.ok === true) {
+    const context: CheckContext = { rouse: rouse.value, at: rouse.positions, parsed, profiles, nodes, problems };
+    for (const check of CHECKS) check(context);
+  }
+  const warnings: Problem[] = [];
+  checkImages(nodes, profiles, images, problems, warnings);
+  if (problems.length > 0 || rouse === undefined || !rouse.ok) return { ok: false, problems: sortProblems(problems) };
+  const byMac = new Map<MacAddress, SiteNode>();
+  const byAddress = new Map<Ipv4Address, SiteNode>();
+  for (const node of nodes.values()) {
+    for (const mac of node.macs) byMac.set(mac, node);
+    if (node.address !== undefined) byAddress.set(node.address, node);
+  }
+  const site = { rouse: rouse.value, subnets: rouse.value.subnets, profiles, nodes, byMac, byAddress };
+  return { ok: true, site, warnings: sortProblems(warnings) };
+}
+
+/** By file, line and column; each problem once, though many nodes share the profile that has it. */
+function sortProblems(problems: readonly Problem[]): Problem[] {
+  const unique = new Map(problems.map((problem) => [JSON.stringify(problem), problem]));
+  return [...unique.values()].sort((a, b) =>
+    a.file < b.file ? -1 : a.file > b.file ? 1 : a.line - b.line || a.column - b.column,
+  );
+}
+
+/** "unknown profile 'wbe', did you mean 'web'?" */
+function unknownName(kind: string, name: string, known: readonly string[]): string {
+  const near = nearest(name, known);
+  const hint =
+    near !== undefined
+      ? `did you mean '${near}'?`
+      : `expected ${known.length === 0 ? `a ${kind} that exists` : known.join(', ')}`;
+  return `unknown ${kind} '${name}', ${hint}`;
+}
+
+function resolveProfiles({ profiles, roles }: ParsedSite, problems: Problem[]): Map<string, Profile> {
+  const resolved = new Map<string, Profile>();
+  const fileOf = (name: string): Parsed<ProfileFile> | undefined =>
+    name.startsWith('role/') ? roles.get(name.slice('role/'.length)) : profiles.get(name);
+  const broken = new Set<string>();
+  const known = [...profiles.keys(), ...Array.from(roles.keys(), (role) => `role/${role}`)];
+  const resolve = (name: string, below: readonly string[]): Profile | undefined => {
+    const done = resolved.get(name);
+    if (done !== undefined || broken.has(name)) return done;
+    const file = fileOf(name);
+    if (file === undefined || !file.ok) {
+      broken.add(name);
+      return undefined;
+    }
+    const { value, positions } = file;
+    let parent: Profile | undefined;
+    if (value.extends !== undefined) {
+      const at = positions.of(['extends']);
+      const chain = [...below, name, value.extends];
+      if ([...below, name].includes(value.extends)) {
+        problems.push({ ...at, message: `extends: profile '${value.extends}' extends itself (${chain.join(' → ')})` });
+        broken.add(name);
+        return undefined;
+      }
+      if (fileOf(value.extends) === undefined) {
+        problems.push({ ...at, message: `extends: ${unknownName('profile', value.extends, known)}` });
+        broken.add(name);
+        return undefined;
+      }
+      parent = resolve(value.extends, [...below, name]);
+      if (parent === undefined) {
+        broken.add(name);
+        return undefined;
+      }
+    }
+    const { extends: _, ...settings } = value;
+    const layer = name.startsWith('role/') ? 'role' : 'profile';
+    const profile: Profile = {
+      name,
+      chain: [name, ...(parent?.chain ?? [])],
+      effective: overlaySettings(parent?.effective ?? DEFAULTS, settings, layer, positions),
+      position: positions.of([]),
+    };
+    resolved.set(name, profile);
+    return profile;
+  };
+  for (const name of profiles.keys()) {
+    const profile = resolve(name, []);
+    if (profile !== undefined) checkProfile(profile, problems);
+  }
+  for (const name of resolved.keys()) if (name.startsWith('role/')) resolved.delete(name);
+  return resolved;
+}
+
+/** What a profile must have to boot what it says. */
+function checkProfile({ name, effective, position }: Profile, problems: Problem[]): void {
+  const at = effective.boot.source.position ?? position;
+  if (effective.boot.value === 'linux' && effective.image === undefined) {
+    problems.push({ ...at, message: `profile '${name}' boots linux but names no image: missing key 'image'` });
+  }
+  if (effective.boot.value === 'chain' && effective.url === undefined) {
+    problems.push({ ...at, message: `profile '${name}' chains but not whereto: missing key 'url'` });
+  }
+}
+
+type Groups = { readonly list: RouseFile['groups']; readonly at: Positions };
+
+function resolveNodes(
+  parsed: ParsedSite,
+  profiles: ReadonlyMap<string, Profile>,
+  groups: Groups | undefined,
+  problems: Problem[],
+): Map<string, SiteNode> {
+  const nodes = new Map<string, SiteNode>();
+  for (const [name, file] of parsed.nodes) {
+    if (!file.ok) continue;
+    const { value, positions } = file;
+    const profile = profiles.get(value.profile);
+    const profilePosition = positions.of(['profile']);
+    if (profile === undefined) {
+      if (!parsed.profiles.has(value.profile)) {
+        const hint = parsed.roles.has(value.profile)
+          ? `unknown profile '${value.profile}', make profiles/${value.profile}.yaml with: extends: role/${value.profile}`
+          : unknownName('profile', value.profile, [...parsed.profiles.keys()]);
+        problems.push({ ...profilePosition, message: `profile: ${hint}` });
+      }
+      continue;
+    }
+    let { effective } = profile;
+    for (const [index, { match, vars }] of (groups?.list ?? []).entries()) {
+      if (!labelsMatch(match, value.labels)) continue;
+      if (groups !== undefined) effective = overlaySettings(effective, { vars }, 'group', groups.at, ['groups', index]);
+    }
+    effective = overlaySettings(effective, { loader: value.loader, vars: value.vars }, 'node', positions);
+    nodes.set(name, {
+      name,
+      macs: value.macs,
+      address: value.address,
+      labels: value.labels,
+      note: value.note,
+      profile,
+      effective,
+      position: positions.of([]),
+      profilePosition,
+    });
+  }
+  return nodes;
+}
+
+/** Whether the labels contain every pair of the match. */
+export function labelsMatch(
+  match: Readonly<Record<string, string>>,
+  labels: Readonly<Record<string, string>>,
+): boolean {
+  return Object.entries(match).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);
+}
+
+function checkImages(
+  nodes: ReadonlyMap<string, SiteNode>,
+  profiles: ReadonlyMap<string, Profile>,
+  images: Images,
+  problems: Problem[],
+  warnings: Problem[],
+): void {
+  const consumers = [...profiles.values(), ...nodes.values()];
+  for (const { effective, position } of consumers) {
+    const { image } = effective;
+    if (effective.boot.value !== 'linux' || image === undefined) continue;
+    const state = images.get(image.value) ?? { kind: 'missing' };
+    switch (state.kind) {
+      case 'built':
+        problems.push(...resolveVars(effective, state.manifest.vars, image.value).problems);
+        break;
+      case 'missing':
+      case 'broken':
+        warnings.push({
+          ...(image.source.position ?? position),
+          message: `image: ${describeImage(image.value, state)}`,
+        });
+        break;
+    }
+  }
+}
+
+/** Why an image cannot be booted, and what to do: the same words for `rouse check`, explain and a refused boot. */
+export function describeImage(name: string, state: Exclude<ImageState, { kind: 'built' }>): string {
+  return state.kind === 'missing'
+    ? `image '${name}' is not built; build it with: rouse image build ${name}`
+    : `image '${name}' cannot be read (${state.why}); build it again with: rouse image build ${name}`;
+}
+
+type CheckContext = {
+  readonly rouse: RouseFile;
+  readonly at: Positions;
+  readonly parsed: ParsedSite;
+  readonly profiles: ReadonlyMap<string, Profile>;
+  readonly nodes: ReadonlyMap<string, SiteNode>;
+  readonly problems: Problem[];
+};
+
+const CHECKS: readonly ((context: CheckContext) => void)[] = [
+  checkSubnets,
+  checkProfileNames,
+  checkMacs,
+  checkAddresses,
+];
+
+function checkSubnets({ rouse: { subnets }, at, problems }: CheckContext): void {
+  for (const [index, subnet] of subnets.entries()) {
+    const text = renderNetwork(subnet.network);
+    const twin = subnets.slice(0, index).find(({ name }) => name === subnet.name);
+    if (twin !== undefined) {
+      problems.push({
+        ...at.of(['subnets', index, 'name']),
+        message: `subnets[${index}].name: '${subnet.name}' is the name of an earlier subnet, expected another`,
+      });
+    }
+    for (const earlier of subnets.slice(0, index)) {
+      const overlaps =
+        networkContains(earlier.network, subnet.network.address) ||
+        networkContains(subnet.network, earlier.network.address);
+      if (overlaps) {
+        problems.push({
+          ...at.of(['subnets', index, 'network']),
+          message: `subnets[${index}].network: ${text} overlaps ${renderNetwork(earlier.network)} of subnet '${earlier.name}'`,
+        });
+      }
+    }
+    for (const [poolIndex, { first, last }] of subnet.pools.entries()) {
+      if (!isHostAddress(subnet.network, first) || !isHostAddress(subnet.network, last)) {
+        problems.push({
+          ...at.of(['subnets', index, 'pools', poolIndex]),
+          message: `subnets[${index}].pools[${poolIndex}]: ${first}-${last} does not lie inside ${text}, its first and last address left out`,
+        });
+      }
+      const overlapping = subnet.pools
+        .slice(0, poolIndex)
+        .find(
+          (other) => ipv4ToNumber(other.first) <= ipv4ToNumber(last) && ipv4ToNumber(first) <= ipv4ToNumber(other.last),
+        );
+      if (overlapping !== undefined) {
+        problems.push({
+          ...at.of(['subnets', index, 'pools', poolIndex]),
+          message: `subnets[${index}].pools[${poolIndex}]: ${first}-${last} overlaps ${overlapping.first}-${overlapping.last}`,
+        });
+      }
+    }
+    if (subnet.router !== undefined && !isHostAddress(subnet.network, subnet.router)) {
+      problems.push({
+        ...at.of(['subnets', index, 'router']),
+        message: `subnets[${index}].router: ${subnet.router} is no host address of ${text}`,
+      });
+    }
+  }
+}
+
+function checkProfileNames({ rouse, at, parsed, problems }: CheckContext): void {
+  const known = [...parsed.profiles.keys()];
+  const { defaultProfile } = rouse;
+  if (defaultProfile !== undefined && !parsed.profiles.has(defaultProfile)) {
+    problems.push({
+      ...at.of(['defaultProfile']),
+      message: `defaultProfile: ${unknownName('profile', defaultProfile, known)}`,
+    });
+  }
+  for (const [index, { unknown }] of rouse.subnets.entries()) {
+    const here = at.of(['subnets', index, 'unknown']);
+    if (unknown === 'default' && defaultProfile === undefined) {
+      problems.push({ ...here, message: `subnets[${index}].unknown: 'default' needs the key defaultProfile` });
+    }
+    if (unknown === 'discover' && !parsed.profiles.has(DISCOVER_PROFILE)) {
+      problems.push({
+        ...here,
+        message: `subnets[${index}].unknown: 'discover' boots the profile '${DISCOVER_PROFILE}', expected profiles/${DISCOVER_PROFILE}.yaml`,
+      });
+    }
+  }
+  for (const [pool, { match }] of Object.entries(rouse.pools)) {
+    if (match.profile !== undefined && !parsed.profiles.has(match.profile)) {
+      problems.push({
+        ...at.of(['pools', pool, 'match', 'profile']),
+        message: `pools.${pool}.match.profile: ${unknownName('profile', match.profile, known)}`,
+      });
+    }
+  }
+}
+
+function checkMacs({ parsed, problems }: CheckContext): void {
+  const owners = new Map<MacAddress, { node: string; at: Position }>();
+  for (const [node, file] of parsed.nodes) {
+    if (!file.ok) continue;
+    for (const [index, mac] of file.value.macs.entries()) {
+      const at = file.positions.of(['macs', index]);
+      const owner = owners.get(mac);
+      if (owner === undefined) owners.set(mac, { node, at });
+      else {
+        problems.push({
+          ...at,
+          message: `macs[${index}]: ${mac} is already a MAC of node '${owner.node}' (${owner.at.file}:${owner.at.line}:${owner.at.column})`,
+        });
+      }
+    }
+  }
+}
+
+function checkAddresses({ rouse: { subnets }, parsed, problems }: CheckContext): void {
+  const owners = new Map<Ipv4Address, { node: string; at: Position }>();
+  for (const [node, file] of parsed.nodes) {
+    if (!file.ok || file.value.address === undefined) continue;
+    const { address } = file.value;
+    const at = file.positions.of(['address']);
+    const owner = owners.get(address);
+    if (owner === undefined) owners.set(address, { node, at });
+    else {
+      problems.push({
+        ...at,
+        message: `address: ${address} is already the address of node '${owner.node}' (${owner.at.file}:${owner.at.line}:${owner.at.column})`,
+      });
+    }
+    const subnet = subnets.find(({ network }) => networkContains(network, address));
+    if (subnet === undefined) {
+      const known = subnets.map(({ name, network }) => `${name} ${renderNetwork(network)}`).join(', ');
+      problems.push({ ...at, message: `address: ${address} lies in no subnet, expected one of ${known}` });
+    } else if (!isHostAddress(subnet.network, address)) {
+      problems.push({
+        ...at,
+        message: `address: ${address} is the first or last address of ${renderNetwork(subnet.network)}, expected one between`,
+      });
+    } else if (subnet.router === address) {
+      problems.push({
+        ...at,
+        message: `address: ${address} is the router of subnet '${subnet.name}', expected another`,
+      });
+    }
+  }
+}
