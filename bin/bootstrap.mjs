@@ -1,0 +1,144 @@
+// bin/bootstrap.mjs - the first stage of `npm start` and `npm test`: makes a fresh machine ready, then hands over.
+//
+// Plain JavaScript for Node 18 without dependencies, because on a fresh machine nothing else is there yet: it installs
+// the npm packages of the lock file (the pinned Node is one of them), says which Debian packages are missing and, as
+// root, installs them. Everything after that runs under the pinned Node.
+
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/**
+ * Debian packages by what shows that they are there: a program on PATH, or a file.
+ * `for`: start = the lab needs it; test = only the tests do (peers that rouse is measured against).
+ */
+const DEBIAN_PACKAGES = [
+  { name: 'qemu-system-x86', shows: 'qemu-system-x86_64', for: 'start' },
+  { name: 'seabios', shows: '/usr/share/seabios/bios-256k.bin', for: 'start' },
+  { name: 'ipxe-qemu', shows: '/usr/lib/ipxe/qemu/pxe-virtio.rom', for: 'start' },
+  { name: 'iproute2', shows: 'ip', for: 'start' },
+  { name: 'daemontools', shows: 'multilog', for: 'start' },
+  { name: 'ca-certificates', shows: '/usr/share/ca-certificates', for: 'start' },
+  { name: 'runit', shows: 'sv', for: 'test' },
+  { name: 'busybox', shows: 'busybox', for: 'test' },
+  { name: 'cpio', shows: 'cpio', for: 'test' },
+  { name: 'zstd', shows: 'zstd', for: 'test' },
+  { name: 'binutils', shows: 'readelf', for: 'test' },
+  { name: 'kmod', shows: 'modinfo', for: 'test' },
+  { name: 'curl', shows: 'curl', for: 'test' },
+  { name: 'udhcpc', shows: 'udhcpc', for: 'test' },
+  { name: 'isc-dhcp-client', shows: 'dhclient', for: 'test' },
+  { name: 'tftp-hpa', shows: '/usr/bin/tftp', for: 'test' },
+  { name: 'atftp', shows: 'atftp', for: 'test' },
+];
+
+const [command, ...rest] = process.argv.slice(2);
+if (command !== 'start' && command !== 'test') stop(100, 'usage: node bin/bootstrap.mjs start|test [ARG ...]');
+
+installNpmPackages();
+const stage = command === 'test' ? rest[0] : undefined;
+if (stage !== 'check' && stage !== 'unit') installDebianPackages(command);
+handOver();
+
+function installNpmPackages() {
+  const lock = createHash('sha256')
+    .update(readFileSync(join(ROOT, 'package-lock.json')))
+    .digest('hex');
+  const stamp = join(ROOT, 'node_modules', '.rouse-lock');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock && existsSync(pinnedNode())) return;
+  say('installing the npm packages of package-lock.json, the pinned Node among them (once; about 450 MB on disk)');
+  // Engines are those of the pinned Node, which npm, running under another one, would warn about line by line.
+  const done = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: ROOT, stdio: 'inherit' });
+  if (done.error) stop(111, `cannot run npm: ${done.error.message}; install npm with: apt-get install npm`);
+  if (done.status !== 0) stop(111, `npm ci failed (status ${done.status}); its words are above`);
+  writeFileSync(stamp, lock);
+}
+
+function installDebianPackages(purpose) {
+  const wanted = DEBIAN_PACKAGES.filter((row) => row.for === 'start' || purpose === 'test');
+  const missing = wanted.filter((row) => !isThere(row.shows)).map((row) => row.name);
+  if (missing.length === 0) return;
+  const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
+  if (process.getuid() !== 0) {
+    if (purpose === 'test')
+      return say(`without root and without ${missing.join(', ')} some tests are skipped; to run them: sudo ${line}`);
+    stop(111, `these Debian packages are missing: ${missing.join(', ')}; install them with: sudo ${line}`);
+  }
+  say(`installing Debian packages: ${missing.join(' ')}`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args) =>
+    spawnSync('apt-get', ['-q', '-o', 'DPkg::Lock::Timeout=300', ...args], {
+      env,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  const updated = apt('update');
+  if (updated.error)
+    stop(111, `cannot run apt-get: ${updated.error.message}; rouse needs Debian 12 or a relative of it`);
+  const installed = apt('install', '-y', '--no-install-recommends', ...missing);
+  if (installed.status !== 0) stop(111, `apt-get could not install them; try by hand: ${line}`);
+  const still = wanted.filter((row) => !isThere(row.shows));
+  if (still.length > 0)
+    stop(
+      111,
+      `${still[0].name} is installed but ${still[0].shows} is not there; this release of Debian packs it differently`,
+    );
+}
+
+function isThere(shows) {
+  if (shows.startsWith('/')) return existsSync(shows);
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, shows), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function pinnedNode() {
+  return join(ROOT, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
+}
+
+/** Signals go to the whole foreground group, so this stage has only to wait for the one it started. */
+function handOver() {
+  const args =
+    command === 'start'
+      ? [join(ROOT, 'bin', 'rouse.ts'), 'lab', 'up', ...rest]
+      : [join(ROOT, 'test', 'run.ts'), ...rest];
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {});
+  // Tools of /usr/sbin (ip, dhclient) are not on every user's PATH.
+  const path = [
+    join(ROOT, 'node_modules', `node-linux-${process.arch}`, 'bin'),
+    process.env.PATH,
+    '/usr/sbin',
+    '/sbin',
+  ];
+  const env = { ...process.env, PATH: path.join(delimiter) };
+  import('node:child_process').then(({ spawn }) => {
+    const child = spawn(pinnedNode(), ['--disable-warning=ExperimentalWarning', ...args], {
+      cwd: ROOT,
+      stdio: 'inherit',
+      env,
+    });
+    for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+    child.on('error', (error) =>
+      stop(111, `cannot start ${pinnedNode()}: ${error.message}; run: rm -r node_modules && npm ci`),
+    );
+    child.on('close', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 111)));
+  });
+}
+
+function say(text) {
+  console.error(`rouse: ${text}`);
+}
+
+function stop(code, text) {
+  say(text);
+  process.exit(code);
+}
