@@ -11,6 +11,7 @@
 
 import type { Ipv4Address } from '../formats/ipv4.ts';
 import { type MacAddress, macToBootif } from '../formats/mac.ts';
+import { scriptUrl } from './dhcp/loaders.ts';
 import type { BootPlan } from './site/plan.ts';
 
 export type BootServer = { readonly address: Ipv4Address; readonly port: number };
@@ -28,11 +29,6 @@ const RETRY_S = 10;
 /** "http://10.77.0.1:8080". */
 export function serverUrl({ address, port }: BootServer): string {
   return `http://${address}:${port}`;
-}
-
-/** The file name that DHCP gives to iPXE: "http://10.77.0.1:8080/ipxe/52:54:00:77:00:01". */
-export function scriptUrl(server: BootServer, mac: MacAddress): string {
-  return `${serverUrl(server)}/ipxe/${mac}`;
 }
 
 /** The file suffix of a layer's URL. */
@@ -112,7 +108,7 @@ function retry(what: string, server: BootServer, mac: MacAddress): string[] {
     `echo rouse: ${what} \${errno}; trying again in ${RETRY_S} s`,
     'imgfree ||',
     `sleep ${RETRY_S}`,
-    `chain --replace --autofree ${scriptUrl(server, mac)} || goto again`,
+    `chain --replace --autofree ${scriptUrl(serverUrl(server), mac)} || goto again`,
   ];
 }
 

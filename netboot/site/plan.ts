@@ -8,7 +8,8 @@ import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import type { Layer, Template } from '../../images/manifest.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
-import type { LoaderName, Subnet, VarValue } from './schema.ts';
+import type { LoaderSetting } from '../dhcp/loaders.ts';
+import type { Subnet, VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';
 import { describeImage, DISCOVER_PROFILE, type Images, type Profile, type Site } from './site.ts';
 import { resolveVars } from './vars.ts';
@@ -43,7 +44,7 @@ export type BootPlan = {
   readonly profile: { readonly name: string; readonly chain: readonly string[] };
   readonly target: PlanTarget;
   readonly cmdline: readonly string[];
-  readonly loader: LoaderName;
+  readonly loader: LoaderSetting;
   readonly readyTimeoutS: number;
   readonly vars: Readonly<Record<string, VarValue>>;
 };

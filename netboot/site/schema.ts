@@ -17,6 +17,7 @@ import {
   parseRange,
 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import type { LoaderSetting } from '../dhcp/loaders.ts';
 
 /** A text that a parser of formats/ understands, as what the parser makes of it. */
 function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
@@ -86,8 +87,9 @@ const varValue = z.union([z.string().max(65_536), z.number(), z.boolean(), z.arr
 const vars = z.record(z.string().regex(IDENTIFIER, 'expected a variable name such as docRoot'), varValue);
 const labels = z.record(slug, line);
 
-export const LOADERS = ['auto', 'snponly', 'ipxe', 'undionly'] as const;
-const loader = z.enum(LOADERS);
+/** The iPXE loaders of ../dhcp/loaders.ts: the others would ask for configuration files that nothing renders yet. */
+const SCRIPTED_LOADERS = ['auto', 'snponly', 'ipxe', 'undionly'] as const satisfies readonly LoaderSetting[];
+const loader = z.enum(SCRIPTED_LOADERS);
 
 export const SubnetSchema = z.strictObject({
   name: slug,
@@ -179,7 +181,6 @@ export type Subnet = z.infer<typeof SubnetSchema>;
 export type RouseFile = z.infer<typeof RouseSchema>;
 export type ProfileFile = z.infer<typeof ProfileSchema>;
 export type NodeFile = z.infer<typeof NodeSchema>;
-export type LoaderName = (typeof LOADERS)[number];
 export type BootKind = NonNullable<ProfileFile['boot']>;
 
 /** The kinds of files, and the schema of each. */

@@ -7,7 +7,8 @@
 // To let profiles set one more thing: the key in schema.ts, a row in Effective, DEFAULTS and overlaySettings. Pure.
 
 import type { KeyPath, Position, Positions } from '../../formats/yaml/document.ts';
-import type { BootKind, LoaderName, ProfileFile, VarValue } from './schema.ts';
+import type { LoaderSetting } from '../dhcp/loaders.ts';
+import type { BootKind, ProfileFile, VarValue } from './schema.ts';
 
 /** Which layer of the precedence set a value. */
 export type LayerKind = 'default' | 'image' | 'role' | 'profile' | 'group' | 'node';
@@ -22,7 +23,7 @@ export type Effective = {
   readonly image: Sourced<string> | undefined;
   readonly url: Sourced<string> | undefined;
   readonly cmdline: Sourced<readonly string[]>;
-  readonly loader: Sourced<LoaderName>;
+  readonly loader: Sourced<LoaderSetting>;
   readonly readyTimeoutS: Sourced<number>;
   readonly rollback: Sourced<boolean>;
   readonly vars: Readonly<Record<string, Sourced<VarValue>>>;
