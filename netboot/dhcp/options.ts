@@ -153,7 +153,7 @@ export function nameOptions(raw: readonly RawOption[]): OptionsResult {
     else if (name !== undefined && OPTIONS[name].strict) return { ok: false, why: 'option-value', option: name };
     else others.push(option);
   }
-  return { ok: true, options: options as DhcpOptions, others };
+  return { ok: true, options, others };
 }
 
 /** The options of a message of ours by number, in the table's order; undefined ones are left out. */

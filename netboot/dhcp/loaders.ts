@@ -1,0 +1,152 @@
+// netboot/dhcp/loaders.ts - which boot program, or which script, a client is pointed at, and why.
+//
+// Owns: the table of loaders by firmware, the order that `loader: auto` tries, and the breaking of iPXE's loop. Does not
+// own the options that carry the answer (reply.ts), the files (tftp/, http/) or the script's text.
+// To add a loader, add a row to LOADERS and, if `auto` shall try it, to LADDER.
+//
+// The loop: iPXE gets its address by DHCP like the firmware that fetched it. Pointed at itself it would fetch itself for
+// ever. QEMU's BIOS ROM (and many a NIC's) is iPXE too, so being iPXE does not prove having been chain-loaded.
+// Sources: ipxe.org/howto/chainloading; tinkerbell/smee's order of tests. Pure.
+
+import type { MacAddress } from '../../formats/mac.ts';
+import type { Client, Firmware } from './clients.ts';
+
+/** A loader's file for each firmware it exists for; the names are those of Debian's packages. */
+export const LOADERS = {
+  undionly: { bios: 'undionly.kpxe' },
+  ipxe: { bios: 'ipxe.pxe', 'efi-x64': 'ipxe.efi', 'efi-ia32': 'ipxe-ia32.efi', 'efi-arm64': 'ipxe-arm64.efi' },
+  snponly: { 'efi-x64': 'snponly.efi', 'efi-ia32': 'snponly-ia32.efi', 'efi-arm64': 'snponly-arm64.efi' },
+  lpxelinux: { bios: 'lpxelinux.0' },
+  shim: { 'efi-x64': 'shimx64.efi', 'efi-arm64': 'shimaa64.efi' },
+} as const satisfies Record<string, Partial<Record<Firmware, string>>>;
+
+export type LoaderName = keyof typeof LOADERS;
+/** What a profile or node file may say. */
+export const LOADER_SETTINGS = ['auto', ...(Object.keys(LOADERS) as LoaderName[])] as const;
+export type LoaderSetting = (typeof LOADER_SETTINGS)[number];
+
+/** What `auto` gives: the first; a client that fetched it in vain gets the next. */
+const LADDER: Readonly<Partial<Record<Firmware, readonly LoaderName[]>>> = {
+  bios: ['undionly', 'ipxe', 'lpxelinux'],
+  'efi-x64': ['snponly', 'ipxe', 'shim'],
+  'efi-ia32': ['snponly', 'ipxe'],
+  'efi-arm64': ['snponly', 'ipxe', 'shim'],
+};
+
+/** Loaders that are iPXE, and so ask again by DHCP. */
+const IPXE_LOADERS: readonly LoaderName[] = ['undionly', 'ipxe', 'snponly'];
+
+/** What a machine may boot, as the site says. */
+export type BootPolicy =
+  | {
+      readonly kind: 'boot';
+      readonly loader: LoaderSetting;
+      /** "http://10.77.0.1:8080", without a final slash. */
+      readonly httpBase: string;
+      /** How many rungs of the ladder have failed; 0 where nothing is known. */
+      readonly rung?: number;
+    }
+  /** An address but nothing to boot; the clause says why. */
+  | { readonly kind: 'none'; readonly reason: string };
+
+export type BootAnswer =
+  /** A boot program by TFTP from the server that answers. */
+  | { readonly kind: 'tftp'; readonly file: string; readonly why: string }
+  /** An iPXE script by HTTP. */
+  | { readonly kind: 'script'; readonly url: string; readonly why: string }
+  /** A boot program by HTTP, for UEFI HTTP boot. */
+  | { readonly kind: 'http'; readonly url: string; readonly why: string }
+  | { readonly kind: 'nothing'; readonly why: string };
+
+/** Where a machine's script is; ARCHITECTURE.md, "A boot, in protocol order". */
+export function scriptUrl(httpBase: string, mac: MacAddress): string {
+  return `${httpBase}/ipxe/${mac}`;
+}
+
+/** Where UEFI HTTP boot finds a loader's file. */
+export function loaderUrl(httpBase: string, file: string): string {
+  return `${httpBase}/loader/${file}`;
+}
+
+/** Every file name that a client may be told to fetch: what TFTP and HTTP have to have. */
+export function loaderFiles(): string[] {
+  return [...new Set(Object.values(LOADERS).flatMap((files) => Object.values(files) as string[]))].sort();
+}
+
+/**
+ * @param loaderFetched whether TFTP gave this machine a loader just now, so that an iPXE that asks is the one it fetched.
+ */
+export function chooseBoot(policy: BootPolicy, client: Client, mac: MacAddress, loaderFetched: boolean): BootAnswer {
+  if (policy.kind === 'none') return { kind: 'nothing', why: policy.reason };
+  if (client.kind === 'system') return { kind: 'nothing', why: 'an operating system needs no boot program' };
+  const script = (why: string): BootAnswer => ({ kind: 'script', url: scriptUrl(policy.httpBase, mac), why });
+  const { firmware } = client;
+  const found = firmware === undefined ? undefined : loaderFor(policy.loader, firmware, policy.rung ?? 0);
+
+  if (client.kind === 'ipxe') {
+    if (policy.loader === 'auto') {
+      const capable = client.features.includes('http') && (firmware !== 'bios' || client.features.includes('bzImage'));
+      if (capable) return script('iPXE that can fetch by HTTP and boot Linux gets the script');
+      if (loaderFetched) return script('the iPXE that it was given gets the script, whatever it says it can do');
+    } else if (loaderFetched && found !== undefined && IPXE_LOADERS.includes(found.loader)) {
+      return script(`it has fetched ${found.file}, so this is the iPXE that it was given, which gets the script`);
+    }
+    if (found === undefined) return script('there is no loader for this firmware, so its own iPXE gets the script');
+    return { kind: 'tftp', file: found.file, why: `${found.why}; this iPXE is in ROM` };
+  }
+  if (found === undefined) {
+    const name = firmware ?? `architecture ${client.architecture ?? 'unknown'}`;
+    return { kind: 'nothing', why: `there is no loader for ${name}` };
+  }
+  if (client.kind === 'http') return { kind: 'http', url: loaderUrl(policy.httpBase, found.file), why: found.why };
+  return { kind: 'tftp', file: found.file, why: found.why };
+}
+
+function loaderFor(
+  setting: LoaderSetting,
+  firmware: Firmware,
+  rung: number,
+): { loader: LoaderName; file: string; why: string } | undefined {
+  const ladder = LADDER[firmware] ?? [];
+  const auto = ladder[Math.min(rung, ladder.length - 1)];
+  if (setting !== 'auto') {
+    const file = fileOf(setting, firmware);
+    if (file !== undefined) return { loader: setting, file, why: `loader: ${setting}` };
+  }
+  if (auto === undefined) return undefined;
+  const file = fileOf(auto, firmware);
+  if (file === undefined) return undefined;
+  const misfit = setting === 'auto' ? '' : `loader: ${setting} does not exist for ${firmware}; `;
+  const after = rung === 0 ? '' : ` after ${rung} that led nowhere`;
+  return { loader: auto, file, why: `${misfit}${auto} is what ${firmware} takes first${after}` };
+}
+
+function fileOf(loader: LoaderName, firmware: Firmware): string | undefined {
+  return (LOADERS[loader] as Partial<Record<Firmware, string>>)[firmware];
+}
+
+/** After this long an iPXE that asks is taken for the ROM again: slow firmware asks some 10 s after the transfer. */
+export const LOADER_MEMORY_S = 120;
+
+/**
+ * Remembers which machines TFTP has just given a loader: `loaderFetchedRecently` of DhcpWorld.
+ *
+ * A fetched script ends the memory, so that a machine that reboots at once goes through its loader again.
+ */
+export class LoaderMemory {
+  readonly #fetchedAtS = new Map<MacAddress, number>();
+
+  loaderFetched(mac: MacAddress, nowS: number): void {
+    for (const [other, atS] of this.#fetchedAtS) if (nowS - atS > LOADER_MEMORY_S) this.#fetchedAtS.delete(other);
+    this.#fetchedAtS.set(mac, nowS);
+  }
+
+  scriptFetched(mac: MacAddress): void {
+    this.#fetchedAtS.delete(mac);
+  }
+
+  fetchedRecently(mac: MacAddress, nowS: number): boolean {
+    const atS = this.#fetchedAtS.get(mac);
+    return atS !== undefined && nowS - atS <= LOADER_MEMORY_S;
+  }
+}

@@ -1,0 +1,249 @@
+// netboot/tftp/server.io.ts - the sockets and timers of the TFTP server.
+//
+// Owns: UDP 69 of the served interfaces, and one connected socket for each transfer (its own TID; a connected socket
+// hears only its peer and spares the kernel a route lookup for each packet). Does not own what a transfer does
+// (transfer.ts), which files there are (`files`), or the journal.
+
+import { createSocket, type Socket } from 'node:dgram';
+import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
+import { reasonOf } from '../../formats/errors.ts';
+import { bindUdp } from '../dhcp/ports.io.ts';
+import { printable } from '../dhcp/why.ts';
+import { Admission } from './admission.ts';
+import { cleanName } from './names.ts';
+import { toNetascii } from './netascii.ts';
+import { decodePacket, encodePacket, ERROR_CODES, type Request, type TftpPacket } from './packet.ts';
+import { beginTransfer, type Outcome, step, type StepResult, type Transfer, type TransferEvent } from './transfer.ts';
+
+export type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
+
+export type FileAnswer =
+  /** The content is read, never changed, and may serve any number of transfers at once. */
+  { readonly kind: 'file'; readonly content: Uint8Array } | { readonly kind: 'refuse'; readonly why: string };
+
+export type TftpEvent =
+  | {
+      readonly kind: 'ended';
+      readonly interfaceName: string;
+      /** The cleaned name. */
+      readonly file: string;
+      readonly peer: TftpPeer;
+      readonly outcome: Outcome;
+      readonly fileBytes: number;
+      /** Content octets sent, repeated ones included; the journal's figure. */
+      readonly bytesSent: number;
+      readonly repeatedBlocks: number;
+      readonly blockBytes: number;
+      readonly windowBlocks: number;
+      readonly durationMs: number;
+      /** The client's own words when it ended the transfer. */
+      readonly detail?: string | undefined;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly interfaceName: string;
+      /** As asked for, cut and made printable where it could not be cleaned. */
+      readonly file: string;
+      readonly peer: TftpPeer;
+      readonly why: string;
+    };
+
+export type TftpServerOptions = {
+  readonly interfaces: readonly { readonly name: string; readonly address: Ipv4Address }[];
+  /** What the name stands for, for this peer. */
+  readonly files: (name: string, peer: TftpPeer) => FileAnswer | Promise<FileAnswer>;
+  readonly onEvent: (event: TftpEvent) => void;
+  /** 69, except in tests. */
+  readonly port?: number;
+  /** The largest block that fits the network in one datagram: MTU less 32. */
+  readonly mostBlockBytes?: number;
+};
+
+export type RunningTftp = {
+  /** Ends all transfers and lets go of the port. */
+  readonly close: () => Promise<void>;
+  /** The port it listens on. */
+  readonly port: number;
+};
+
+const ETHERNET_BLOCK_BYTES = 1468;
+
+type Served = TftpServerOptions['interfaces'][number];
+type Job = { readonly served: Served; readonly request: Request; readonly peer: TftpPeer; readonly key: string };
+
+/** Serves reads by TFTP until closed. @throws Fault E_PORT_TAKEN or E_PRIVILEGE, with nothing left open. */
+export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp> {
+  const { interfaces, files, onEvent, port = 69, mostBlockBytes = ETHERNET_BLOCK_BYTES } = options;
+  const admission = new Admission<Job>();
+  const listening: Socket[] = [];
+  const running = new Map<string, RunningTransfer>();
+  let isClosing = false;
+
+  const leave = (key: string): void => {
+    for (const job of admission.end(key, performance.now())) void begin(job);
+  };
+
+  const begin = async ({ served, request, peer, key }: Job): Promise<void> => {
+    const refuse = (file: string, code: number, why: string): void => {
+      onEvent({ kind: 'refused', interfaceName: served.name, file, peer, why });
+      sendError(served.address, peer, code, why);
+      leave(key);
+    };
+    const cleaned = cleanName(request.name);
+    if (!cleaned.ok) return refuse(printable(request.name), ERROR_CODES['access-violation'], cleaned.why);
+    const { name } = cleaned;
+    if (request.kind === 'wrq') return refuse(name, ERROR_CODES['access-violation'], 'this server only reads');
+    let answer: FileAnswer;
+    try {
+      answer = await files(name, peer);
+    } catch (thrown) {
+      return refuse(name, ERROR_CODES.undefined, reasonOf(thrown));
+    }
+    if (answer.kind === 'refuse') return refuse(name, ERROR_CODES['not-found'], answer.why);
+    const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
+    const begun = runTransfer({
+      local: served.address,
+      peer,
+      start: (nowMs) => beginTransfer(request, content, { mostBlockBytes }, nowMs),
+      onFail: (reason) => {
+        running.delete(key);
+        leave(key);
+        onEvent({ kind: 'refused', interfaceName: served.name, file: name, peer, why: `no socket: ${reason}` });
+      },
+      onEnd: (transfer, durationMs) => {
+        running.delete(key);
+        leave(key);
+        onEvent({
+          kind: 'ended',
+          interfaceName: served.name,
+          file: name,
+          peer,
+          outcome: transfer.outcome ?? 'timeout',
+          fileBytes: content.length,
+          bytesSent: transfer.bytesSent,
+          repeatedBlocks: transfer.repeatedBlocks,
+          blockBytes: transfer.blockBytes,
+          windowBlocks: transfer.windowBlocks,
+          durationMs,
+          detail: transfer.detail === undefined ? undefined : printable(transfer.detail),
+        });
+      },
+    });
+    running.set(key, begun);
+    if (isClosing) begun.stop();
+  };
+
+  const receive = (served: Served, octets: Uint8Array, from: { address: string; port: number }): void => {
+    const decoded = decodePacket(octets);
+    const address = parseIpv4(from.address);
+    if (!decoded.ok || address === undefined) return;
+    const { packet } = decoded;
+    // DATA, ACK and ERROR belong to a transfer's own port; answered here they would make two servers chat for ever.
+    if (packet.kind !== 'rrq' && packet.kind !== 'wrq') return;
+    const peer: TftpPeer = { address, port: from.port };
+    const key = `${address}:${from.port}`;
+    const job: Job = { served, request: packet, peer, key };
+    const place = admission.ask(key, address, job, performance.now());
+    if (place === 'begin') void begin(job);
+    // ROMs use the same port after a reset; the old transfer hears of it here.
+    if (place === 'running') running.get(key)?.feed({ kind: 'packet', packet });
+    if (place === 'running' && !running.has(key) && admission.ask(key, address, job, performance.now()) === 'begin') {
+      void begin(job);
+    }
+  };
+
+  const close = async (): Promise<void> => {
+    isClosing = true;
+    for (const transfer of running.values()) transfer.stop();
+    await Promise.all(listening.splice(0).map((one) => new Promise<void>((resolve) => one.close(() => resolve()))));
+  };
+  try {
+    for (const served of interfaces) {
+      const socket = await bindUdp(served.address, port, `${served.name} (${served.address})`);
+      listening.push(socket);
+      socket.on('message', (octets, from) => receive(served, octets, from));
+    }
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
+  return { close, port: listening[0]?.address().port ?? port };
+}
+
+type RunningTransfer = {
+  /** Ends it at once, without a word to anybody. */
+  readonly stop: () => void;
+  readonly feed: (event: TransferEvent) => void;
+};
+
+/** Runs one transfer on a socket of its own. Exactly one of onEnd and onFail is called, unless it is stopped. */
+function runTransfer(job: {
+  local: Ipv4Address;
+  peer: TftpPeer;
+  start: (nowMs: number) => StepResult;
+  onEnd: (transfer: Transfer, durationMs: number) => void;
+  onFail: (reason: string) => void;
+}): RunningTransfer {
+  const { local, peer, onEnd, onFail } = job;
+  const socket = createSocket({ type: 'udp4' });
+  const startedMs = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  let transfer: Transfer | undefined;
+  let isOver = false;
+
+  const stop = (): void => {
+    if (isOver) return;
+    isOver = true;
+    clearTimeout(timer);
+    socket.close();
+  };
+  const apply = ([next, packets]: StepResult): void => {
+    transfer = next;
+    if (next.outcome === undefined) {
+      for (const packet of packets) socket.send(encodePacket(packet), () => undefined);
+      clearTimeout(timer);
+      timer = setTimeout(() => feed({ kind: 'timeout' }), Math.max(1, next.deadlineMs - performance.now()));
+      return;
+    }
+    clearTimeout(timer);
+    const last = packets[0];
+    if (last === undefined) stop();
+    else socket.send(encodePacket(last), stop);
+    onEnd(next, performance.now() - startedMs);
+  };
+  const feed = (event: TransferEvent): void => {
+    if (transfer !== undefined && transfer.outcome === undefined && !isOver) {
+      apply(step(transfer, event, performance.now()));
+    }
+  };
+  // Before the first packet: no socket to be had. After it: "connection refused", the client's port is gone; treated as
+  // silence, for a forged ICMP message says so as well.
+  socket.on('error', (error) => {
+    if (transfer !== undefined || isOver) return;
+    stop();
+    onFail(error.message);
+  });
+  socket.on('message', (octets) => {
+    const decoded = decodePacket(octets);
+    if (decoded.ok) feed({ kind: 'packet', packet: decoded.packet });
+  });
+  // exclusive: a worker of node:cluster would otherwise get a socket of its primary, which cannot be connected.
+  socket.bind({ address: local, port: 0, exclusive: true }, () => {
+    if (isOver) return;
+    socket.once('connect', () => {
+      if (!isOver) apply(job.start(performance.now()));
+    });
+    socket.connect(peer.port, peer.address);
+  });
+  return { stop, feed };
+}
+
+/** One ERROR from a port of its own, as the answer to a request must come. */
+function sendError(local: Ipv4Address, peer: TftpPeer, code: number, message: string): void {
+  const socket = createSocket({ type: 'udp4' });
+  socket.on('error', () => undefined);
+  socket.bind({ address: local, port: 0, exclusive: true }, () => {
+    const packet = encodePacket({ kind: 'error', code, message: printable(message) });
+    socket.send(packet, peer.port, peer.address, () => socket.close());
+  });
+}
