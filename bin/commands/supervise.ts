@@ -1,0 +1,139 @@
+// bin/commands/supervise.ts - rouse supervise, status, and the orders to services.
+//
+// Owns: arguments and output of these commands; the room supervise/ is imported only when one of them runs.
+// To add an order to the command line: a row in ORDER_COMMANDS, naming an order of supervise/control.ts.
+
+import { join, resolve } from 'node:path';
+import { Argument, Option } from 'commander';
+import type { Command } from 'commander';
+import { Fault } from '../../formats/errors.ts';
+import type { Order } from '../../supervise/control.ts';
+import type { ServiceView } from '../../supervise/view.ts';
+import type { CommandContext } from '../context.ts';
+
+const ORDER_COMMANDS = {
+  up: 'start services, and again whenever they end',
+  down: 'stop services and leave them stopped',
+  once: 'start services, and leave them stopped when they end',
+  restart: 'stop services, then start them again',
+  kill: 'send KILL; a service that is wanted up starts again',
+  pause: 'send STOP',
+  cont: 'send CONT',
+} as const satisfies Partial<Record<Order, string>>;
+
+const WAIT_S = 60;
+
+type OrderOptions = { readonly wait?: boolean; readonly timeout: number; readonly all?: boolean };
+
+/** Adds the commands of the supervisor to the program. */
+export function registerSupervise(program: Command, context: CommandContext): void {
+  const socketPath = (): string => join(context.places().runDir, 'supervise.sock');
+
+  program
+    .command('supervise')
+    .description('supervise the service directories in a folder')
+    .argument('[dir]', 'folder of service directories (default: services in the configuration folder)')
+    .addHelpText(
+      'after',
+      `
+Signals: TERM leaves the services running for the next rouse supervise to adopt; HUP and ctrl-C stop them all first.
+Example:
+  rouse supervise /etc/rouse/services`,
+    )
+    .action(async (dir: string | undefined) => {
+      const { runSupervise } = await import('../../supervise/main.io.ts');
+      const directory = resolve(dir ?? join(context.places().configDir, 'services'));
+      const log = (line: string): void => context.warn(`rouse supervise: ${line}`);
+      context.exit(await runSupervise({ directory, socketPath: socketPath(), log }));
+    });
+
+  program
+    .command('status')
+    .description('what runs, since when, and what is wrong')
+    .argument('[service...]', 'only these')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExample:\n  rouse status web web/log')
+    .action(async (names: string[], { json }: { json?: boolean }) => {
+      const { listServices } = await import('../../supervise/client.io.ts');
+      const { renderTable } = await import('../../supervise/view.ts');
+      const all = await listServices(socketPath());
+      const shown = names.length === 0 ? all : names.map((name) => pick(all, name));
+      if (json === true) context.print(JSON.stringify({ services: shown }));
+      else for (const line of renderTable(shown, Date.now())) context.print(line);
+    });
+
+  for (const [order, help] of Object.entries(ORDER_COMMANDS) as [Order, string][]) {
+    const command = program
+      .command(order)
+      .description(help)
+      .argument('[service...]', 'names as rouse status shows them');
+    addOrderOptions(command)
+      .addHelpText('after', `\nExample:\n  rouse ${order} --wait web`)
+      .action((names: string[], options: OrderOptions) => give(context, socketPath(), order, names, options));
+  }
+
+  const signal = program
+    .command('signal')
+    .description('send a signal to the process of services')
+    .addArgument(new Argument('<signal>', 'TERM HUP ALRM INT KILL QUIT USR1 USR2 WINCH STOP CONT'))
+    .argument('[service...]', 'names as rouse status shows them');
+  addOrderOptions(signal)
+    .addHelpText('after', '\nExample:\n  rouse signal HUP web')
+    .action(async (word: string, names: string[], options: OrderOptions) => {
+      const { orderOfSignal } = await import('../../supervise/control.ts');
+      const order = orderOfSignal(word);
+      if (order === undefined) {
+        throw new Fault('E_USAGE', {
+          what: `unknown signal '${word}'`,
+          todo: 'see: rouse signal --help',
+        });
+      }
+      await give(context, socketPath(), order, names, options);
+    });
+}
+
+function addOrderOptions(command: Command): Command {
+  return command
+    .option('--all', 'every service')
+    .option('--wait', 'until it is so, or exit 1')
+    .addOption(
+      new Option('--timeout <seconds>', 'how long --wait waits').default(WAIT_S).argParser((text) => {
+        const seconds = Number(text);
+        if (text !== '' && Number.isFinite(seconds) && seconds >= 0) return seconds;
+        throw new Fault('E_USAGE', { what: `--timeout expected a number of seconds, got '${text}'` });
+      }),
+    );
+}
+
+function pick(all: readonly ServiceView[], name: string): ServiceView {
+  const found = all.find((view) => view.name === name);
+  if (found !== undefined) return found;
+  const known = all.map((view) => view.name).join(', ');
+  throw new Fault('E_NOT_FOUND', {
+    what: `there is no service '${name}'`,
+    why: known === '' ? 'nothing is supervised' : `there are ${known}`,
+  });
+}
+
+async function give(
+  context: CommandContext,
+  socket: string,
+  order: Order,
+  names: readonly string[],
+  { wait, timeout, all: everyone }: OrderOptions,
+): Promise<void> {
+  if (names.length === 0 && everyone !== true) {
+    throw new Fault('E_USAGE', { what: `rouse ${order}: no service named`, todo: 'name services, or say --all' });
+  }
+  const { listServices, orderService, waitFor } = await import('../../supervise/client.io.ts');
+  const all = await listServices(socket);
+  // A logger is left alone by --all: it has to go on for what its service says while stopping.
+  const chosen =
+    names.length === 0
+      ? all.filter(({ name, phase }) => phase !== 'blocked' && !name.endsWith('/log'))
+      : names.map((name) => pick(all, name));
+  for (const { name } of chosen) await orderService(socket, name, order);
+  if (wait !== true) return;
+  for (const { name, pid } of chosen) await waitFor(socket, name, order, pid, timeout * 1000);
+  context.print(`${chosen.map(({ name }) => name).join(', ')}: ${order} done`);
+}

@@ -1,0 +1,52 @@
+// supervise/api.ts - supervise.sock: which request means what.
+//
+//   GET  /v1/services              all, sorted by name
+//   GET  /v1/services/NAME         one; NAME is percent-encoded ("web%2Flog")
+//   POST /v1/services/NAME/ORDER   an order of control.ts; answered with the service as it is right after
+//
+// Owns: routes and answers' shapes. Does not own: the listener (server.io.ts), the services. Errors are
+// `{"error": "sentence"}` with 404, 405 or 400. Pure.
+
+import { isOrder, ORDER_NAMES } from './control.ts';
+import type { Order } from './control.ts';
+
+export type ApiRequest =
+  | { readonly kind: 'list' }
+  | { readonly kind: 'show'; readonly name: string }
+  | { readonly kind: 'order'; readonly name: string; readonly order: Order }
+  | { readonly kind: 'refuse'; readonly status: 400 | 404 | 405; readonly error: string };
+
+/** What a request line asks for. Never throws. */
+export function route(method: string, url: string): ApiRequest {
+  const [, version, collection, rawName, verb, ...rest] = (url.split('?')[0] ?? '').split('/');
+  if (version !== 'v1' || collection !== 'services' || rest.length > 0) {
+    return { kind: 'refuse', status: 404, error: `no such path; there is /v1/services` };
+  }
+  if (rawName === undefined || rawName === '') {
+    return method === 'GET' ? { kind: 'list' } : { kind: 'refuse', status: 405, error: 'GET lists the services' };
+  }
+  const name = decode(rawName);
+  if (name === undefined) return { kind: 'refuse', status: 400, error: 'the name is not percent-encoded UTF-8' };
+  if (verb === undefined) {
+    return method === 'GET' ? { kind: 'show', name } : { kind: 'refuse', status: 405, error: 'GET shows a service' };
+  }
+  if (method !== 'POST') return { kind: 'refuse', status: 405, error: 'orders are given with POST' };
+  if (!isOrder(verb)) {
+    return { kind: 'refuse', status: 404, error: `unknown order '${verb}'; there are ${ORDER_NAMES.join(', ')}` };
+  }
+  return { kind: 'order', name, order: verb };
+}
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The path of a request, for the client. */
+export function pathOf(name?: string, order?: Order): string {
+  const base = name === undefined ? '/v1/services' : `/v1/services/${encodeURIComponent(name)}`;
+  return order === undefined ? base : `${base}/${order}`;
+}

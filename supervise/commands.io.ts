@@ -1,0 +1,37 @@
+// supervise/commands.io.ts - the short commands that stand in for what Node cannot do: mkfifo(3) and flock(2).
+//
+// Owns: running mkfifo(1) and flock(1) once for many paths or descriptors. flock(1) leaves, but the lock stays on the
+// open file description, which is ours: daemontools' supervise and runsv then find the directory taken.
+
+import { spawn } from 'node:child_process';
+
+type Finished = { readonly exitCode: number; readonly stdout: string; readonly stderr: string };
+
+function run(command: string, argv: readonly string[], fds: readonly number[]): Promise<Finished> {
+  return new Promise((resolve) => {
+    const child = spawn(command, argv, { stdio: ['ignore', 'pipe', 'pipe', ...fds] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString('latin1')));
+    child.stderr?.on('data', (chunk: Buffer) => (stderr += chunk.toString('latin1')));
+    child.once('error', (error) => resolve({ exitCode: 111, stdout, stderr: error.message }));
+    child.once('close', (code) => resolve({ exitCode: code ?? 111, stdout, stderr }));
+  });
+}
+
+/** Makes FIFOs, mode 0600, in one process. Which ones it made, the caller sees by opening them. @returns its complaint. */
+export async function makeFifos(paths: readonly string[]): Promise<string | undefined> {
+  if (paths.length === 0) return undefined;
+  const { exitCode, stderr } = await run('mkfifo', ['-m', '600', ...paths], []);
+  return exitCode === 0 ? undefined : (stderr.trim().split('\n')[0] ?? `mkfifo exited ${exitCode}`);
+}
+
+/** Takes an exclusive lock on each open file. @returns for each whether it was free. */
+export async function lockFiles(fds: readonly number[]): Promise<boolean[]> {
+  if (fds.length === 0) return [];
+  const numbers = fds.map((_, index) => String(index + 3));
+  const script = 'for fd do flock -xn "$fd" && echo "$fd"; done; true';
+  const { stdout } = await run('/bin/sh', ['-c', script, 'sh', ...numbers], fds);
+  const taken = new Set(stdout.split('\n'));
+  return numbers.map((number) => taken.has(number));
+}

@@ -1,0 +1,154 @@
+// supervise/deaths.io.ts - seeing the death of processes that are not our children.
+//
+// Owns: one helper process for all adopted services, and the poll that stands in where the helper cannot run.
+//
+// The helper is a few lines of perl (perl-base is on every Debian) around pidfd_open and epoll: nothing polls, and a
+// death arrives in about half a millisecond. It looks at start times itself after opening the pidfd, so that a reused
+// pid is reported as dead and never watched. It leaves when its input ends, that is with the supervisor.
+// Where the kernel is too old (before 5.3), perl is missing or the helper died, kill(pid, 0) once a second with the start
+// time does the same more slowly. Sources: pidfd_open(2), epoll(7), Linux 6.15 PIDFD_GET_INFO.
+
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { livingStartTime } from './procfs.io.ts';
+
+type Watch = {
+  readonly pid: number;
+  readonly startTime: string;
+  readonly onDeath: (exitCode: number | undefined) => void;
+};
+
+const POLL_MS = 1000;
+
+/** pidfd_open, epoll_create1, epoll_ctl, epoll_pwait; struct epoll_event is packed on x86-64 alone. */
+const SYSCALLS: Partial<Record<NodeJS.Architecture, readonly string[]>> = {
+  x64: ['434', '291', '233', '281', 'L L L'],
+  arm64: ['434', '20', '21', '22', 'L x4 L L'],
+};
+
+/** Reads "pid starttime" lines; prints "pid" or "pid waitstatus" when that process is no more. */
+const HELPER = String.raw`
+my $form = pop @ARGV;
+# syscall passes what looks like text as a pointer.
+my ($open, $create, $ctl, $wait) = map { $_ + 0 } @ARGV;
+$| = 1;
+my $event = length pack $form, 0, 0, 0;
+my $ep = syscall $create, 0x80000;
+exit 1 if $ep < 0;
+my %fd;
+sub add { my ($fd, $id) = @_; my $e = pack $form, 1, $id, 0; syscall $ctl, $ep, 1, $fd, $e }
+sub start { open my $f, '<', "/proc/$_[0]/stat" or return ''; my $l = <$f>; $l =~ s/.*\)//s; my @w = split ' ', $l;
+  return $w[0] eq 'Z' || $w[0] eq 'X' ? '' : $w[19] }
+sub gone {
+  my $pid = shift;
+  my $info = pack 'Q8', 8;
+  my $code = '';
+  if ($fd{$pid} and open my $h, '<&=', $fd{$pid}) {
+    if (ioctl $h, 0xC040FF0B, $info) { my @v = unpack 'Q', $info; $code = ' ' . unpack('x60 l', $info) if $v[0] & 8 }
+    close $h;
+  }
+  delete $fd{$pid};
+  print "$pid$code\n";
+}
+add(0, 0);
+my $buffer = '';
+while (1) {
+  my $events = "\0" x ($event * 64);
+  my $n = syscall $wait, $ep, $events, 64, -1, 0, 8;
+  next if $n < 0;
+  for my $i (0 .. $n - 1) {
+    my (undef, $id) = unpack $form, substr $events, $i * $event, $event;
+    if ($id) { gone($id); next }
+    my $got = sysread STDIN, $buffer, 65536, length $buffer;
+    exit 0 unless $got;
+    while ($buffer =~ s/^(\d+) (\d+)\n//) {
+      my ($pid, $time) = ($1 + 0, $2);
+      my $p = syscall $open, $pid, 0;
+      if ($p < 0 or start($pid) ne $time) { print "$pid\n"; next }
+      $fd{$pid} = $p;
+      add($p, $pid);
+    }
+  }
+}
+`;
+
+export class DeathWatch {
+  readonly #watches = new Map<number, Watch>();
+  readonly #log: (line: string) => void;
+  #helper: ChildProcess | undefined;
+  #poll: NodeJS.Timeout | undefined;
+
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+  }
+
+  /**
+   * Watches a process until its death.
+   *
+   * @param startTime as /proc gives it; a process with the same pid and another start time counts as dead.
+   * @param onDeath called once, never before this returns; the exit code where the kernel tells it (6.15 and later).
+   */
+  watch(pid: number, startTime: string, onDeath: (exitCode: number | undefined) => void): void {
+    this.#watches.set(pid, { pid, startTime, onDeath });
+    this.#startHelper();
+    if (this.#helper === undefined) this.#startPoll();
+    else this.#helper.stdin?.write(`${pid} ${startTime}\n`);
+  }
+
+  /** Stops watching; the helper goes by itself. */
+  close(): void {
+    clearInterval(this.#poll);
+    this.#watches.clear();
+    this.#helper?.stdin?.destroy();
+    this.#helper?.stdout?.destroy();
+    this.#helper?.unref();
+  }
+
+  #startHelper(): void {
+    const syscalls = SYSCALLS[process.arch];
+    if (this.#helper !== undefined || this.#poll !== undefined || syscalls === undefined) return;
+    const helper = spawn('perl', ['-e', HELPER, ...syscalls], { stdio: ['pipe', 'pipe', 'ignore'] });
+    this.#helper = helper;
+    let text = '';
+    helper.stdout.on('data', (chunk: Buffer) => {
+      const lines = (text + chunk.toString('latin1')).split('\n');
+      text = lines.pop() ?? '';
+      for (const line of lines) this.#report(line);
+    });
+    // A helper that goes away ends its input: writes to it then fail, and the poll takes over.
+    helper.stdin.on('error', () => helper.stdin.destroy());
+    const fallBack = (): void => {
+      if (this.#helper !== helper) return;
+      this.#helper = undefined;
+      if (this.#watches.size === 0) return;
+      this.#log('the helper that watches adopted services is gone; looking once a second instead');
+      this.#startPoll();
+    };
+    helper.once('error', fallBack);
+    helper.once('exit', fallBack);
+  }
+
+  #report(line: string): void {
+    const [pid = '', waitStatus] = line.split(' ');
+    const status = waitStatus === undefined ? undefined : Number(waitStatus);
+    const exited = status !== undefined && (status & 0x7f) === 0;
+    this.#dead(Number(pid), exited ? (status >> 8) & 0xff : undefined);
+  }
+
+  #dead(pid: number, exitCode: number | undefined): void {
+    const watch = this.#watches.get(pid);
+    this.#watches.delete(pid);
+    watch?.onDeath(exitCode);
+  }
+
+  #startPoll(): void {
+    this.#poll ??= setInterval(() => {
+      for (const { pid, startTime } of [...this.#watches.values()]) {
+        if (livingStartTime(pid) !== startTime) this.#dead(pid, undefined);
+      }
+      if (this.#watches.size > 0) return;
+      clearInterval(this.#poll);
+      this.#poll = undefined;
+    }, POLL_MS);
+  }
+}

@@ -1,0 +1,152 @@
+// supervise/directory.io.ts - reading service directories and the folder that holds them.
+//
+// Owns: file reads, bounded and never blocking (a FIFO in the place of a setting is refused, not waited for).
+// Does not own: what the files mean (servicedir.ts), what to do about them (scan.ts, machine.ts).
+//
+// A directory is reached through /proc/PID/fd/N, its open descriptor: it stays the same one when its name changes.
+
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  statSync,
+} from 'node:fs';
+import { reasonOf } from '../formats/errors.ts';
+import { interpreterOf, parseSettings, SETTING_BYTES_MAX, SETTING_FILE_NAMES } from './servicedir.ts';
+import type { ScriptFacts, SettingFile, SettingsResult } from './servicedir.ts';
+import type { Entry } from './scan.ts';
+
+/** Path of an open directory that other processes and chdir understand too. */
+export function pathOfFd(fd: number): string {
+  return `/proc/${process.pid}/fd/${fd}`;
+}
+
+/** "ENOENT" and the like; undefined for what is no system error. */
+export function errorCode(thrown: unknown): string | undefined {
+  return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : undefined;
+}
+
+/** The scanned folder, links followed. Throws where the folder itself cannot be read. */
+export function listServices(folder: string): Entry[] {
+  return readdirSync(folder).map((name): Entry => {
+    const path = `${folder}/${name}`;
+    try {
+      const stat = statSync(path, { bigint: true });
+      if (!stat.isDirectory()) return { kind: 'other', name };
+      return { kind: 'directory', name, id: `${stat.dev}:${stat.ino}`, hasLog: exists(`${path}/log`) };
+    } catch (thrown) {
+      return { kind: 'unreadable', name, why: whyUnreadable(path, thrown) };
+    }
+  });
+}
+
+function whyUnreadable(path: string, thrown: unknown): string {
+  const code = errorCode(thrown);
+  if (code === 'ENOENT' && lstatSync(path, { throwIfNoEntry: false }) !== undefined) return 'it is a link to nothing';
+  if (code === 'ELOOP') return 'it is a link in a circle';
+  return reasonOf(thrown);
+}
+
+/** Whether the name can be followed to anything. */
+export function exists(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Settings of the directory. */
+export function readSettings(base: string): SettingsResult {
+  const files: Partial<Record<SettingFile, string>> = {};
+  for (const name of SETTING_FILE_NAMES) {
+    const read = readSmallFile(`${base}/${name}`);
+    if (read.kind === 'refused') return { ok: false, why: `file ${name}: ${read.why}` };
+    if (read.kind === 'text') files[name] = read.text;
+  }
+  return parseSettings(files, { hasFinish: exists(`${base}/finish`), hasCheck: exists(`${base}/check`) });
+}
+
+type SmallFile =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'text'; readonly text: string }
+  | { readonly kind: 'refused'; readonly why: string };
+
+/** A file of at most SETTING_BYTES_MAX octets. Never blocks, never throws. */
+export function readSmallFile(path: string, bytesMax = SETTING_BYTES_MAX): SmallFile {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (thrown) {
+    return errorCode(thrown) === 'ENOENT' ? { kind: 'absent' } : { kind: 'refused', why: reasonOf(thrown) };
+  }
+  try {
+    if (!fstatSync(fd).isFile()) return { kind: 'refused', why: 'it is not a regular file' };
+    const buffer = Buffer.alloc(bytesMax + 1);
+    const length = readSync(fd, buffer, 0, buffer.length, 0);
+    if (length > bytesMax) return { kind: 'refused', why: `it is longer than ${bytesMax} bytes` };
+    return { kind: 'text', text: buffer.toString('utf8', 0, length) };
+  } catch (thrown) {
+    return { kind: 'refused', why: reasonOf(thrown) };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What stands in the place of a script. Never throws. */
+export function scriptFacts(base: string, name: string): ScriptFacts {
+  const path = `${base}/${name}`;
+  try {
+    const stat = statSync(path);
+    if (stat.isDirectory()) return { kind: 'directory' };
+    if (!stat.isFile()) return { kind: 'special' };
+  } catch (thrown) {
+    const code = errorCode(thrown);
+    if (code === 'ELOOP') return { kind: 'loop' };
+    if (code !== 'ENOENT') return { kind: 'unreadable', why: reasonOf(thrown) };
+    return { kind: lstatSync(path, { throwIfNoEntry: false }) === undefined ? 'missing' : 'dangling' };
+  }
+  const head = headOf(path);
+  const interpreter = interpreterOf(head);
+  return {
+    kind: 'file',
+    isExecutable: isExecutable(path),
+    head,
+    interpreterExists:
+      interpreter === undefined
+        ? undefined
+        : exists(interpreter.startsWith('/') ? interpreter : `${base}/${interpreter}`),
+  };
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function headOf(path: string): string {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch {
+    // Executable without being readable is legal for programs that are no scripts.
+    return '';
+  }
+  try {
+    const buffer = Buffer.alloc(256);
+    return buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0));
+  } catch {
+    return '';
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,77 @@
+// supervise/launch.io.ts - starting processes of service directories.
+//
+// Owns: spawn with raw descriptors, the gate, and what a process must not inherit.
+// Does not own: whether and when to start (machine.ts).
+//
+// The gate: /bin/sh stands in front of ./run and waits for a line on a socket before it becomes ./run (same pid). The
+// supervisor writes it once the record (record.ts) is on disk; if it is killed before, the shell reads the end of the
+// socket and goes. So no process ever runs that the next supervisor does not know of.
+// The same shell puts back the soft limit of open files, which Node raises to the hard one for itself and its children
+// (libuv issue 3181). Not inherited: everything but the descriptors given here (Node opens with O_CLOEXEC; main.io.ts
+// closes what it inherited itself). Own session and process group (setsid), unlike supervise 0.76.
+
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { Socket } from 'node:net';
+import { reasonOf } from '../formats/errors.ts';
+
+/** What a login gives: the kernel's own default. */
+const OPEN_FILES_SOFT = 1024;
+
+export type LaunchPlan = {
+  /** Path of the service directory. */
+  readonly base: string;
+  /** "./run" and its arguments. */
+  readonly argv: readonly string[];
+  /** Descriptors 0 to 2; a number is one of ours. */
+  readonly stdin: number | 'ignore';
+  readonly stdout: number;
+  readonly stderr: number;
+  /** A further descriptor of ours under a number of the service's choice (notification-fd). */
+  readonly extra?: { readonly asFd: number; readonly fd: number } | undefined;
+  readonly onExit: (exitCode: number | undefined, signal: string | undefined) => void;
+};
+
+export type Launched =
+  | { readonly ok: true; readonly pid: number; readonly openGate: () => void }
+  | { readonly ok: false; readonly why: string };
+
+/** Starts a process that waits at its gate. */
+export function launch(plan: LaunchPlan): Launched {
+  const gateFd = plan.extra?.asFd === 3 ? 4 : 3;
+  const stdio: (number | 'ignore' | 'pipe' | undefined)[] = [plan.stdin, plan.stdout, plan.stderr];
+  if (plan.extra !== undefined) stdio[plan.extra.asFd] = plan.extra.fd;
+  stdio[gateFd] = 'pipe';
+  // Holes up to the highest descriptor: 'ignore' above 2 means closed.
+  const filled = Array.from(stdio, (entry) => entry ?? 'ignore');
+  const script = `read -r _ <&${gateFd} || exit 111; exec ${gateFd}<&-; ulimit -S -n ${OPEN_FILES_SOFT} 2>/dev/null; exec "$@"`;
+  let child: ChildProcess;
+  try {
+    child = spawn('/bin/sh', ['-c', script, 'rouse supervise', ...plan.argv], {
+      cwd: plan.base,
+      detached: true,
+      stdio: filled,
+    });
+  } catch (thrown) {
+    return { ok: false, why: `cannot start a process: ${reasonOf(thrown)}` };
+  }
+  const { pid } = child;
+  if (pid === undefined) {
+    // The reason arrives as an event on the next turn, too late to be told; it must be listened for all the same.
+    child.once('error', () => undefined);
+    return { ok: false, why: 'cannot start a process: the kernel refused (out of processes, memory or descriptors)' };
+  }
+  child.once('exit', (code, signal) => plan.onExit(code ?? undefined, signal ?? undefined));
+  child.unref();
+  const gate = child.stdio[gateFd];
+  return {
+    ok: true,
+    pid,
+    openGate: () => {
+      if (!(gate instanceof Socket)) return;
+      // A process killed at its gate leaves a broken socket; its death is reported by exit.
+      gate.on('error', () => gate.destroy());
+      gate.write('\n', () => gate.destroy());
+    },
+  };
+}

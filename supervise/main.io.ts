@@ -1,0 +1,512 @@
+// supervise/main.io.ts - `rouse supervise`: one process for all services of a folder.
+//
+// Owns: the scan loop, the slots (a service and its log), the signals, the order of the end.
+// Does not own: what a scan means (scan.ts), the order of stopping (shutdown.ts), one service (unit.io.ts, machine.ts).
+//
+// Signals as runsvdir's: TERM leaves, services live on and the next start adopts them; HUP stops all, then leaves;
+// INT (a terminal's ctrl-C) as HUP, and a second one kills what has not ended.
+
+import { closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync, statSync, watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
+import { dirname } from 'node:path';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import { wallTimeFromMs } from '../formats/tai64n.ts';
+import { lockFiles } from './commands.io.ts';
+import { DeathWatch } from './deaths.io.ts';
+import { errorCode, listServices, pathOfFd } from './directory.io.ts';
+import { openDirectories, openFifo } from './open.io.ts';
+import type { OpenRequest } from './open.io.ts';
+import { readBootId } from './procfs.io.ts';
+import { scan } from './scan.ts';
+import type { Part, ScanAction, Slot } from './scan.ts';
+import { serve } from './server.io.ts';
+import type { Event, Moment } from './service.ts';
+import { missingOf, stopSteps } from './shutdown.ts';
+import type { Ordered } from './shutdown.ts';
+import type { StandardStreams, Unit, UnitHost } from './unit.io.ts';
+import { blockedView, viewOf } from './view.ts';
+import type { ServiceView } from './view.ts';
+
+export type SuperviseOptions = {
+  /** Folder of service directories; absolute. */
+  readonly directory: string;
+  /** Where supervise.sock goes; its folder is made. */
+  readonly socketPath: string;
+  /** One line for the operator. Must not block: never a pipe that only a supervised service drains. */
+  readonly log: (line: string) => void;
+};
+
+/** svscan's interval: the net under the watch. */
+const SCAN_EVERY_MS = 5000;
+/** After the first of several changes in the folder. */
+const SETTLE_MS = 50;
+/** Directories opened with one lock command; bounded by how many descriptors one command line of a shell should have. */
+const OPEN_AT_ONCE = 32;
+/** How long a logger may go on reading after its service has ended, before it gets TERM. */
+const LOG_DRAIN_MS = 5000;
+
+type SlotState = {
+  readonly id: string;
+  name: string;
+  readonly isLogged: boolean;
+  isPresent: boolean;
+  readonly fd: number;
+  readonly units: Map<Part, Unit>;
+  /** Why a part could not be opened. */
+  readonly problems: Map<Part, string>;
+  /** Our end of the log's FIFO: keeps it alive while neither side runs. */
+  logFd: number | undefined;
+  readonly asked: Set<Part>;
+};
+
+/**
+ * Supervises until told to leave.
+ *
+ * @returns exit status: 0 after TERM, HUP or INT.
+ * @throws Fault where it cannot begin: the folder cannot be read (E_NOT_FOUND), another supervisor has it (E_LOCKED),
+ *   the socket cannot be made (E_STORE).
+ */
+export async function runSupervise({ directory, socketPath, log }: SuperviseOptions): Promise<number> {
+  closeInheritedFds();
+  try {
+    readdirSync(directory);
+  } catch (thrown) {
+    throw new Fault('E_NOT_FOUND', {
+      what: `cannot supervise ${directory}`,
+      why: errorCode(thrown) === 'ENOENT' ? 'there is no such folder' : reasonOf(thrown),
+      todo: 'name a folder of service directories: rouse supervise DIR',
+    });
+  }
+  mkdirSync(dirname(socketPath), { recursive: true });
+  const lockFd = await takeLock(socketPath);
+  const supervisor = new Supervisor(directory, log);
+  const server = await serve(socketPath, supervisor);
+  const exitCode = await supervisor.run();
+  server.close();
+  server.closeAllConnections();
+  closeSync(lockFd);
+  return exitCode;
+}
+
+async function takeLock(socketPath: string): Promise<number> {
+  const fd = openSync(`${socketPath}.lock`, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
+  const [isTaken] = await lockFiles([fd]);
+  if (isTaken === true) return fd;
+  closeSync(fd);
+  throw new Fault('E_LOCKED', {
+    what: `cannot supervise with the socket ${socketPath}`,
+    why: 'another rouse supervise is running on it',
+    todo: 'use that one (rouse status), or stop it first',
+  });
+}
+
+/** Descriptors that were inherited without O_CLOEXEC would leak into every service; libuv closes only the first few. */
+function closeInheritedFds(): void {
+  const keep = Number(process.env['NODE_CHANNEL_FD'] ?? -1);
+  for (const name of readdirSync('/proc/self/fd')) {
+    const fd = Number(name);
+    if (fd <= 2 || fd === keep) continue;
+    try {
+      const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
+      if ((Number.parseInt(flags, 8) & 0o2000000) === 0) closeSync(fd);
+    } catch {
+      // The descriptor of the listing itself, closed by now.
+    }
+  }
+}
+
+function now(): Moment {
+  return {
+    monotonicMs: Number(process.hrtime.bigint() / 1000n) / 1000,
+    wall: wallTimeFromMs(Date.now()),
+    random: Math.random(),
+  };
+}
+
+class Supervisor {
+  readonly #directory: string;
+  readonly #log: (line: string) => void;
+  readonly #slots = new Map<string, SlotState>();
+  readonly #deaths: DeathWatch;
+  readonly #host: UnitHost;
+  readonly #starts: (() => void)[] = [];
+  #unscannable: readonly { readonly name: string; readonly why: string }[] = [];
+  #scanTimer: NodeJS.Timeout | undefined;
+  #isScanning = false;
+  #isScanAsked = false;
+  #isStopping = false;
+  #isLeaving = false;
+  #isReviewAsked = false;
+  #watcher: FSWatcher | undefined;
+  #watchedId = '';
+  #resolve: (exitCode: number) => void = () => undefined;
+
+  constructor(directory: string, log: (line: string) => void) {
+    this.#directory = directory;
+    this.#log = log;
+    this.#deaths = new DeathWatch(log);
+    this.#host = {
+      bootId: readBootId(),
+      now,
+      log,
+      enqueueStart: (start) => this.#enqueueStart(start),
+      watchDeath: (pid, startTime, onDeath) => this.#deaths.watch(pid, startTime, onDeath),
+      onChange: () => this.#askReview(),
+    };
+  }
+
+  async run(): Promise<number> {
+    const ended = new Promise<number>((resolve) => {
+      this.#resolve = resolve;
+    });
+    const onTerm = (): void => this.#leave();
+    const onStop = (): void => this.#stopAll();
+    process.on('SIGTERM', onTerm);
+    process.on('SIGHUP', onStop);
+    process.on('SIGINT', onStop);
+    const interval = setInterval(() => void this.#scan(), SCAN_EVERY_MS);
+    await this.#scan();
+    const exitCode = await ended;
+    clearInterval(interval);
+    clearTimeout(this.#scanTimer);
+    this.#watcher?.close();
+    this.#deaths.close();
+    for (const [signal, handler] of [
+      ['SIGTERM', onTerm],
+      ['SIGHUP', onStop],
+      ['SIGINT', onStop],
+    ] as const) {
+      process.off(signal, handler);
+    }
+    return exitCode;
+  }
+
+  list(): ServiceView[] {
+    const views = [...this.#slots.values()].flatMap((slot) =>
+      partsOf(slot).flatMap((part): ServiceView[] => {
+        const name = nameOf(slot, part);
+        const unit = slot.units.get(part);
+        if (unit !== undefined) return [viewOf(name, unit.service, slot.isPresent)];
+        return [blockedView(name, slot.problems.get(part) ?? 'it is being opened', Date.now())];
+      }),
+    );
+    const unscannable = this.#unscannable.map(({ name, why }) => blockedView(name, why, Date.now()));
+    return [...views, ...unscannable].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  feed(name: string, event: Event): boolean {
+    for (const slot of this.#slots.values()) {
+      for (const [part, unit] of slot.units) {
+        if (nameOf(slot, part) !== name) continue;
+        unit.feed(event);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #enqueueStart(start: () => void): void {
+    this.#starts.push(start);
+    if (this.#starts.length === 1) setImmediate(() => this.#startNext());
+  }
+
+  #startNext(): void {
+    if (this.#isLeaving) return;
+    this.#starts[0]?.();
+    this.#starts.shift();
+    if (this.#starts.length > 0) setImmediate(() => this.#startNext());
+  }
+
+  async #scan(): Promise<void> {
+    this.#isScanAsked = true;
+    if (this.#isScanning) return;
+    this.#isScanning = true;
+    try {
+      while (this.#isScanAsked && !this.#isStopping && !this.#isLeaving) {
+        this.#isScanAsked = false;
+        await this.#scanOnce();
+      }
+    } finally {
+      this.#isScanning = false;
+    }
+    // A signal during the scan waited for it: what was being opened is known now.
+    if (this.#isLeaving) this.#leaveNow();
+    else this.#askReview();
+  }
+
+  async #scanOnce(): Promise<void> {
+    this.#watch();
+    let entries: ReturnType<typeof listServices>;
+    try {
+      entries = listServices(this.#directory);
+    } catch (thrown) {
+      this.#log(`cannot read ${this.#directory}: ${reasonOf(thrown)}`);
+      return;
+    }
+    const { actions, problems } = scan([...this.#slots.values()].map(slotFacts), entries);
+    const known = new Set(this.#unscannable.map(({ name, why }) => `${name}: ${why}`));
+    for (const { name, why } of problems) if (!known.has(`${name}: ${why}`)) this.#log(`${name}: ${why}`);
+    this.#unscannable = problems;
+    const toOpen = actions.flatMap((action) => this.#apply(action));
+    for (let at = 0; at < toOpen.length && !this.#isLeaving; at += OPEN_AT_ONCE) {
+      await this.#open(toOpen.slice(at, at + OPEN_AT_ONCE));
+    }
+  }
+
+  /** @returns the part to open, where that is the action. */
+  #apply(action: ScanAction): { slot: SlotState; part: Part }[] {
+    if (action.kind === 'add') {
+      const { id, name, isLogged } = action;
+      try {
+        const fd = openSync(`${this.#directory}/${name}`, constants.O_RDONLY | constants.O_DIRECTORY);
+        this.#slots.set(id, {
+          id,
+          name,
+          isLogged,
+          isPresent: true,
+          fd,
+          units: new Map(),
+          problems: new Map(),
+          logFd: undefined,
+          asked: new Set(),
+        });
+      } catch (thrown) {
+        this.#unscannable = [...this.#unscannable, { name, why: reasonOf(thrown) }];
+      }
+      return [];
+    }
+    const slot = this.#slots.get(action.id);
+    if (slot === undefined) return [];
+    switch (action.kind) {
+      case 'open':
+        return [{ slot, part: action.part }];
+      case 'rename':
+        slot.name = action.name;
+        slot.isPresent = true;
+        for (const [part, unit] of slot.units) unit.name = nameOf(slot, part);
+        return [];
+      case 'absent':
+        slot.isPresent = false;
+        return [];
+      case 'drop':
+        this.#slots.delete(slot.id);
+        for (const fd of [slot.fd, slot.logFd]) if (fd !== undefined) closeSync(fd);
+        return [];
+    }
+  }
+
+  async #open(wanted: readonly { slot: SlotState; part: Part }[]): Promise<void> {
+    const requests: { slot: SlotState; part: Part; request: OpenRequest }[] = [];
+    for (const { slot, part } of wanted) {
+      try {
+        requests.push({ slot, part, request: openRequest(slot, part) });
+      } catch (thrown) {
+        this.#block(slot, part, reasonOf(thrown));
+      }
+    }
+    const answers = await openDirectories(
+      requests.map(({ request }) => request),
+      this.#host,
+    );
+    const begun: (() => void)[] = [];
+    for (const [index, { slot, part }] of requests.entries()) {
+      const answer = answers[index];
+      if (answer === undefined) continue;
+      if (!answer.ok) {
+        this.#block(slot, part, answer.why);
+        continue;
+      }
+      const { unit, okFd } = answer;
+      slot.problems.delete(part);
+      slot.units.set(part, unit);
+      // An adopted service may be the only other holder of what was written and not yet read.
+      if (slot.isLogged) holdLog(slot);
+      begun.push(() => unit.begin(okFd, missingOf(unit.depends, this.#readiness())));
+    }
+    for (const begin of begun) begin();
+  }
+
+  #block(slot: SlotState, part: Part, why: string): void {
+    if (slot.problems.get(part) !== why) this.#log(`${nameOf(slot, part)}: ${why}`);
+    slot.problems.set(part, why);
+  }
+
+  /** Watches the folder, and the new one where another has taken its name. */
+  #watch(): void {
+    try {
+      const { dev, ino } = statSync(this.#directory, { bigint: true });
+      const id = `${dev}:${ino}`;
+      if (id === this.#watchedId) return;
+      this.#watcher?.close();
+      this.#watcher = watch(this.#directory, () => this.#wake());
+      this.#watcher.on('error', (error) => {
+        this.#log(`cannot watch ${this.#directory}: ${error.message}; looking every 5 s`);
+        this.#watcher?.close();
+      });
+      this.#watchedId = id;
+    } catch (thrown) {
+      // Out of inotify watches, or the folder is away: the 5 s scan goes on.
+      if (this.#watchedId !== 'none')
+        this.#log(`cannot watch ${this.#directory}: ${reasonOf(thrown)}; looking every 5 s`);
+      this.#watchedId = 'none';
+    }
+  }
+
+  #wake(): void {
+    this.#scanTimer ??= setTimeout(() => {
+      this.#scanTimer = undefined;
+      void this.#scan();
+    }, SETTLE_MS);
+  }
+
+  #readiness(): Map<string, boolean> {
+    return new Map(
+      [...this.#slots.values()].map((slot) => [slot.name, slot.units.get('main')?.service.ready ?? false]),
+    );
+  }
+
+  /** Once per turn, whatever the number of changes: dependencies, closed parts, the end. */
+  #askReview(): void {
+    if (this.#isReviewAsked || this.#isLeaving) return;
+    this.#isReviewAsked = true;
+    setImmediate(() => {
+      this.#isReviewAsked = false;
+      if (!this.#isLeaving) this.#review();
+    });
+  }
+
+  #review(): void {
+    for (const slot of this.#slots.values()) {
+      for (const [part, unit] of [...slot.units]) if (!unit.isOpen) slot.units.delete(part);
+    }
+    if (this.#isStopping) {
+      this.#stopFurther();
+      return;
+    }
+    const readiness = this.#readiness();
+    for (const slot of this.#slots.values()) {
+      const unit = slot.units.get('main');
+      if (unit === undefined || (unit.depends.length === 0 && unit.service.missing.length === 0)) continue;
+      const missing = missingOf(unit.depends, readiness);
+      if (missing.join('\n') !== unit.service.missing.join('\n')) unit.feed({ kind: 'dependencies', missing });
+    }
+  }
+
+  /** TERM: let go of everything, services live on. */
+  #leave(): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    if (!this.#isScanning) this.#leaveNow();
+  }
+
+  #leaveNow(): void {
+    for (const slot of this.#slots.values()) {
+      for (const unit of slot.units.values()) unit.abandon();
+      for (const fd of [slot.fd, slot.logFd]) if (fd !== undefined) closeSync(fd);
+    }
+    this.#slots.clear();
+    this.#resolve(0);
+  }
+
+  /** HUP and INT: stop everything, then leave. */
+  #stopAll(): void {
+    if (this.#isStopping) {
+      for (const slot of this.#slots.values()) {
+        for (const unit of slot.units.values()) unit.feed({ kind: 'signal', signal: 'SIGKILL' });
+      }
+      return;
+    }
+    this.#isStopping = true;
+    if (!this.#isScanning) this.#askReview();
+  }
+
+  #stopFurther(): void {
+    if (this.#isScanning) return;
+    const slots = [...this.#slots.values()];
+    for (const { kind, name } of stopSteps(slots.map(orderedFacts))) {
+      const slot = slots.find((candidate) => candidate.name === name);
+      if (slot === undefined) continue;
+      if (kind === 'stop') {
+        slot.asked.add('main');
+        slot.units.get('main')?.feed({ kind: 'exit' });
+        slot.units.get('main')?.feed({ kind: 'down' });
+      } else this.#endLog(slot);
+    }
+    if (slots.every((slot) => slot.units.size === 0)) this.#leave();
+  }
+
+  #endLog(slot: SlotState): void {
+    slot.asked.add('log');
+    const unit = slot.units.get('log');
+    unit?.feed({ kind: 'exit' });
+    if (slot.logFd !== undefined) closeSync(slot.logFd);
+    slot.logFd = undefined;
+    setTimeout(() => unit?.feed({ kind: 'down' }), LOG_DRAIN_MS).unref();
+  }
+}
+
+function partsOf({ isLogged }: SlotState): readonly Part[] {
+  return isLogged ? ['main', 'log'] : ['main'];
+}
+
+function nameOf({ name }: SlotState, part: Part): string {
+  return part === 'main' ? name : `${name}/log`;
+}
+
+function slotFacts(slot: SlotState): Slot {
+  const closed = partsOf(slot).filter((part) => slot.units.get(part)?.isOpen !== true);
+  return { id: slot.id, name: slot.name, isLogged: slot.isLogged, isPresent: slot.isPresent, closed };
+}
+
+function orderedFacts(slot: SlotState): Ordered {
+  const state = (part: Part): Ordered['main'] => {
+    if (slot.units.get(part)?.isOpen !== true) return 'closed';
+    return slot.asked.has(part) ? 'stopping' : 'open';
+  };
+  return {
+    name: slot.name,
+    depends: slot.units.get('main')?.depends ?? [],
+    main: state('main'),
+    log: state('log'),
+  };
+}
+
+const LOG_FIFO = 'log.fifo';
+
+/** What to open for a part. Throws where the log directory cannot be. */
+function openRequest(slot: SlotState, part: Part): OpenRequest {
+  const base = pathOfFd(slot.fd);
+  if (part === 'main') {
+    return {
+      name: slot.name,
+      base,
+      fifos: slot.isLogged ? [LOG_FIFO] : [],
+      ownFds: [],
+      streams: () => mainStreams(slot),
+    };
+  }
+  const fd = openSync(`${base}/log`, constants.O_RDONLY | constants.O_DIRECTORY);
+  return { name: nameOf(slot, part), base: pathOfFd(fd), fifos: [], ownFds: [fd], streams: () => logStreams(slot) };
+}
+
+/**
+ * The log's FIFO, held open by us from the first start of either side. We and the service hold it for reading and
+ * writing, so that a writer without a reader blocks instead of dying; the logger only reads, so that it sees the end
+ * once service and supervisor are both gone.
+ */
+function holdLog(slot: SlotState): number {
+  slot.logFd ??= openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDWR, 0);
+  return slot.logFd;
+}
+
+const nothing = (): void => undefined;
+
+function mainStreams(slot: SlotState): StandardStreams {
+  return { stdin: 'ignore', stdout: slot.isLogged ? holdLog(slot) : 1, release: nothing };
+}
+
+function logStreams(slot: SlotState): StandardStreams {
+  holdLog(slot);
+  const fd = openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDONLY, 0);
+  return { stdin: fd, stdout: 1, release: () => closeSync(fd) };
+}

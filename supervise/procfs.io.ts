@@ -1,0 +1,48 @@
+// supervise/procfs.io.ts - what the kernel says of processes.
+//
+// Owns: the boot's ID, a process's start time, who is left of a process group. Source: proc(5).
+
+import { readdirSync, readFileSync } from 'node:fs';
+
+export type ProcessStat = {
+  readonly isZombie: boolean;
+  readonly groupId: number;
+  /** Field 22, clock ticks since boot: with the pid and the boot ID it names one process for ever. */
+  readonly startTime: string;
+};
+
+/** ID of this boot of the machine. */
+export function readBootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+}
+
+/** @returns undefined where no process has this pid. */
+export function processStat(pid: number): ProcessStat | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    return undefined;
+  }
+  // The name in parentheses may itself hold blanks and parentheses; the fields follow the last one.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [state = '', , group = ''] = fields;
+  const startTime = fields[19];
+  if (startTime === undefined) return undefined;
+  return { isZombie: state === 'Z' || state === 'X', groupId: Number(group), startTime };
+}
+
+/** Start time of a living process; undefined for none and for a zombie. */
+export function livingStartTime(pid: number): string | undefined {
+  const stat = pid === 0 ? undefined : processStat(pid);
+  return stat === undefined || stat.isZombie ? undefined : stat.startTime;
+}
+
+/** Whether a living process belongs to the group; zombies, which hold nothing, do not count. Costs a scan of /proc. */
+export function groupHasLiving(groupId: number): boolean {
+  return readdirSync('/proc').some((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    const stat = processStat(Number(name));
+    return stat !== undefined && stat.groupId === groupId && !stat.isZombie;
+  });
+}

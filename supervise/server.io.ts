@@ -1,0 +1,50 @@
+// supervise/server.io.ts - supervise.sock: HTTP with JSON on a UNIX socket, mode 0600.
+//
+// Owns: the listener. Does not own: what requests mean (api.ts), the services (main.io.ts).
+
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import { route } from './api.ts';
+import type { Event } from './service.ts';
+import type { ServiceView } from './view.ts';
+import { ORDERS } from './control.ts';
+
+export type ServedServices = {
+  readonly list: () => readonly ServiceView[];
+  /** @returns false where no service of that name takes orders. */
+  readonly feed: (name: string, event: Event) => boolean;
+};
+
+/** Listens. The caller holds the lock beside the socket, so a file in its place is a dead supervisor's. */
+export async function serve(socketPath: string, services: ServedServices): Promise<Server> {
+  const server = createServer((request, response) => {
+    const answer = (status: number, body: object): void => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(`${JSON.stringify(body)}\n`);
+    };
+    const asked = route(request.method ?? 'GET', request.url ?? '/');
+    request.resume();
+    if (asked.kind === 'refuse') return answer(asked.status, { error: asked.error });
+    if (asked.kind === 'list') return answer(200, { services: services.list() });
+    const show = (): ServiceView | undefined => services.list().find(({ name }) => name === asked.name);
+    if (asked.kind === 'order' && !services.feed(asked.name, ORDERS[asked.order].event)) {
+      const why = show()?.why ?? 'no such service';
+      return answer(404, { error: `${asked.name}: ${why}` });
+    }
+    const view = show();
+    return view === undefined ? answer(404, { error: `${asked.name}: no such service` }) : answer(200, view);
+  });
+  rmSync(socketPath, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    const umask = process.umask(0o077);
+    server.once('error', (error) => {
+      reject(new Fault('E_STORE', { what: `cannot listen on ${socketPath}`, why: reasonOf(error) }, { cause: error }));
+    });
+    server.listen(socketPath, resolve);
+    process.umask(umask);
+  });
+  chmodSync(socketPath, 0o600);
+  return server;
+}

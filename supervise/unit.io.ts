@@ -1,0 +1,374 @@
+// supervise/unit.io.ts - one service directory being supervised: carries out what machine.ts decides.
+//
+// Owns: the directory's control and ok FIFOs, its lock, record and status file, its processes and its one timer.
+// Does not own: decisions (machine.ts, record.ts), opening the directory (open.io.ts), which directories (main.io.ts).
+
+import { spawn } from 'node:child_process';
+import { closeSync, constants, openSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { constants as osConstants } from 'node:os';
+import { reasonOf } from '../formats/errors.ts';
+import { makeFifos } from './commands.io.ts';
+import { eventsOfControl } from './control.ts';
+import { exists, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
+import { launch } from './launch.io.ts';
+import { nextDeadlineMs, transition } from './machine.ts';
+import { groupHasLiving, livingStartTime } from './procfs.io.ts';
+import { decodeRecord, encodeRecord, isOurGroup, recover } from './record.ts';
+import { DEFAULT_SETTINGS } from './service.ts';
+import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
+import { refusalOf } from './servicedir.ts';
+import { ACTIVITIES, packStatus } from './status.ts';
+
+/** What the supervisor provides to every unit. */
+export type UnitHost = {
+  readonly bootId: string;
+  readonly now: () => Moment;
+  readonly log: (line: string) => void;
+  /** Runs it soon; one start per turn of the event loop, so that a thousand starts do not stop everything else. */
+  readonly enqueueStart: (start: () => void) => void;
+  /** Calls back once when the process, which is not our child, has died. */
+  readonly watchDeath: (pid: number, startTime: string, onDeath: (exitCode: number | undefined) => void) => void;
+  readonly onChange: () => void;
+};
+
+/** Descriptors for one start; `release` closes what was opened for it. */
+export type StandardStreams = {
+  readonly stdin: number | 'ignore';
+  readonly stdout: number;
+  readonly release: () => void;
+};
+
+export type UnitPlan = {
+  readonly name: string;
+  /** Path of the directory (of its open descriptor). */
+  readonly base: string;
+  readonly lockFd: number;
+  readonly controlFd: number;
+  /** Descriptors that go when the unit closes (the log directory's own). */
+  readonly ownFds: readonly number[];
+  readonly streams: () => StandardStreams;
+};
+
+const RECORD_BYTES_MAX = 16_384;
+const CHECK_TIMEOUT_MS = 10_000;
+/** All control FIFOs share it: what is read is used up before the next read. */
+const controlBuffer = Buffer.alloc(4096);
+
+export class Unit {
+  name: string;
+  service: Service;
+  depends: readonly string[] = [];
+  /** False once released: after `exit`, or because the supervisor goes. */
+  isOpen = true;
+  readonly #plan: UnitPlan;
+  readonly #host: UnitHost;
+  readonly #control: Socket;
+  readonly #first: readonly Event[];
+  #okFd: number | undefined;
+  #startTime: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #pending: Event[] = [];
+  #isFeeding = false;
+  #written = { record: '', status: '' };
+  #notify: { readonly socket: Socket; readonly fd: number } | undefined;
+  #hasWarned = false;
+
+  /** Takes over a directory whose lock is held; writes the status file, but starts nothing before `begin`. */
+  constructor(plan: UnitPlan, host: UnitHost) {
+    this.#plan = plan;
+    this.#host = host;
+    this.name = plan.name;
+    const { service, events } = this.#recover();
+    this.service = service;
+    this.#first = events;
+    this.#write('status');
+    this.#control = readFifo(plan.controlFd, (octets) => {
+      for (const event of eventsOfControl(octets)) this.feed(event);
+    });
+  }
+
+  get statePath(): string {
+    return `${this.#plan.base}/supervise`;
+  }
+
+  /** The directory is ready for clients (`ok` is open): adopts, starts or leaves down. */
+  begin(okFd: number, missing: readonly string[]): void {
+    this.#okFd = okFd;
+    if (missing.length > 0) this.feed({ kind: 'dependencies', missing });
+    for (const event of this.#first) this.feed(event);
+    const { pid } = this.service;
+    if (pid !== 0 && this.service.adopted && this.#startTime !== undefined) {
+      this.#host.log(`${this.name}: adopted, pid ${pid}`);
+      this.#host.watchDeath(pid, this.#startTime, (exitCode) => this.#died(pid, exitCode, undefined));
+    }
+  }
+
+  /** One event in; all its effects, and the events that answer them at once, are done on return. */
+  feed(event: Event): void {
+    if (!this.isOpen) return;
+    this.#pending.push(event);
+    if (this.#isFeeding) return;
+    this.#isFeeding = true;
+    try {
+      for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
+        const [service, effects] = transition(this.service, next, this.#host.now());
+        if (service.trouble !== undefined && service.trouble !== this.service.trouble) {
+          this.#host.log(`${this.name}: ${service.trouble}`);
+        }
+        this.service = service;
+        for (const effect of effects) this.#perform(effect);
+      }
+    } finally {
+      this.#isFeeding = false;
+    }
+    if (this.isOpen) this.#armTimer();
+    this.#host.onChange();
+  }
+
+  /** Lets go of everything without touching the service: the supervisor exits, the next one adopts. */
+  abandon(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    clearTimeout(this.#timer);
+    this.#control.destroy();
+    this.#notify?.socket.destroy();
+    for (const fd of [this.#okFd, this.#plan.lockFd, ...this.#plan.ownFds]) if (fd !== undefined) closeSync(fd);
+    this.#okFd = undefined;
+  }
+
+  #recover(): { service: Service; events: readonly Event[] } {
+    const file = readSmallFile(`${this.statePath}/adopt.json`, RECORD_BYTES_MAX);
+    const record = file.kind === 'text' ? decodeRecord(file.text) : undefined;
+    const read = readSettings(this.#plan.base);
+    const settings: Settings = read.ok ? read.settings : DEFAULT_SETTINGS;
+    this.depends = settings.depends;
+    this.#startTime = record?.startTime;
+    return recover(
+      record,
+      {
+        bootId: this.#host.bootId,
+        startTimeNow: livingStartTime(record?.kept.pid ?? 0),
+        hasDownFile: exists(`${this.#plan.base}/down`),
+        settings,
+      },
+      this.#host.now(),
+    );
+  }
+
+  #armTimer(): void {
+    clearTimeout(this.#timer);
+    const deadlineMs = nextDeadlineMs(this.service);
+    if (deadlineMs === undefined) return;
+    const delayMs = Math.max(0, Math.ceil(deadlineMs - this.#host.now().monotonicMs));
+    this.#timer = setTimeout(() => this.feed({ kind: 'tick' }), delayMs);
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.kind) {
+      case 'start':
+        this.#host.enqueueStart(() => void this.#start());
+        return;
+      case 'finish':
+        this.#startFinish(effect.death, effect.groupId);
+        return;
+      case 'check':
+        this.#check(effect.pid);
+        return;
+      case 'signal':
+        this.#signal(effect.signal);
+        return;
+      case 'sweep':
+        this.feed({ kind: 'swept', left: this.#sweep(effect.groupId, effect.signal) });
+        return;
+      case 'announce':
+        this.#announce();
+        return;
+      case 'close':
+        this.#forget();
+        this.abandon();
+        return;
+    }
+  }
+
+  async #start(): Promise<void> {
+    if (!this.isOpen) return;
+    const { base } = this.#plan;
+    const read = readSettings(base);
+    const why = read.ok ? refusalOf('run', scriptFacts(base, 'run')) : read.why;
+    if (!read.ok || why !== undefined) {
+      this.feed({ kind: 'failed', why: why ?? 'its settings cannot be read' });
+      return;
+    }
+    const { settings } = read;
+    this.depends = settings.depends;
+    try {
+      const notifyFd = settings.notificationFd === undefined ? undefined : await this.#openNotify();
+      if (this.isOpen) this.#launch(['./run'], settings, notifyFd);
+      else if (notifyFd !== undefined) closeSync(notifyFd);
+    } catch (thrown) {
+      this.feed({ kind: 'failed', why: reasonOf(thrown) });
+    }
+  }
+
+  #startFinish(death: Death, groupId: number): void {
+    const why = refusalOf('finish', scriptFacts(this.#plan.base, 'finish'));
+    if (why !== undefined) {
+      this.feed({ kind: 'failed', why });
+      return;
+    }
+    // s6: exit code or 256, signal number, name, process group.
+    const signalNumber = osConstants.signals[(death.signal ?? '') as NodeJS.Signals] ?? 0;
+    const code = death.signal === undefined ? (death.exitCode ?? 256) : 256;
+    this.#launch(['./finish', String(code), String(signalNumber), this.name, String(groupId)], this.service.settings);
+  }
+
+  #launch(argv: readonly string[], settings: Settings, notifyFd?: number): void {
+    const streams = this.#plan.streams();
+    const asFd = settings.notificationFd;
+    let pid = 0;
+    const launched = launch({
+      base: this.#plan.base,
+      argv,
+      stdin: streams.stdin,
+      stdout: streams.stdout,
+      stderr: 2,
+      extra: notifyFd === undefined || asFd === undefined ? undefined : { asFd, fd: notifyFd },
+      onExit: (exitCode, signal) => this.#died(pid, exitCode, signal),
+    });
+    streams.release();
+    if (notifyFd !== undefined) closeSync(notifyFd);
+    if (!launched.ok) {
+      this.feed({ kind: 'failed', why: launched.why });
+      return;
+    }
+    pid = launched.pid;
+    this.#startTime = livingStartTime(pid);
+    this.feed({ kind: 'started', pid, settings });
+    launched.openGate();
+  }
+
+  #died(pid: number, exitCode: number | undefined, signal: string | undefined): void {
+    this.feed({ kind: 'died', pid, death: { exitCode, signal, atMs: Date.now() } });
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    const { pid, adopted } = this.service;
+    // Our own child keeps its pid until we have seen its death; anybody else's may be reused.
+    if (pid === 0 || (adopted && livingStartTime(pid) !== this.#startTime)) return;
+    sendSignal(pid, signal);
+  }
+
+  #sweep(groupId: number, signal: NodeJS.Signals | undefined): boolean {
+    if (groupId === 0 || !isOurGroup(livingStartTime(groupId), this.#startTime)) return false;
+    if (!sendSignal(-groupId, signal ?? 0)) return false;
+    // A stopped process acts on TERM only once it is continued.
+    if (signal === 'SIGTERM') sendSignal(-groupId, 'SIGCONT');
+    return groupHasLiving(groupId);
+  }
+
+  #check(pid: number): void {
+    const done = (ok: boolean): void => this.feed({ kind: 'checked', pid, ok });
+    const child = spawn('./check', [], {
+      cwd: this.#plan.base,
+      stdio: 'ignore',
+      timeout: CHECK_TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+    });
+    child.once('error', () => done(false));
+    child.once('exit', (code) => done(code === 0));
+    child.unref();
+  }
+
+  /** Descriptor for the service to write its newline to; what an earlier run left in the FIFO is thrown away. */
+  async #openNotify(): Promise<number> {
+    const path = `${this.statePath}/notify.fifo`;
+    if (!exists(path)) {
+      const why = await makeFifos([path]);
+      if (why !== undefined) throw new Error(why);
+    }
+    this.#notify?.socket.destroy();
+    // Read and write on both sides: neither the supervisor's death nor the service's ends the FIFO for the other.
+    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    drain(fd);
+    const socket = readFifo(fd, (octets) => {
+      if (octets.includes(0x0a)) this.feed({ kind: 'notified', pid: this.service.pid });
+    });
+    this.#notify = { socket, fd };
+    return openSync(path, constants.O_RDWR);
+  }
+
+  #announce(): void {
+    this.#write('record');
+    this.#write('status');
+  }
+
+  #write(what: 'record' | 'status'): void {
+    const { service } = this;
+    const startTime = service.pid === 0 && service.phase !== 'clearing' ? undefined : this.#startTime;
+    const content =
+      what === 'record'
+        ? encodeRecord(service, startTime, this.#host.bootId)
+        : Buffer.from(packStatus({ ...service, activity: ACTIVITIES[service.phase] })).toString('latin1');
+    if (content === this.#written[what]) return;
+    try {
+      if (what === 'record') replaceFile(`${this.statePath}/adopt.json`, content, 0o600);
+      else replaceFile(`${this.statePath}/status`, content, 0o644);
+      this.#written[what] = content;
+      this.#hasWarned = false;
+    } catch (thrown) {
+      // As 0.76: a state that cannot be written is said, and the service goes on.
+      if (!this.#hasWarned) this.#host.log(`${this.name}: cannot write supervise/${what}: ${reasonOf(thrown)}`);
+      this.#hasWarned = true;
+    }
+  }
+
+  #forget(): void {
+    try {
+      unlinkSync(`${this.statePath}/adopt.json`);
+    } catch {
+      // Never written, or the directory is gone: either way there is nothing left to adopt.
+    }
+  }
+}
+
+/** Writes beside, then renames: a reader never sees half a file. */
+function replaceFile(path: string, content: string, mode: number): void {
+  writeFileSync(`${path}.new`, content, { encoding: 'latin1', mode });
+  renameSync(`${path}.new`, path);
+}
+
+/** @returns false where nobody was there to get it. */
+function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Calls back with what arrives on a FIFO opened for reading and writing. The octets are good only during the call. */
+function readFifo(fd: number, onOctets: (octets: Uint8Array) => void): Socket {
+  return new Socket({
+    fd,
+    readable: true,
+    writable: false,
+    onread: {
+      buffer: controlBuffer,
+      callback: (length, buffer) => {
+        onOctets(Uint8Array.from(buffer.subarray(0, length)));
+        return true;
+      },
+    },
+  });
+}
+
+function drain(fd: number): void {
+  const sink = Buffer.alloc(4096);
+  try {
+    while (readSync(fd, sink) > 0);
+  } catch {
+    // EAGAIN: it is empty.
+  }
+}
