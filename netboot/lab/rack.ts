@@ -1,0 +1,176 @@
+// netboot/lab/rack.ts - a virtual rack: its names, its site files, its services and its machines' QEMU arguments.
+//
+// Owns: everything about a lab that can be known without touching the machine.
+// Does not own: namespaces, taps and processes (rack.io.ts), the accelerator probe (accel.io.ts).
+//
+// A rack is one network namespace with one bridge, rack0, to which each QEMU machine is tapped. The boot server runs
+// inside it, so that real DHCP crosses a real (virtual) wire and nothing leaves this machine. Pure.
+
+import { type MacAddress, parseMac } from '../../formats/mac.ts';
+
+/** The bridge of every rack; it lives in a namespace of its own, so racks do not collide. */
+export const RACK_INTERFACE = 'rack0';
+export const RACK_SERVER = '10.77.0.1';
+export const RACK_PREFIX_LENGTH = 24;
+
+/** How a virtual machine starts: which firmware, and so which way through DHCP, TFTP and HTTP. */
+export type Firmware = 'bios' | 'uefi';
+
+export type LabNode = {
+  readonly name: string;
+  readonly mac: MacAddress;
+  readonly address: string;
+  readonly memoryMiB: number;
+  readonly firmware: Firmware;
+};
+
+/** The accelerators of QEMU that a lab may use. */
+export type Accelerator = 'kvm' | 'tcg';
+
+/** The files of one machine below the run folder. */
+export type NodePaths = { readonly qmp: string; readonly console: string; readonly consoleLog: string };
+
+/** Interface names in Linux have at most 15 characters, so the tap is named by number and not by node. */
+export function tapName(index: number): string {
+  return `tap${index}`;
+}
+
+/** @param index from 0. The machine's MAC is locally administered, in QEMU's own range 52:54:00. */
+export function labNode(index: number, name: string, firmware: Firmware = 'bios', memoryMiB = 256): LabNode {
+  const last = index + 1;
+  const mac = parseMac(`52:54:00:77:00:${last.toString(16).padStart(2, '0')}`);
+  if (mac === undefined || last > 80) throw new RangeError(`a lab has at most 80 machines, not ${last}`);
+  return { name, mac, address: `10.77.0.${10 + last}`, memoryMiB, firmware };
+}
+
+/**
+ * QEMU's arguments for one diskless machine.
+ *
+ * -nodefaults: no user network of QEMU's, which would answer DHCP itself. The ROM of BIOS machines is iPXE; the boot
+ * order makes it the only device. The UUID is fixed by the MAC, as a real board's is by its factory.
+ */
+export function qemuArguments(node: LabNode, index: number, accelerator: Accelerator, paths: NodePaths): string[] {
+  const firmware: Readonly<Record<Firmware, readonly string[]>> = {
+    bios: [],
+    uefi: ['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd'],
+  };
+  const uuid = `77000000-0000-4000-8000-${node.mac.replaceAll(':', '')}`;
+  return [
+    ...['-name', node.name],
+    ...['-machine', 'pc'],
+    ...['-accel', accelerator],
+    ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
+    ...['-m', String(node.memoryMiB)],
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    ...['-uuid', uuid],
+    ...firmware[node.firmware],
+    ...['-boot', 'n'],
+    ...['-netdev', `tap,id=net0,ifname=${tapName(index)},script=no,downscript=no`],
+    ...['-device', `virtio-net-pci,netdev=net0,mac=${node.mac}`],
+    ...['-device', 'virtio-rng-pci'],
+    ...['-chardev', `socket,id=con,path=${paths.console},server=on,wait=off,logfile=${paths.consoleLog},logappend=off`],
+    ...['-serial', 'chardev:con'],
+    ...['-qmp', `unix:${paths.qmp},server=on,wait=off`],
+  ];
+}
+
+/** A POSIX shell word, whatever the text. */
+export function shellWord(text: string): string {
+  return /^[A-Za-z0-9_/.:=,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * The run script of the boot server's service directory in a lab.
+ *
+ * It enters the rack's namespace and keeps two capabilities, those that `rouse netboot` needs to open port 67 and a
+ * packet socket; where the clone belongs to a user, it also becomes that user.
+ */
+export function netbootRunScript(facts: {
+  namespace: string;
+  rouse: string;
+  home: string;
+  owner: { uid: number; gid: number };
+}): string {
+  const { namespace, rouse, home, owner } = facts;
+  const capabilities = '+net_bind_service,+net_raw';
+  const identity =
+    owner.uid === 0
+      ? ''
+      : ` --reuid ${owner.uid} --regid ${owner.gid} --clear-groups --ambient-caps -all,${capabilities}`;
+  return `#!/bin/sh
+# The boot server of this lab: inside the rack's network namespace, with the two capabilities it needs and no other.
+exec 2>&1
+ROUSE_HOME=${shellWord(home)}
+export ROUSE_HOME
+exec ip netns exec ${shellWord(namespace)} setpriv${identity} --inh-caps -all,${capabilities} --bounding-set -all,${capabilities} --no-new-privs ${shellWord(rouse)} netboot
+`;
+}
+
+/** The run script of a log service that keeps ten files of a megabyte. */
+export const LOG_RUN_SCRIPT = `#!/bin/sh
+exec multilog t s1000000 n10 ./main
+`;
+
+/** The files that a new lab starts from; they are the operator's from then on and never overwritten. */
+export function siteFiles(nodes: readonly LabNode[]): ReadonlyMap<string, string> {
+  const files = new Map<string, string>();
+  files.set(
+    'rouse.yaml',
+    `# The boot server of this lab. Edit and save: it is read again at once; \`rouse check\` says what is wrong.
+version: 1
+subnets:
+  - name: rack
+    interface: ${RACK_INTERFACE}
+    network: 10.77.0.0/${RACK_PREFIX_LENGTH}
+    mode: dhcp
+    pools: [10.77.0.100-10.77.0.199]
+    router: ${RACK_SERVER}
+    dns: [${RACK_SERVER}]
+    leaseTimeS: 3600
+    unknown: ignore
+http: {port: 8080}
+`,
+  );
+  files.set(
+    'profiles/web.yaml',
+    `# What a web server of this lab is. Change the greeting, then: rouse lab reboot web1
+extends: role/web
+image: web
+cmdline: [console=ttyS0]
+loader: undionly      # QEMU's network card holds iPXE already; this makes it fetch ours by TFTP, as real BIOSes do
+vars:
+  greeting: Hello from a machine without a disk
+`,
+  );
+  for (const node of nodes) {
+    files.set(
+      `nodes/${node.name}.yaml`,
+      `macs: [${node.mac}]
+profile: web
+address: ${node.address}
+labels: {rack: lab}
+`,
+    );
+  }
+  return files;
+}
+
+/** What is remembered of a running lab, so that any later command can find or remove it. */
+export type LabState = {
+  readonly version: 1;
+  readonly namespace: string;
+  readonly nodes: readonly LabNode[];
+  readonly accelerator: Accelerator;
+  /** The URL on localhost that reaches the first node; absent until the forwarder listens. */
+  readonly url?: string;
+  /** Every process of the lab by its part: "up", "supervise", "forward", "node:web1". */
+  readonly processes: Readonly<Record<string, ProcessMark>>;
+};
+
+/** A process that cannot be confused with a later one of the same number (proc(5), /proc/PID/stat field 22). */
+export type ProcessMark = { readonly pid: number; readonly startTicks: string; readonly bootId: string };
+
+/** The namespace's name: two clones on one machine do not meet. @param digest hexadecimal hash of the run folder. */
+export function namespaceName(digest: string): string {
+  return `rouse-${digest.slice(0, 8)}`;
+}
