@@ -12,7 +12,7 @@ import { printable } from '../dhcp/why.ts';
 import { Admission } from './admission.ts';
 import { cleanName } from './names.ts';
 import { toNetascii } from './netascii.ts';
-import { decodePacket, encodePacket, ERROR_CODES, type Request, type TftpPacket } from './packet.ts';
+import { decodePacket, encodePacket, ERROR_CODES, type Request } from './packet.ts';
 import { beginTransfer, type Outcome, step, type StepResult, type Transfer, type TransferEvent } from './transfer.ts';
 
 export type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
