@@ -205,7 +205,8 @@ export async function makeRack(
   return requireState(runDir);
 }
 
-function requireState(runDir: string): LabState {
+/** What was written of the lab, living or not. @throws Fault E_STORE if there is nothing. */
+export function requireState(runDir: string): LabState {
   const state = readLab(runDir);
   if (state === undefined) throw new Fault('E_STORE', { what: `${stateFile(runDir)} cannot be read back` });
   return state;
@@ -276,16 +277,21 @@ export function startNode(places: LabPlaces, state: LabState, node: LabNode): vo
   remember(places.runDir, `node:${node.name}`, child.pid);
 }
 
-/** The machine's reset button. @throws Fault E_NOT_FOUND or E_UNREACHABLE */
+/** @throws Fault E_UNREACHABLE if no lab runs here, E_NOT_FOUND if it has no such machine. */
+export function requireNode(runDir: string, name: string): LabNode {
+  const { nodes } = requireLab(runDir);
+  const node = nodes.find((candidate) => candidate.name === name);
+  if (node !== undefined) return node;
+  throw new Fault('E_NOT_FOUND', {
+    what: `no machine of this lab is called '${name}'`,
+    todo: `there are: ${nodes.map((candidate) => candidate.name).join(', ')}`,
+  });
+}
+
+/** The machine's reset button. @throws Fault as requireNode, and E_UNREACHABLE if the machine is off. */
 export async function resetNode(places: LabPlaces, name: string): Promise<void> {
-  const state = requireLab(places.runDir);
-  if (!state.nodes.some((node) => node.name === name)) {
-    throw new Fault('E_NOT_FOUND', {
-      what: `no machine of this lab is called '${name}'`,
-      todo: `there are: ${state.nodes.map((node) => node.name).join(', ')}`,
-    });
-  }
-  await qmp(nodePaths(places.runDir, name).qmp, 'system_reset');
+  const { name: known } = requireNode(places.runDir, name);
+  await qmp(nodePaths(places.runDir, known).qmp, 'system_reset');
 }
 
 /**

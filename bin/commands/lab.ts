@@ -1,0 +1,202 @@
+// bin/commands/lab.ts - rouse lab: a virtual rack on this machine that really PXE-boots from this boot server.
+//
+// Owns: arguments, progress and output of these commands; netboot/lab does the work.
+
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { Fault } from '../../formats/errors.ts';
+import type { CommandContext } from '../context.ts';
+import { IS_CLONE, ROOT } from '../places.ts';
+
+const PORT = 8080;
+const BOOT_TIMEOUT_MS = 600_000;
+const EXEC_TIMEOUT_MS = 60_000;
+
+/** Adds `rouse lab …` to the program. */
+export function registerLab(program: Command, context: CommandContext): void {
+  const lab = program
+    .command('lab')
+    .description('a virtual rack: machines without disks that PXE-boot from this boot server');
+  const rouse = join(ROOT, 'bin', 'rouse');
+
+  lab
+    .command('up')
+    .description('build what is missing, start the boot server and boot the machines; ctrl-C removes it all')
+    .option('--port PORT', 'port on localhost that leads to the first node', String(PORT))
+    .addHelpText('after', '\nExample:\n  sudo rouse lab up')
+    .action(async ({ port }: { port: string }) => {
+      if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+        throw new Fault('E_USAGE', { what: `--port ${port}`, why: 'a port is a number from 0 to 65535' });
+      }
+      await up(context, rouse, Number(port));
+    });
+
+  lab
+    .command('status')
+    .description('which parts of the lab live, and where each machine is in its boot')
+    .option('--json', 'as JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const { livingParts, requireLab } = await import('../../netboot/lab/rack.io.ts');
+      const { listBoots } = await import('../../netboot/lab/follow.io.ts');
+      const { renderOutcome, renderWaterfall } = await import('../../netboot/journal.ts');
+      const { runDir } = context.places();
+      const state = requireLab(runDir);
+      const parts = livingParts(state);
+      const nodes = [];
+      for (const node of state.nodes) {
+        const [boot] = await listBoots(join(runDir, 'netboot.sock'), node.name, 1);
+        nodes.push({ node, boot });
+      }
+      if (json === true) {
+        context.print(
+          JSON.stringify({ namespace: state.namespace, accelerator: state.accelerator, url: state.url, parts, nodes }),
+        );
+        return;
+      }
+      const said = Object.entries(parts).map(([part, lives]) => `${part} ${lives ? 'lives' : 'is gone'}`);
+      context.print(
+        `lab ${state.namespace} (${state.accelerator})${state.url === undefined ? '' : `  ${state.url}`}  ${said.join(', ')}`,
+      );
+      for (const { node, boot } of nodes) {
+        if (boot === undefined)
+          context.print(`${node.name}  ${node.mac}  ${node.address}  the boot server has not heard of it`);
+        else {
+          context.print(`${node.name}  ${node.mac}  ${node.address}  ${renderOutcome(boot, Date.now())}`);
+          for (const line of renderWaterfall(boot, Date.now()).slice(1)) context.print(line);
+        }
+      }
+    });
+
+  lab
+    .command('reboot')
+    .description("press a machine's reset button and follow its boot until it is ready")
+    .argument('<node>')
+    .addHelpText('after', '\nExample:\n  rouse lab reboot web1')
+    .action(async (name: string) => {
+      const { resetNode } = await import('../../netboot/lab/rack.io.ts');
+      const { followBoot } = await import('../../netboot/lab/follow.io.ts');
+      const { renderOutcome } = await import('../../netboot/journal.ts');
+      const places = context.places();
+      const sinceMs = Date.now();
+      await resetNode(places, name);
+      context.print(`${name} was reset; following its boot (ctrl-C stops following, not the boot)`);
+      const socketPath = join(places.runDir, 'netboot.sock');
+      const attempt = await followBoot({
+        socketPath,
+        node: name,
+        sinceMs,
+        timeoutMs: BOOT_TIMEOUT_MS,
+        onLine: (line) => context.print(`  ${line}`),
+      });
+      context.print(`${name}: ${renderOutcome(attempt, Date.now())}`);
+    });
+
+  lab
+    .command('console')
+    .description("a machine's serial console; ctrl-] leaves it")
+    .argument('<node>')
+    .action(async (name: string) => {
+      const { nodePaths, requireNode } = await import('../../netboot/lab/rack.io.ts');
+      const { attachConsole } = await import('../../netboot/lab/console.io.ts');
+      const { runDir } = context.places();
+      requireNode(runDir, name);
+      context.warn('ctrl-] leaves the console');
+      await attachConsole(nodePaths(runDir, name).console);
+    });
+
+  lab
+    .command('exec')
+    .description("run a command in the shell on a machine's console")
+    .argument('<node>')
+    .argument('<command...>')
+    .addHelpText('after', "\nExample:\n  rouse lab exec web1 -- 'svstat /service/*'")
+    .action(async (name: string, words: string[]) => {
+      const { nodePaths, requireNode } = await import('../../netboot/lab/rack.io.ts');
+      const { execOnConsole } = await import('../../netboot/lab/console.io.ts');
+      const { runDir } = context.places();
+      requireNode(runDir, name);
+      const { output, exitCode } = await execOnConsole(
+        nodePaths(runDir, name).console,
+        words.join(' '),
+        EXEC_TIMEOUT_MS,
+      );
+      context.print(output.trimEnd());
+      context.exit(exitCode);
+    });
+
+  lab
+    .command('down')
+    .description('remove a lab, also one whose command was killed')
+    .action(async () => {
+      const { readLab, stopRack } = await import('../../netboot/lab/rack.io.ts');
+      const { signalProcess, waitGone } = await import('../../netboot/lab/processes.io.ts');
+      const places = context.places();
+      const state = readLab(places.runDir);
+      if (state === undefined)
+        throw new Fault('E_NO', { what: 'no lab is up here', todo: 'start one with: npm start' });
+      const upMark = state.processes['up'];
+      if (upMark !== undefined && signalProcess(upMark, 'SIGINT')) await waitGone(upMark, 30_000);
+      await stopRack(places);
+      context.print('the lab is gone');
+    });
+}
+
+/** Runs the steps with a line each, prints what to try, and waits for ctrl-C. */
+async function up(context: CommandContext, rouse: string, port: number): Promise<void> {
+  const { Listr } = await import('listr2');
+  const { labSteps } = await import('../../netboot/lab/up.io.ts');
+  const { readLab, stopRack } = await import('../../netboot/lab/rack.io.ts');
+  const { labNode } = await import('../../netboot/lab/rack.ts');
+  const places = context.places();
+  const home = process.env['ROUSE_HOME'] ?? (IS_CLONE ? join(ROOT, '.rouse') : '/var/lib/rouse/lab');
+  const abort = new AbortController();
+  const interrupted = new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => {
+        abort.abort(new Fault('E_NO', { what: 'the lab was interrupted' }));
+        resolve();
+      });
+    }
+  });
+  const steps = labSteps({ places, rouse, home, nodes: [labNode(0, 'web1')], port, signal: abort.signal });
+  const tasks = steps.map((step) => ({
+    title: step.title,
+    task: async (_: unknown, task: { title: string | undefined; output: string | undefined }): Promise<void> => {
+      abort.signal.throwIfAborted();
+      const kept = await step.run((line) => {
+        task.output = line;
+      });
+      if (kept !== undefined) task.title = `${step.title}: ${kept}`;
+    },
+  }));
+  try {
+    await new Listr(tasks, {
+      renderer: context.isTerminal ? 'default' : 'simple',
+      registerSignalListeners: false,
+      rendererOptions: { collapseErrors: false, showErrorMessage: false },
+      fallbackRendererOptions: {},
+    }).run();
+    const url = readLab(places.runDir)?.url ?? '';
+    for (const line of whatToTry(url, rouse, places.configDir)) context.print(line);
+    await interrupted;
+  } finally {
+    context.warn('removing the lab');
+    await stopRack(places);
+  }
+}
+
+function whatToTry(url: string, rouse: string, configDir: string): string[] {
+  // The lines work as pasted: with sudo where this command came by sudo, without where there may be none.
+  const sudo = process.env['SUDO_UID'] === undefined ? '' : 'sudo ';
+  return [
+    '',
+    `web1 answers at ${url}`,
+    '',
+    'From another terminal:',
+    `  ${sudo}${rouse} lab status`,
+    `  ${sudo}${rouse} lab reboot web1`,
+    `  ${sudo}sed -i 's/greeting: .*/greeting: This node was changed by one edit/' ${join(configDir, 'profiles', 'web.yaml')} && ${sudo}${rouse} lab reboot web1 && curl ${url}`,
+    '',
+    'ctrl-C here removes everything but .rouse/ and node_modules/.',
+  ];
+}

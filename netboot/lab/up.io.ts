@@ -1,0 +1,162 @@
+// netboot/lab/up.io.ts - `rouse lab up`: from nothing to a node that answers, as a list of named steps.
+//
+// Owns: the order of the steps. Does not own: how each is done (rack.io.ts, images/), how progress is shown (bin).
+
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Fault } from '../../formats/errors.ts';
+import { buildImage } from '../../images/build.io.ts';
+import { fetchLoaders } from '../../images/loaders.io.ts';
+import { askNetboot } from '../client.io.ts';
+import { chooseAccelerator } from './accel.io.ts';
+import { followBoot } from './follow.io.ts';
+import {
+  checkHost,
+  type LabPlaces,
+  livingParts,
+  makeRack,
+  requireLab,
+  requireState,
+  startForwarder,
+  startNode,
+  startSupervise,
+  writeNetbootService,
+  writeSite,
+} from './rack.io.ts';
+import type { LabNode } from './rack.ts';
+
+/** Emulated machines take about a minute; a loaded one several. */
+const BOOT_TIMEOUT_MS = 600_000;
+const BOOT_SERVER_TIMEOUT_MS = 30_000;
+
+export type LabOptions = {
+  readonly places: LabPlaces & { readonly roleDirs: readonly string[] };
+  /** Absolute path of the rouse command, for the services' run scripts. */
+  readonly rouse: string;
+  /** ROUSE_HOME of everything that is started. */
+  readonly home: string;
+  readonly nodes: readonly LabNode[];
+  /** Port on localhost that leads to the first node; another one is taken if it is not free. */
+  readonly port: number;
+  readonly signal?: AbortSignal;
+};
+
+/** One step: `run` reports what it is doing and may end with a line to keep. */
+export type LabStep = {
+  readonly title: string;
+  readonly run: (report: (line: string) => void) => Promise<string | undefined>;
+};
+
+/** The steps in order; each relies on those before it. After a failure or an abort, `stopRack` removes what was made. */
+export function labSteps({ places, rouse, home, nodes, port, signal }: LabOptions): readonly LabStep[] {
+  const netbootSocket = join(places.runDir, 'netboot.sock');
+  let kernel = '';
+  const steps: LabStep[] = [
+    {
+      title: 'Check this machine',
+      run: async () => {
+        checkHost(places);
+        writeSite(places.configDir, nodes);
+        return undefined;
+      },
+    },
+    {
+      title: 'Build the image web',
+      run: async (report) => {
+        const { manifest, built } = await buildImage({
+          roleDirs: places.roleDirs,
+          role: 'web',
+          libDir: places.libDir,
+          cacheDir: places.cacheDir,
+          onProgress: (event) => report(event.text),
+        });
+        kernel = join(places.libDir, 'images', 'kernels', manifest.kernel.sha256);
+        const bytes = manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
+        return `generation ${manifest.generation}, ${(bytes / 1e6).toFixed(1)} MB${built ? '' : ', unchanged'}`;
+      },
+    },
+    {
+      title: 'Fetch the loaders',
+      run: async (report) => {
+        await fetchLoaders({
+          libDir: places.libDir,
+          cacheDir: places.cacheDir,
+          onProgress: (event) => report(event.text),
+        });
+        return undefined;
+      },
+    },
+    {
+      title: 'Wire the rack',
+      run: async () => {
+        const { accelerator, why } = await chooseAccelerator(kernel, join(places.cacheDir, 'accelerator'));
+        const state = await makeRack(places, nodes, accelerator);
+        return `namespace ${state.namespace}; ${accelerator === 'kvm' ? 'KVM' : 'emulation'}: ${why}`;
+      },
+    },
+    {
+      title: 'Start the boot server under rouse supervise',
+      run: async () => {
+        const { namespace } = requireState(places.runDir);
+        startSupervise(places, rouse, writeNetbootService(places, { namespace, rouse, home }), home);
+        await waitForBootServer(places, netbootSocket, signal);
+        return undefined;
+      },
+    },
+  ];
+  for (const node of nodes) {
+    steps.push({
+      title: `Boot ${node.name} from the network`,
+      run: async (report) => {
+        const sinceMs = Date.now();
+        startNode(places, requireLab(places.runDir), node);
+        const attempt = await followBoot({
+          socketPath: netbootSocket,
+          node: node.name,
+          sinceMs,
+          timeoutMs: BOOT_TIMEOUT_MS,
+          onLine: report,
+          ...(signal && { signal }),
+        });
+        return attempt.outcome.kind === 'ready'
+          ? `ready after ${((attempt.outcome.atMs - sinceMs) / 1000).toFixed(0)} s`
+          : undefined;
+      },
+    });
+  }
+  const [first] = nodes;
+  if (first !== undefined) {
+    steps.push({
+      title: 'Open the way to it',
+      run: async () => await startForwarder(places, requireLab(places.runDir), first, port),
+    });
+  }
+  return steps;
+}
+
+async function waitForBootServer(
+  places: LabPlaces,
+  socketPath: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let waitedMs = 0; waitedMs < BOOT_SERVER_TIMEOUT_MS; waitedMs += 200) {
+    signal?.throwIfAborted();
+    if (livingParts(requireState(places.runDir))['supervise'] !== true) {
+      throw new Fault('E_COMMAND', {
+        what: 'rouse supervise ended as soon as it was started',
+        why: `its words are in ${join(places.runDir, 'supervise.log')}`,
+      });
+    }
+    try {
+      await askNetboot(socketPath, '/v1/health');
+      return;
+    } catch (error) {
+      if (!(error instanceof Fault) || error.code !== 'E_UNREACHABLE') throw error;
+    }
+    await sleep(200);
+  }
+  throw new Fault('E_TIMEOUT', {
+    what: `the boot server does not answer after ${BOOT_SERVER_TIMEOUT_MS / 1000} s`,
+    why: `its words are in ${join(places.configDir, 'services', 'netboot', 'log', 'main', 'current')}`,
+  });
+}
