@@ -79,7 +79,9 @@ test('a network knows its mask, its broadcast, and what lies in it', () => {
       expect(ipv4.ipv4ToNumber(ipv4.broadcastOf(network))).toBe(base + size - 1);
       expect(ipv4.networkContains(network, ipv4.ipv4FromNumber(value))).toBe(true);
       expect(ipv4.networkContains(network, ipv4.ipv4FromNumber((base + size) % 2 ** 32))).toBe(prefixLength === 0);
-      expect(ipv4.ipv4ToNumber(ipv4.netmaskOf(network))).toBe(2 ** 32 - size === 2 ** 32 ? 0 : (2 ** 32 - size) % 2 ** 32);
+      expect(ipv4.ipv4ToNumber(ipv4.netmaskOf(network))).toBe(
+        2 ** 32 - size === 2 ** 32 ? 0 : (2 ** 32 - size) % 2 ** 32,
+      );
       expect(ipv4.isHostAddress(network, network.address)).toBe(prefixLength >= 31);
     }),
   );

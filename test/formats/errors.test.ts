@@ -7,7 +7,9 @@ import { ERRORS, Fault, renderFault } from '../../formats/errors.ts';
 const PAGE = new URL('../../docs/errors.md', import.meta.url);
 
 function renderPage(): string {
-  const rows = Object.entries(ERRORS).map(([code, row]) => `| \`${code}\` | ${row.exitCode} | ${row.meaning} | ${row.remedy} |`);
+  const rows = Object.entries(ERRORS).map(
+    ([code, row]) => `| \`${code}\` | ${row.exitCode} | ${row.meaning} | ${row.remedy} |`,
+  );
   return `# Errors
 
 Every message of rouse says what failed, on what, why, and what to do. This page lists the kinds. Exit statuses are daemontools':
@@ -25,7 +27,11 @@ test('docs/errors.md lists exactly the errors of the table', () => {
 });
 
 test('a fault is one line: what, why, what to do', () => {
-  const fault = new Fault('E_PORT_TAKEN', { what: 'cannot listen on UDP 67', why: 'dnsmasq (pid 8) has it', todo: 'stop it' });
+  const fault = new Fault('E_PORT_TAKEN', {
+    what: 'cannot listen on UDP 67',
+    why: 'dnsmasq (pid 8) has it',
+    todo: 'stop it',
+  });
   expect(fault.message).toBe('cannot listen on UDP 67: dnsmasq (pid 8) has it; stop it');
   expect(fault.exitCode).toBe(111);
   expect(renderFault({ what: 'no such service' })).toBe('no such service');

@@ -11,9 +11,13 @@ test('the label of the start of 1970 is 2^62 + 10', () => {
 
 test('unpack undoes pack', () => {
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 2 ** 40 }), fc.integer({ min: 0, max: 999_999_999 }), (unixS, nanoseconds) => {
-      expect(unpackTai64n(packTai64n({ unixS, nanoseconds }))).toEqual({ unixS, nanoseconds });
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: 2 ** 40 }),
+      fc.integer({ min: 0, max: 999_999_999 }),
+      (unixS, nanoseconds) => {
+        expect(unpackTai64n(packTai64n({ unixS, nanoseconds }))).toEqual({ unixS, nanoseconds });
+      },
+    ),
   );
 });
 
