@@ -4,7 +4,7 @@
 // the npm packages of the lock file (the pinned Node is one of them), says which Debian packages are missing and, as
 // root, installs them. Everything after that runs under the pinned Node.
 
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
@@ -120,18 +120,16 @@ function handOver() {
     '/sbin',
   ];
   const env = { ...process.env, PATH: path.join(delimiter) };
-  import('node:child_process').then(({ spawn }) => {
-    const child = spawn(pinnedNode(), ['--disable-warning=ExperimentalWarning', ...args], {
-      cwd: ROOT,
-      stdio: 'inherit',
-      env,
-    });
-    for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-    child.on('error', (error) =>
-      stop(111, `cannot start ${pinnedNode()}: ${error.message}; run: rm -r node_modules && npm ci`),
-    );
-    child.on('close', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 111)));
+  const child = spawn(pinnedNode(), ['--disable-warning=ExperimentalWarning', ...args], {
+    cwd: ROOT,
+    stdio: 'inherit',
+    env,
   });
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('error', (error) =>
+    stop(111, `cannot start ${pinnedNode()}: ${error.message}; run: rm -r node_modules && npm ci`),
+  );
+  child.on('close', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 111)));
 }
 
 function say(text) {

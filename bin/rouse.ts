@@ -36,7 +36,7 @@ const context: CommandContext = {
   places: () => choosePlaces({ config: program.opts<{ config?: string }>().config }, process.env),
   print: (line) => void process.stdout.write(`${line}\n`),
   warn: (line) => void process.stderr.write(`${line}\n`),
-  isTerminal: process.stdout.isTTY === true,
+  isTerminal: process.stdout.isTTY,
   exit: (code) => {
     process.exitCode = code;
   },
@@ -70,6 +70,6 @@ try {
 function inheritSettings(command: Command): void {
   for (const sub of command.commands) {
     sub.copyInheritedSettings(command);
-    inheritSettings(sub as Command);
+    inheritSettings(sub);
   }
 }

@@ -178,7 +178,7 @@ function positionsOf(file: string, document: Document, lines: LineCounter): Posi
 type Issue = z.core.$ZodIssue;
 
 function describeIssue(issue: Issue, schema: z.ZodType, plain: unknown, positions: Positions): Problem[] {
-  const path = issue.path.filter((step) => typeof step !== 'symbol') as (string | number)[];
+  const path = issue.path.filter((step) => typeof step !== 'symbol');
   const found = valueAt(plain, path);
   const name = path.length === 0 ? '' : `${renderPath(path)}: `;
   switch (issue.code) {
@@ -195,7 +195,7 @@ function describeIssue(issue: Issue, schema: z.ZodType, plain: unknown, position
         return [
           { ...positions.of(path), message: `missing key '${path.at(-1) ?? ''}', expected ${values.join(' | ')}` },
         ];
-      const near = nearest(String(found), values);
+      const near = nearest(show(found).replaceAll('"', ''), values);
       const hint = near === undefined ? '' : `, did you mean '${near}'?`;
       return [{ ...positions.of(path), message: `${name}expected ${values.join(' | ')}, got ${show(found)}${hint}` }];
     }
@@ -243,7 +243,7 @@ function renderPath(path: KeyPath): string {
 
 function show(value: unknown): string {
   if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value) ?? typeof value;
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
