@@ -143,7 +143,7 @@ export class DeathWatch {
 
   #startPoll(): void {
     this.#poll ??= setInterval(() => {
-      for (const { pid, startTime } of [...this.#watches.values()]) {
+      for (const { pid, startTime } of this.#watches.values()) {
         if (livingStartTime(pid) !== startTime) this.#dead(pid, undefined);
       }
       if (this.#watches.size > 0) return;

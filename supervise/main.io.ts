@@ -377,7 +377,7 @@ class Supervisor {
 
   #review(): void {
     for (const slot of this.#slots.values()) {
-      for (const [part, unit] of [...slot.units]) if (!unit.isOpen) slot.units.delete(part);
+      for (const [part, unit] of slot.units) if (!unit.isOpen) slot.units.delete(part);
     }
     if (this.#isStopping) {
       this.#stopFurther();

@@ -1,0 +1,295 @@
+// The small pure rules around the machine: status bytes, control letters, settings, scan, record, order, routes.
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { route } from '../../supervise/api.ts';
+import { eventsOfControl, orderOfSignal, ORDERS } from '../../supervise/control.ts';
+import { newService } from '../../supervise/machine.ts';
+import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
+import type { Finding } from '../../supervise/record.ts';
+import { scan } from '../../supervise/scan.ts';
+import type { Entry, Slot } from '../../supervise/scan.ts';
+import { DEFAULT_SETTINGS } from '../../supervise/service.ts';
+import type { Moment, Service } from '../../supervise/service.ts';
+import { parseSettings, refusalOf } from '../../supervise/servicedir.ts';
+import { missingOf, stopSteps } from '../../supervise/shutdown.ts';
+import { packStatus, unpackStatus } from '../../supervise/status.ts';
+import { renderAge, renderTable, viewOf } from '../../supervise/view.ts';
+
+const moment: Moment = { monotonicMs: 5000, wall: { unixS: 1_700_000_000, nanoseconds: 7 }, random: 0 };
+
+test('status: the bytes that svstat and sv read', () => {
+  const octets = packStatus({
+    changedAt: { unixS: 1_700_000_000, nanoseconds: 123_456_500 },
+    pid: 0x0102,
+    paused: true,
+    want: 'down',
+    gotTerm: true,
+    activity: 'run',
+  });
+  // 2^62 + 10 + 1700000000, nanoseconds, pid little-endian, paused, 'd', got TERM, run.
+  expect(Buffer.from(octets).toString('hex')).toBe('400000006553f10a075bcbf4020100000164' + '0101');
+});
+
+test('status: what is packed is unpacked; foreign bytes never throw', () => {
+  const status = fc.record({
+    changedAt: fc.record({ unixS: fc.nat(), nanoseconds: fc.nat(999_999_999) }),
+    pid: fc.nat({ max: 0xffffffff }).filter((pid) => pid > 0),
+    paused: fc.boolean(),
+    want: fc.constantFrom('up' as const, 'down' as const, 'once' as const),
+    gotTerm: fc.boolean(),
+    activity: fc.constantFrom('run' as const, 'finish' as const),
+  });
+  fc.assert(
+    fc.property(status, (value) => {
+      expect(unpackStatus(packStatus(value))).toEqual(value);
+    }),
+  );
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 40 }), (octets) => void unpackStatus(octets)));
+  expect(unpackStatus(new Uint8Array(19))).toBeUndefined();
+});
+
+test('status: without a process nothing is paused, signalled or running', () => {
+  const octets = packStatus({
+    changedAt: moment.wall,
+    pid: 0,
+    paused: true,
+    want: 'once',
+    gotTerm: true,
+    activity: 'run',
+  });
+  expect([...octets.slice(12)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+});
+
+test('control: every letter of daemontools and runit, in order; other bytes are skipped', () => {
+  const kinds = eventsOfControl(Buffer.from('ud?\n\u00ffoxtk')).map((event) =>
+    event.kind === 'signal' ? event.signal : event.kind,
+  );
+  expect(kinds).toEqual(['up', 'down', 'once', 'exit', 'SIGTERM', 'SIGKILL']);
+  const letters = Object.values(ORDERS).flatMap(({ letter }) => letter ?? []);
+  expect(letters.toSorted().join('')).toBe('12acdhikopqtuwx');
+});
+
+test('signal names: with and without SIG, in either case', () => {
+  expect(['HUP', 'sighup', 'stop', 'CONT', 'USR1'].map(orderOfSignal)).toEqual(['hup', 'hup', 'pause', 'cont', 'usr1']);
+  expect(orderOfSignal('UP')).toBeUndefined();
+});
+
+const scripts = { hasFinish: false, hasCheck: false };
+
+test('settings: s6 names in ms, words with values, comments', () => {
+  const result = parseSettings(
+    {
+      'notification-fd': '3\n',
+      'timeout-kill': '5000\n',
+      'down-signal': 'hup\n',
+      backoff: '# slow\ninitialMs 500\ncapMs 8000 # eight seconds\njitter 0.5\n',
+      depends: 'db\n\n# not this\ncache\n',
+    },
+    scripts,
+  );
+  expect(result).toEqual({
+    ok: true,
+    settings: {
+      ...DEFAULT_SETTINGS,
+      notificationFd: 3,
+      timeoutKillMs: 5000,
+      downSignal: 'SIGHUP',
+      backoff: { initialMs: 500, capMs: 8000, jitter: 0.5, resetMs: 60_000 },
+      depends: ['db', 'cache'],
+    },
+  });
+});
+
+for (const [file, text, why] of [
+  ['notification-fd', '2', 'file notification-fd: expected a whole number from 3 to 20, got "2"'],
+  ['timeout-kill', '5s', 'file timeout-kill: expected a whole number from 0 to 86400000, got "5s"'],
+  ['backoff', 'initial 5', 'file backoff: unknown word "initial", expected initialMs, capMs, jitter, resetMs'],
+  ['backoff', 'jitter 2', 'file backoff: jitter expected a number from 0 to 1, got "2"'],
+  ['backoff', 'capMs 1 2', 'file backoff: capMs expected a number from 1 to 86400000, got "1 2"'],
+] as const) {
+  test(`settings: ${file} ${JSON.stringify(text)} is refused`, () => {
+    expect(parseSettings({ [file]: text }, scripts)).toEqual({ ok: false, why });
+  });
+}
+
+test('settings: any text is understood or refused, never thrown at', () => {
+  const files = fc.record({
+    backoff: fc.string(),
+    depends: fc.string(),
+    'down-signal': fc.string(),
+    'timeout-kill': fc.string(),
+  });
+  fc.assert(fc.property(files, (texts) => typeof parseSettings(texts, scripts).ok === 'boolean'));
+});
+
+test('run: each thing that can stand in its place, said', () => {
+  const file = { kind: 'file', isExecutable: true, head: '#!/bin/sh\n', interpreterExists: true } as const;
+  expect(refusalOf('run', file)).toBeUndefined();
+  expect(refusalOf('run', { ...file, isExecutable: false })).toBe('run is not executable; chmod +x it');
+  expect(refusalOf('run', { ...file, head: '#! /no/such -e\n', interpreterExists: false })).toBe(
+    'run names /no/such in its first line, which does not exist',
+  );
+  expect(refusalOf('run', { ...file, head: 'echo', interpreterExists: undefined })).toBeUndefined();
+  expect(refusalOf('run', { kind: 'dangling' })).toBe('run is a link to nothing');
+});
+
+const directory = (name: string, id: string, hasLog = false): Entry => ({ kind: 'directory', name, id, hasLog });
+const slot = (name: string, id: string, more: Partial<Slot> = {}): Slot => ({
+  id,
+  name,
+  isLogged: false,
+  isPresent: true,
+  closed: [],
+  ...more,
+});
+
+test('scan: new directories are added and opened, dot names and files are not', () => {
+  const entries = [directory('web', '1:2', true), directory('.git', '1:3'), { kind: 'other', name: 'README' } as const];
+  expect(scan([], entries).actions).toEqual([
+    { kind: 'add', id: '1:2', name: 'web', isLogged: true },
+    { kind: 'open', id: '1:2', part: 'main' },
+    { kind: 'open', id: '1:2', part: 'log' },
+  ]);
+});
+
+test('scan: a rename keeps the service, a second name for it is not a second service', () => {
+  expect(scan([slot('web', '1:2')], [directory('www', '1:2')]).actions).toEqual([
+    { kind: 'rename', id: '1:2', name: 'www' },
+  ]);
+  expect(scan([slot('web', '1:2')], [directory('alias', '1:2'), directory('web', '1:2')]).actions).toEqual([]);
+});
+
+test('scan: a removed name stops nothing; the slot goes when both parts are closed', () => {
+  const logged = slot('web', '1:2', { isLogged: true });
+  expect(scan([logged], []).actions).toEqual([{ kind: 'absent', id: '1:2' }]);
+  expect(scan([{ ...logged, isPresent: false, closed: ['main'] }], []).actions).toEqual([]);
+  expect(scan([{ ...logged, isPresent: false, closed: ['main', 'log'] }], []).actions).toEqual([
+    { kind: 'drop', id: '1:2' },
+  ]);
+});
+
+test('scan: what was closed is opened again while its name is there; log added later does not count', () => {
+  const actions = scan([slot('web', '1:2', { closed: ['main'] })], [directory('web', '1:2', true)]).actions;
+  expect(actions).toEqual([{ kind: 'open', id: '1:2', part: 'main' }]);
+});
+
+test('scan: a dangling link is shown and the rest is scanned', () => {
+  const result = scan([], [{ kind: 'unreadable', name: 'x', why: 'it is a link to nothing' }, directory('a', '1:1')]);
+  expect(result.problems).toEqual([{ name: 'x', why: 'it is a link to nothing' }]);
+  expect(result.actions).toHaveLength(2);
+});
+
+const running: Service = {
+  ...newService('up', moment),
+  phase: 'up',
+  pid: 77,
+  groupId: 77,
+  startedMs: 4000,
+  starts: 3,
+  settings: DEFAULT_SETTINGS,
+};
+const finding: Finding = { bootId: 'b', startTimeNow: '123', hasDownFile: false, settings: DEFAULT_SETTINGS };
+const record = (service: Service, startTime: string | undefined = '123') =>
+  decodeRecord(encodeRecord(service, startTime, 'b'));
+
+test('record: a living process of this boot is adopted, with its history', () => {
+  const { service, events } = recover(record(running), finding, moment);
+  expect(events.map(({ kind }) => kind)).toEqual(['adopt']);
+  expect(service).toMatchObject({ pid: 77, starts: 3, want: 'up', startedMs: 4000 });
+});
+
+test('record: a reused pid counts as a death, not as the service', () => {
+  const { events } = recover(record(running), { ...finding, startTimeNow: '999' }, moment);
+  expect(events.map(({ kind }) => kind)).toEqual(['adopt', 'died']);
+});
+
+test('record: another boot is forgotten; the down file decides', () => {
+  const { service, events } = recover(record(running), { ...finding, bootId: 'other', hasDownFile: true }, moment);
+  expect(service).toMatchObject({ pid: 0, want: 'down', starts: 0 });
+  expect(events).toEqual([{ kind: 'begin' }]);
+});
+
+test('record: want is kept, and beats the down file', () => {
+  const stopped: Service = { ...running, phase: 'down', pid: 0, want: 'down' };
+  expect(recover(record(stopped, undefined), finding, moment).service.want).toBe('down');
+  const wanted: Service = { ...running, phase: 'waiting', pid: 0 };
+  expect(recover(record(wanted, undefined), { ...finding, hasDownFile: true }, moment).service.want).toBe('up');
+});
+
+test('record: a group that was being cleared is cleared again', () => {
+  const clearing: Service = { ...running, phase: 'clearing', pid: 0 };
+  expect(recover(record(clearing), finding, moment).events.map(({ kind }) => kind)).toEqual(['adopt', 'died']);
+});
+
+test('record: foreign text is no record and never throws', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+      expect(decodeRecord(text)).toBeUndefined();
+    }),
+  );
+  const text = encodeRecord(running, '1', 'b');
+  expect(decodeRecord(text.replace('"pid":77', '"pid":1'))).toBeUndefined();
+  expect(decodeRecord(text.replace('"pid":77', '"pid":-1'))).toBeUndefined();
+  expect(decodeRecord(text.replace('"want":"up"', '"want":"sideways"'))).toBeUndefined();
+});
+
+test('groups: only ours, or one whose leader is gone', () => {
+  expect(isOurGroup(undefined, '1')).toBe(true);
+  expect(isOurGroup('1', '1')).toBe(true);
+  expect(isOurGroup('2', '1')).toBe(false);
+});
+
+const ordered = (
+  name: string,
+  depends: string[],
+  main: 'open' | 'stopping' | 'closed',
+  log: 'open' | 'stopping' | 'closed' = 'closed',
+) => ({
+  name,
+  depends,
+  main,
+  log,
+});
+
+test('stopping: what others need goes last, the logger after its service, a circle all at once', () => {
+  expect(stopSteps([ordered('db', [], 'open'), ordered('web', ['db'], 'open', 'open')])).toEqual([
+    { kind: 'stop', name: 'web' },
+  ]);
+  expect(stopSteps([ordered('db', [], 'open'), ordered('web', ['db'], 'stopping', 'open')])).toEqual([]);
+  expect(stopSteps([ordered('db', [], 'open'), ordered('web', ['db'], 'closed', 'open')])).toEqual([
+    { kind: 'stop', name: 'db' },
+    { kind: 'end-log', name: 'web' },
+  ]);
+  expect(stopSteps([ordered('a', ['b'], 'open'), ordered('b', ['a'], 'open')])).toHaveLength(2);
+});
+
+test('dependencies: not ready, and not there', () => {
+  expect(
+    missingOf(
+      ['db', 'cache', 'web'],
+      new Map([
+        ['db', false],
+        ['web', true],
+      ]),
+    ),
+  ).toEqual(['db', 'cache (no such service)']);
+});
+
+test('routes: names are percent-encoded, orders are POSTed, the rest is refused with words', () => {
+  expect(route('GET', '/v1/services')).toEqual({ kind: 'list' });
+  expect(route('GET', '/v1/services/web%2Flog')).toEqual({ kind: 'show', name: 'web/log' });
+  expect(route('POST', '/v1/services/web/restart')).toEqual({ kind: 'order', name: 'web', order: 'restart' });
+  expect(route('GET', '/v1/services/web/restart')).toMatchObject({ kind: 'refuse', status: 405 });
+  expect(route('POST', '/v1/services/web/toString')).toMatchObject({ kind: 'refuse', status: 404 });
+  expect(route('GET', '/v1/services/%E0%A4%A')).toMatchObject({ kind: 'refuse', status: 400 });
+  fc.assert(fc.property(fc.string(), fc.string(), (method, url) => typeof route(method, url).kind === 'string'));
+});
+
+test('table: says why something is not up', () => {
+  const waiting: Service = { ...running, phase: 'waiting', pid: 0, trouble: 'run is missing' };
+  const [title = '', row = ''] = renderTable([viewOf('web', waiting, true)], 1_700_000_005_000);
+  expect(title.split(/ {2,}/)).toEqual(['SERVICE', 'STATE', 'PID', 'SINCE', 'RESTARTS', 'READY', 'NOTES']);
+  expect(row.split(/ {2,}/)).toEqual(['web', 'waiting', '-', '5 s', '2', 'no', 'run is missing']);
+  expect([renderAge(-5), renderAge(7_200_000)]).toEqual(['0 s', '2 h']);
+});
