@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';
 import { buildImage } from '../../images/build.io.ts';
+import { describeBuildEvent } from '../../images/event.ts';
 import { fetchLoaders } from '../../images/loaders.io.ts';
 import { askNetboot } from '../client.io.ts';
 import { chooseAccelerator } from './accel.io.ts';
@@ -68,7 +69,7 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
           role: 'web',
           libDir: places.libDir,
           cacheDir: places.cacheDir,
-          onProgress: (event) => report(event.text),
+          onEvent: (event) => report(describeBuildEvent(event)),
         });
         kernel = join(places.libDir, 'images', 'kernels', manifest.kernel.sha256);
         const bytes = manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
@@ -81,7 +82,7 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
         await fetchLoaders({
           libDir: places.libDir,
           cacheDir: places.cacheDir,
-          onProgress: (event) => report(event.text),
+          onEvent: (event) => report(describeBuildEvent(event)),
         });
         return undefined;
       },

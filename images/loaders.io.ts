@@ -1,0 +1,59 @@
+// images/loaders.io.ts - boot programs (iPXE) taken out of Debian's packages, for TFTP and HTTP to serve.
+//
+// Owns: which file of which package becomes lib/loaders/NAME. Does not own: which machine gets which (netboot/dhcp/
+// loaders.ts), or fetching and verifying packages (apt.io.ts). Nothing is installed on the host.
+// To add a loader: a row. Source: `dpkg -c` of the packages of Debian 12; it has no iPXE for arm64.
+
+import { join } from 'node:path';
+import { Fault } from '../formats/errors.ts';
+import { openApt, readDeb } from './apt.io.ts';
+import type { OnBuildEvent } from './event.ts';
+import { publishFile, readIfThere } from './files.io.ts';
+
+/** Name under lib/loaders → package and path in it. */
+const LOADER_FILES = {
+  'undionly.kpxe': { package: 'ipxe', path: 'usr/lib/ipxe/undionly.kpxe' },
+  'ipxe.pxe': { package: 'ipxe', path: 'usr/lib/ipxe/ipxe.pxe' },
+  'ipxe.efi': { package: 'ipxe', path: 'boot/ipxe.efi' },
+  'snponly.efi': { package: 'ipxe', path: 'usr/lib/ipxe/snponly.efi' },
+} as const satisfies Record<string, { package: string; path: string }>;
+
+export type FetchLoaders = {
+  readonly libDir: string;
+  readonly cacheDir: string;
+  readonly onEvent: OnBuildEvent;
+};
+
+/**
+ * Fills lib/loaders. Files that are there already are left: an operator may have put his own signed ones.
+ *
+ * @returns the names that were written.
+ * @throws Fault E_ARCHIVE where the package cannot be had or has no such file.
+ */
+export async function fetchLoaders({ libDir, cacheDir, onEvent }: FetchLoaders): Promise<string[]> {
+  const folder = join(libDir, 'loaders');
+  const missing: [string, { package: string; path: string }][] = [];
+  for (const row of Object.entries(LOADER_FILES)) {
+    if ((await readIfThere(join(folder, row[0]))) === undefined) missing.push(row);
+  }
+  if (missing.length === 0) return [];
+  const apt = await openApt(join(cacheDir, 'apt'), 'amd64', onEvent);
+  for (const wanted of new Set(missing.map(([, source]) => source.package))) {
+    const found = (await apt.solve([wanted], false)).find(({ name }) => name === wanted);
+    if (found === undefined)
+      throw new Fault('E_ARCHIVE', { what: `cannot fetch the boot loaders`, why: `there is no package ${wanted}` });
+    await apt.fetch([found]);
+    const entries = await readDeb(await apt.file(found), wanted);
+    for (const [name, source] of missing.filter(([, { package: from }]) => from === wanted)) {
+      const entry = entries.find(({ path }) => path === source.path);
+      if (entry?.kind !== 'file') {
+        throw new Fault('E_ARCHIVE', {
+          what: `cannot fetch the boot loader ${name}`,
+          why: `${wanted} ${found.version} has no file ${source.path}`,
+        });
+      }
+      await publishFile(join(folder, name), entry.data);
+    }
+  }
+  return missing.map(([name]) => name);
+}
