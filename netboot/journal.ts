@@ -16,7 +16,18 @@ export const NODE_STAGES = ['init', 'layers', 'network', 'services', 'ready', 'f
 export type NodeStage = (typeof NODE_STAGES)[number];
 
 /** All stages of a boot in order. initrd is the loading of the layers and the overlay; layers, their check by init. */
-export const STAGES = ['dhcp', 'loader', 'script', 'kernel', 'initrd', 'init', 'layers', 'network', 'services', 'ready'] as const;
+export const STAGES = [
+  'dhcp',
+  'loader',
+  'script',
+  'kernel',
+  'initrd',
+  'init',
+  'layers',
+  'network',
+  'services',
+  'ready',
+] as const;
 export type StageName = (typeof STAGES)[number];
 
 export type BootEvent = {
@@ -219,7 +230,10 @@ function applyNodeStage(attempt: Attempt, event: Extract<BootEvent, { kind: 'sta
   }
   const { stage, atMs, uptimeMs, detail } = event;
   const reports = [...attempt.reports.filter((report) => report.stage !== stage), { stage, atMs, uptimeMs, detail }];
-  const loadedAtMs = Math.max(attempt.startedAtMs, ...['script', 'kernel', 'initrd'].map((name) => endOf(attempt, name)));
+  const loadedAtMs = Math.max(
+    attempt.startedAtMs,
+    ...['script', 'kernel', 'initrd'].map((name) => endOf(attempt, name)),
+  );
   // A report may have been delayed but never sent early: the earliest estimate of the kernel's start is the best.
   const kernelAtMs = Math.max(loadedAtMs, Math.min(...reports.map((report) => report.atMs - report.uptimeMs)));
   const stages = { ...attempt.stages };
@@ -296,7 +310,8 @@ const WAITS: readonly Wait[] = [
     stage: 'init',
     isHere: ({ filesDone, filesWanted }) => filesWanted > 0 && filesDone >= filesWanted,
     afterS: 120,
-    cause: 'the kernel was loaded and says nothing: too little memory for the image, no driver for the network card, or a panic: see the console',
+    cause:
+      'the kernel was loaded and says nothing: too little memory for the image, no driver for the network card, or a panic: see the console',
   },
   {
     stage: 'initrd',
@@ -314,25 +329,29 @@ const WAITS: readonly Wait[] = [
     stage: 'script',
     isHere: ({ dhcp }) => dhcp.loaderAcked,
     afterS: 30,
-    cause: 'the loader has an address but does not fetch its script: a firewall on the HTTP port, or another DHCP server gave the loader another file',
+    cause:
+      'the loader has an address but does not fetch its script: a firewall on the HTTP port, or another DHCP server gave the loader another file',
   },
   {
     stage: 'dhcp',
     isHere: ({ stages }) => stages.loader !== undefined,
     afterS: 60,
-    cause: "the loader was fetched but its DHCP does not come: it has no driver for the card (try loader: snponly), or the switch port is blocked by spanning tree after the link's reset",
+    cause:
+      "the loader was fetched but its DHCP does not come: it has no driver for the card (try loader: snponly), or the switch port is blocked by spanning tree after the link's reset",
   },
   {
     stage: 'loader',
     isHere: ({ dhcp }) => dhcp.acked,
     afterS: 60,
-    cause: 'the address was given but the loader not asked for: a firewall on UDP 69, or the firmware took another server’s boot file',
+    cause:
+      'the address was given but the loader not asked for: a firewall on UDP 69, or the firmware took another server’s boot file',
   },
   {
     stage: 'dhcp',
     isHere: () => true,
     afterS: 60,
-    cause: 'offered but no REQUEST came: DHCP snooping on the switch, another DHCP server was chosen, or spanning tree blocks the port',
+    cause:
+      'offered but no REQUEST came: DHCP snooping on the switch, another DHCP server was chosen, or spanning tree blocks the port',
   },
 ];
 

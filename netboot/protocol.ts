@@ -41,7 +41,8 @@ export function parseStageReport(body: Uint8Array): ReportResult {
   const stage = NODE_STAGES.find((name) => name === words.get('stage'));
   if (stage === undefined) return no(`expected a line 'stage' with one of ${NODE_STAGES.join(', ')}`);
   const uptime = words.get('uptimeMs') ?? '0';
-  if (!/^\d{1,10}$/.test(uptime) || Number(uptime) > 52 * WEEK_MS) return no("expected a line 'uptimeMs' with milliseconds");
+  if (!/^\d{1,10}$/.test(uptime) || Number(uptime) > 52 * WEEK_MS)
+    return no("expected a line 'uptimeMs' with milliseconds");
   const detail = printable(words.get('detail') ?? '');
   if (new TextEncoder().encode(detail).length > DETAIL_LIMIT_BYTES) {
     return no(`'detail' is longer than ${DETAIL_LIMIT_BYTES} bytes`);

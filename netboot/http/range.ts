@@ -39,7 +39,9 @@ export function select(conditions: Conditions, sizeBytes: number, etag: string |
   if (first === '' && last === '') return { kind: 'whole' };
   if (first === '') {
     const length = Math.min(Number(last), sizeBytes);
-    return length === 0 ? { kind: 'unsatisfiable' } : { kind: 'part', slice: { from: sizeBytes - length, to: sizeBytes } };
+    return length === 0
+      ? { kind: 'unsatisfiable' }
+      : { kind: 'part', slice: { from: sizeBytes - length, to: sizeBytes } };
   }
   const from = Number(first);
   if (last !== '' && Number(last) < from) return { kind: 'whole' };

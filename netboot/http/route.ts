@@ -19,9 +19,11 @@ export type HttpFacts = {
   readonly peer: Ipv4Address;
 };
 
-/** A file that a plan names: where it lies under lib/images, and what its bytes are called. */
+/** A file that a plan names. */
 export type NamedFile = {
+  /** Relative to the library folder. */
   readonly path: string;
+  readonly sizeBytes: number;
   /** SHA-256 of the served bytes; undefined where it is not known. */
   readonly sha256: string | undefined;
 };
@@ -41,7 +43,12 @@ export type HttpWorld = {
 
 export type HttpAnswer =
   | { readonly kind: 'script'; readonly mac: MacAddress }
-  | { readonly kind: 'file'; readonly part: 'kernel' | 'layer' | 'loader'; readonly name: string; readonly file: NamedFile }
+  | {
+      readonly kind: 'file';
+      readonly part: 'kernel' | 'layer' | 'loader';
+      readonly name: string;
+      readonly file: NamedFile;
+    }
   | { readonly kind: 'overlay' | 'initrd'; readonly boot: StoredBoot }
   | { readonly kind: 'stage'; readonly boot: StoredBoot }
   | { readonly kind: 'refuse'; readonly status: 400 | 403 | 404 | 405; readonly why: string; readonly allow?: string };
@@ -55,7 +62,8 @@ type Route = {
 const READ = ['GET', 'HEAD'] as const;
 
 const ROUTES: readonly Route[] = [
-  { methods: READ, path: /^\/ipxe\/([0-9A-Fa-f:.-]{12,20})$/, answer: script },
+  // GET only: asking for a script makes a boot.
+  { methods: ['GET'], path: /^\/ipxe\/([0-9A-Fa-f:.-]{12,20})$/, answer: script },
   { methods: READ, path: /^\/kernel\/([0-9a-f]{64})$/, answer: kernel },
   { methods: READ, path: /^\/layer\/([0-9a-f]{64}\.(?:zst|gz))$/, answer: layer },
   { methods: READ, path: /^\/loader\/([A-Za-z0-9._-]{1,64})$/, answer: loader },
@@ -99,12 +107,16 @@ function script(world: HttpWorld, [name = '']: readonly string[], { peer }: Http
 
 function kernel(world: HttpWorld, [name = '']: readonly string[]): HttpAnswer {
   const file = world.kernel(name);
-  return file === undefined ? refuse(404, 'no boot plan names this kernel') : { kind: 'file', part: 'kernel', name, file };
+  return file === undefined
+    ? refuse(404, 'no boot plan names this kernel')
+    : { kind: 'file', part: 'kernel', name, file };
 }
 
 function layer(world: HttpWorld, [name = '']: readonly string[]): HttpAnswer {
   const file = world.layer(name);
-  return file === undefined ? refuse(404, 'no boot plan names this layer') : { kind: 'file', part: 'layer', name, file };
+  return file === undefined
+    ? refuse(404, 'no boot plan names this layer')
+    : { kind: 'file', part: 'layer', name, file };
 }
 
 function loader(world: HttpWorld, [name = '']: readonly string[]): HttpAnswer {

@@ -203,7 +203,12 @@ async function sendParts(
   }
 }
 
-async function sendFile(response: ServerResponse, path: string, { from, to }: Slice, sent: { bytes: number }): Promise<void> {
+async function sendFile(
+  response: ServerResponse,
+  path: string,
+  { from, to }: Slice,
+  sent: { bytes: number },
+): Promise<void> {
   const file = await open(path, 'r');
   try {
     const buffers = [Buffer.allocUnsafe(CHUNK_BYTES), Buffer.allocUnsafe(CHUNK_BYTES)];

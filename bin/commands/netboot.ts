@@ -1,0 +1,135 @@
+// bin/commands/netboot.ts - `rouse netboot`, `explain`, `check`, `lease`: arguments in, text or JSON out.
+//
+// Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/).
+
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import type { CommandContext } from '../context.ts';
+import { Fault } from '../../formats/errors.ts';
+import type { ConfigView } from '../../netboot/view.ts';
+import { renderTable } from '../table.ts';
+
+export function registerNetboot(program: Command, context: CommandContext): void {
+  program
+    .command('netboot')
+    .description('the boot server: DHCP, TFTP and HTTP for the subnets of rouse.yaml, until SIGTERM')
+    .addHelpText('after', '\nExample:\n  rouse netboot --config /etc/rouse')
+    .action(async () => {
+      const { runNetboot } = await import('../../netboot/serve.io.ts');
+      const log = (line: string): void => context.warn(`rouse netboot: ${line}`);
+      context.exit(await runNetboot({ ...context.places(), log }));
+    });
+
+  program
+    .command('explain')
+    .description('what a machine would boot, and why: a dry run of the functions that answer it')
+    .argument('<mac>', 'its MAC address, or the name of its node')
+    .option('--arch <name>', 'its firmware: bios, efi-ia32, efi-x64, efi-arm64, efi-x64-http, efi-arm64-http', 'bios')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExamples:\n  rouse explain 52:54:00:77:00:01\n  rouse explain web1 --arch efi-x64 --json')
+    .action(async (machine: string, { arch, json }: { arch: string; json?: boolean }) => {
+      const { renderExplanation } = await import('../../netboot/explain.ts');
+      const { askExplanation } = await import('../../netboot/ask.io.ts');
+      const { answer, note } = await askExplanation(context.places(), machine, arch);
+      if (note !== undefined) context.warn(`rouse: ${note}`);
+      if (json === true) context.print(JSON.stringify(answer, undefined, 2));
+      else for (const line of renderExplanation(answer)) context.print(line);
+      context.exit(answer.boots ? 0 : 1);
+    });
+
+  program
+    .command('check')
+    .description('validate every configuration file; exit 1 with file:line:column and what was expected')
+    .option('--json', 'as JSON')
+    .option('--schema <kind>', 'print the JSON Schema of rouse, profile or node files instead, for editors')
+    .addHelpText('after', '\nExamples:\n  rouse check\n  rouse check --schema node > node.schema.json')
+    .action(async ({ json, schema }: { json?: boolean; schema?: string }) => {
+      if (schema !== undefined) {
+        const { FILE_SCHEMAS, jsonSchemaOf } = await import('../../netboot/site/schema.ts');
+        const kinds = Object.keys(FILE_SCHEMAS) as (keyof typeof FILE_SCHEMAS)[];
+        const kind = kinds.find((name) => name === schema);
+        if (kind === undefined) {
+          throw new Fault('E_USAGE', { what: `--schema ${schema}`, why: `expected one of ${kinds.join(', ')}` });
+        }
+        context.print(JSON.stringify(jsonSchemaOf(kind), undefined, 2));
+        return;
+      }
+      const { readSite } = await import('../../netboot/site/load.io.ts');
+      const { configView } = await import('../../netboot/view.ts');
+      const result = await readSite(context.places());
+      const problems = result.ok ? result.warnings : result.problems;
+      const view: ConfigView = configView(result.ok ? result.site : undefined, {
+        isGood: result.ok,
+        problems: result.ok ? [] : problems,
+        warnings: result.ok ? problems : [],
+        sinceMs: Date.now(),
+      });
+      if (json === true) context.print(JSON.stringify(view, undefined, 2));
+      else {
+        for (const line of [...view.problems, ...view.warnings]) context.print(line);
+        if (problems.length === 0) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
+      }
+      context.exit(problems.length === 0 ? 0 : 1);
+    });
+
+  registerLease(program, context);
+}
+
+type LeaseRow = {
+  address: string;
+  mac: string;
+  node?: string;
+  state: string;
+  subnet: string;
+  expiresAt: string;
+  hostname?: string;
+};
+
+function registerLease(program: Command, context: CommandContext): void {
+  const lease = program.command('lease').description('the addresses that this boot server has given');
+  const ask = async (path: string, method: 'GET' | 'POST' = 'GET'): Promise<unknown> => {
+    const { askNetboot } = await import('../../netboot/client.io.ts');
+    return askNetboot(join(context.places().runDir, 'netboot.sock'), path, method);
+  };
+  const show = (rows: readonly LeaseRow[], json: boolean | undefined): void => {
+    if (json === true) return context.print(JSON.stringify(rows, undefined, 2));
+    const table = rows.map((row) => [
+      row.address,
+      row.mac,
+      row.node ?? '-',
+      row.state,
+      row.expiresAt,
+      row.subnet,
+      row.hostname ?? '',
+    ]);
+    for (const line of renderTable(['ADDRESS', 'MAC', 'NODE', 'STATE', 'EXPIRES', 'SUBNET', 'HOST NAME'], table))
+      context.print(line);
+  };
+  const all = async (): Promise<LeaseRow[]> => ((await ask('/v1/leases')) as { leases: LeaseRow[] }).leases;
+
+  lease
+    .command('ls')
+    .description('every lease')
+    .option('--json', 'as JSON')
+    .action(async ({ json }: { json?: boolean }) => show(await all(), json));
+  lease
+    .command('show')
+    .description('the leases of an address, a MAC or a node')
+    .argument('<what>')
+    .option('--json', 'as JSON')
+    .action(async (what: string, { json }: { json?: boolean }) => {
+      const rows = (await all()).filter(({ address, mac, node }) => [address, mac, node].includes(what.toLowerCase()));
+      if (rows.length === 0)
+        throw new Fault('E_NOT_FOUND', { what: `no lease of ${what}`, todo: 'see all with: rouse lease ls' });
+      show(rows, json);
+    });
+  lease
+    .command('release')
+    .description('give an address free: for a machine that is gone for good')
+    .argument('<address>')
+    .addHelpText('after', '\nExample:\n  rouse lease release 10.77.0.103')
+    .action(async (address: string) => {
+      const row = (await ask(`/v1/leases/${encodeURIComponent(address)}/release`, 'POST')) as LeaseRow;
+      context.print(`${row.address} of ${row.mac} is free`);
+    });
+}

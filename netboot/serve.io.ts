@@ -1,0 +1,319 @@
+// netboot/serve.io.ts - `rouse netboot`: everything of the boot server put together.
+//
+// Owns: the order of starting and stopping, what is in memory (leases, boots, journal), and turning what DHCP and TFTP
+// tell into journal events. Does not own any decision, nor privileges: its run script gives it a user and the ambient
+// capabilities net_bind_service and net_raw (setpriv), so that it never needs root.
+
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import type { Ipv4Address } from '../formats/ipv4.ts';
+import { type MacAddress, parseMac } from '../formats/mac.ts';
+import { renderProblem } from '../formats/yaml/document.ts';
+import { serveApi } from './api.io.ts';
+import { BootDesk } from './boots.io.ts';
+import type { DhcpEvent } from './dhcp/event.ts';
+import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
+import { type BootEvent, Journal, renderOutcome } from './journal.ts';
+import { LeaseBook } from './leases.ts';
+import { listen } from './listen.io.ts';
+import type { StoredBoot, StoreRecord } from './records.ts';
+import { type SitePlaces, watchSite } from './site/load.io.ts';
+import { openStore } from './store.io.ts';
+import type { FileAnswer, TftpEvent } from './tftp/server.io.ts';
+import { dhcpWorld, type HostAddress, httpWorld, machineAt, subnetAt } from './world.ts';
+
+export type NetbootOptions = SitePlaces & {
+  /** Holds netboot.sock. */
+  readonly runDir: string;
+  /** One line for the log, without a final newline. */
+  readonly log: (line: string) => void;
+  /** Ends the boot server as SIGTERM does. */
+  readonly signal?: AbortSignal;
+};
+
+const STALE_OFFERS_EVERY_MS = 30_000;
+/** How many boots of one machine stay reachable: the one under way and one that a slow reader may still be loading. */
+const BOOTS_PER_MACHINE = 2;
+/** An ignored machine is journalled once in this time for one reason. */
+const IGNORED_QUIET_MS = 60_000;
+
+/**
+ * Runs the boot server until SIGTERM or SIGINT.
+ *
+ * @returns the exit status. @throws Fault where it cannot start: taken ports, no privileges, a broken store, or a
+ *   configuration that does not validate while no good one is remembered.
+ */
+export async function runNetboot(options: NetbootOptions): Promise<number> {
+  const { libDir, runDir, log } = options;
+  await mkdir(runDir, { recursive: true, mode: 0o755 });
+  const live = await watchSite(options, (_state, line) => log(line));
+  const firstProblem = live.state().problems[0];
+  if (live.state().site === undefined) {
+    await live.close();
+    throw new Fault('E_CONFIG', {
+      what: `nothing to serve: ${options.configDir} does not validate`,
+      why: firstProblem === undefined ? undefined : renderProblem(firstProblem),
+      todo: 'see all problems with: rouse check',
+    });
+  }
+  const store = await openStore(join(libDir, 'store.sqlite')).catch(async (error: unknown) => {
+    await live.close();
+    throw error;
+  });
+  for (const line of store.content.damaged) log(`store: ${line}`);
+  const leases = new LeaseBook(store.content.leases);
+  const boots = new BootShelf(store.content.boots);
+  const journal = new Journal();
+  for (const event of store.content.events) journal.put(event);
+  log(`remembered: ${leases.size} leases, ${boots.byId.size} boots`);
+
+  const watchers = new Set<(event: BootEvent) => void>();
+  const commit = async (records: readonly StoreRecord[]): Promise<void> => {
+    try {
+      await store.commit(records);
+    } catch (error) {
+      log(reasonOf(error));
+      throw error;
+    }
+  };
+  const record = (event: BootEvent): Promise<void> => {
+    const attempt = journal.put(event);
+    for (const watcher of watchers) watcher(event);
+    if (attempt !== undefined && (event.kind === 'script' || event.kind === 'stage')) {
+      log(
+        `${attempt.node ?? attempt.mac}: ${event.kind === 'stage' ? event.stage : 'script'}, ${renderOutcome(attempt, Date.now())}`,
+      );
+    }
+    // What cannot be written is still in memory and was logged; the node must not wait for the disk's repair.
+    return commit([{ kind: 'event', event }]).catch(() => undefined);
+  };
+
+  const nowS = (): number => Math.floor(Date.now() / 1000);
+  const loaderMemory = new LoaderMemory();
+  const loaders = new LoaderShelf(join(libDir, 'loaders'));
+  await loaders.refresh();
+  let interfaces: readonly HostAddress[] = [];
+  const siteInForce = () => live.state().site;
+  const macAt = (address: Ipv4Address): MacAddress | undefined => {
+    const site = siteInForce();
+    return site === undefined ? undefined : machineAt(site, leases, address, nowS());
+  };
+  const serverFor = (peer: Ipv4Address): Ipv4Address | undefined => {
+    const site = siteInForce();
+    const name = site === undefined ? undefined : subnetAt(site, peer)?.interface;
+    return interfaces.find((one) => one.name === name)?.address;
+  };
+
+  const desk = new BootDesk({
+    libDir,
+    site: siteInForce,
+    images: live.images,
+    world: (site, images) =>
+      httpWorld({ site, leases, images, boots: boots.byId, loaders: loaders.sizes(), nowS: nowS() }),
+    serverFor,
+    keep: (boot) => boots.keep(boot),
+    latestBootOf: (peer) => {
+      const mac = macAt(peer);
+      return mac === undefined ? undefined : boots.latest(mac);
+    },
+    commit,
+    record,
+    scriptFetched: (mac) => loaderMemory.scriptFetched(mac),
+    log,
+  });
+  const ignored = new Map<string, number>();
+  const onDhcp = (event: DhcpEvent): void => {
+    const mac = parseMac(event.mac ?? '');
+    if (mac === undefined) return;
+    const atMs = Date.now();
+    if (event.outcome === 'ignore') {
+      const key = `${mac} ${event.why}`;
+      if (atMs - (ignored.get(key) ?? 0) < IGNORED_QUIET_MS) return;
+      if (ignored.size > 10_000) ignored.clear();
+      ignored.set(key, atMs);
+      log(`dhcp: ${mac} ${event.text}`);
+      void record({ kind: 'ignored', atMs, mac, why: event.text });
+      return;
+    }
+    if (event.outcome === 'record') return log(`dhcp: ${mac} ${event.text}`);
+    const client = clientKind(event);
+    const isRenewal = client === 'system' && journal.ofMac(mac)[0]?.outcome.kind !== 'running';
+    if (isRenewal) return;
+    log(`dhcp: ${mac} ${event.text}`);
+    void record({ kind: 'dhcp', atMs, mac, client, message: event.outcome, address: event.address, why: event.text });
+  };
+  const onTftp = (event: TftpEvent): void => {
+    const { file, peer } = event;
+    if (event.kind === 'refused') return log(`tftp: ${peer.address} ${file} refused: ${event.why}`);
+    const mac = macAt(peer.address);
+    log(
+      `tftp: ${peer.address} ${file} ${event.outcome}, ${event.bytesSent} bytes in ${Math.round(event.durationMs)} ms`,
+    );
+    // Firmware that only asks how long a file is comes back for it: no stage of its own.
+    if (mac === undefined || event.outcome === 'probed') return;
+    const isDone = event.outcome === 'complete' || event.outcome === 'unconfirmed';
+    if (isDone) loaderMemory.loaderFetched(mac, nowS());
+    void record({
+      kind: 'loader',
+      atMs: Date.now(),
+      mac,
+      file,
+      bytes: event.bytesSent,
+      durationMs: Math.round(event.durationMs),
+      outcome: isDone ? 'done' : 'failed',
+      why: event.detail ?? event.outcome,
+    });
+  };
+
+  const closers: (() => Promise<void>)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  closers.push(() => store.close(), live.close);
+  try {
+    const listening = await listen({
+      site: siteInForce,
+      onServing: (next) => {
+        interfaces = next;
+      },
+      dhcp: {
+        world: (interfaceName) => {
+          const site = siteInForce();
+          const own = interfaces.find((one) => one.name === interfaceName);
+          if (site === undefined || own === undefined) throw new Error(`no such interface: ${interfaceName}`);
+          return dhcpWorld({
+            site,
+            interfaceName,
+            serverAddress: own.address,
+            leases,
+            loaderFetchedRecently: (mac) => loaderMemory.fetchedRecently(mac, nowS()),
+            nowS: nowS(),
+          });
+        },
+        hold: (lease) => leases.put(lease),
+        commit: (lease) => {
+          leases.put(lease);
+          return commit([{ kind: 'lease', lease }]);
+        },
+        onEvent: onDhcp,
+      },
+      tftp: { files: (name) => loaders.read(name), onEvent: onTftp },
+      respond: desk.respond,
+      log,
+    });
+    closers.push(listening.close);
+    const api = await serveApi(join(runDir, 'netboot.sock'), {
+      live,
+      leases,
+      journal,
+      interfaces: () => interfaces,
+      waiting: listening.waiting,
+      loaders: () => loaders.sizes(),
+      commit,
+      watchers,
+      nowS,
+      log,
+    });
+    closers.push(api.close);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  const stale = setInterval(() => {
+    leases.dropStaleOffers(nowS());
+    void loaders.refresh();
+  }, STALE_OFFERS_EVERY_MS);
+  const ending = await endOf(options.signal);
+  clearInterval(stale);
+  log(`${ending}: ending`);
+  await closeAll();
+  return 0;
+}
+
+/** iPXE that is pointed at its script is the loader; whoever is pointed at a loader's file is firmware, iPXE in ROM too. */
+function clientKind({ boot }: DhcpEvent): 'firmware' | 'loader' | 'system' {
+  switch (boot?.kind) {
+    case 'script':
+      return 'loader';
+    case 'tftp':
+    case 'http':
+      return 'firmware';
+    case 'nothing':
+    case undefined:
+      return 'system';
+  }
+}
+
+function endOf(signal: AbortSignal | undefined): Promise<string> {
+  return new Promise((resolve) => {
+    const stop = (name: string) => (): void => resolve(name);
+    process.once('SIGTERM', stop('SIGTERM'));
+    process.once('SIGINT', stop('SIGINT'));
+    if (signal?.aborted === true) resolve('told to');
+    signal?.addEventListener('abort', stop('told to'), { once: true });
+  });
+}
+
+/** The boots that machines may still load or report. */
+class BootShelf {
+  readonly byId = new Map<string, StoredBoot>();
+  readonly #byMac = new Map<MacAddress, string[]>();
+
+  constructor(boots: Iterable<StoredBoot>) {
+    for (const boot of boots) this.keep(boot);
+  }
+
+  /** Puts a boot in, or a new state of one that is in. */
+  keep(boot: StoredBoot): void {
+    const isKnown = this.byId.has(boot.id);
+    this.byId.set(boot.id, boot);
+    if (isKnown) return;
+    const ids = [...(this.#byMac.get(boot.mac) ?? []), boot.id];
+    for (const id of ids.splice(0, Math.max(0, ids.length - BOOTS_PER_MACHINE))) this.byId.delete(id);
+    this.#byMac.set(boot.mac, ids);
+  }
+
+  latest(mac: MacAddress): StoredBoot | undefined {
+    const id = this.#byMac.get(mac)?.at(-1);
+    return id === undefined ? undefined : this.byId.get(id);
+  }
+}
+
+/** The loader files of lib/loaders, in memory: some hundred kilobytes each, asked for by a whole rack at once. */
+class LoaderShelf {
+  readonly #folder: string;
+  readonly #files = new Map<string, { readonly stamp: string; readonly content: Uint8Array }>();
+  readonly #names: ReadonlySet<string> = new Set(loaderFiles());
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Reads those that are new or changed. */
+  async refresh(): Promise<void> {
+    const there = new Set(await readdir(this.#folder).catch(() => []));
+    for (const name of this.#names) if (there.has(name)) await this.read(name);
+    for (const name of this.#files.keys()) if (!there.has(name)) this.#files.delete(name);
+  }
+
+  async read(name: string): Promise<FileAnswer> {
+    if (!this.#names.has(name)) return { kind: 'refuse', why: 'no boot plan names this file' };
+    const path = join(this.#folder, name);
+    try {
+      const { mtimeMs, size } = await stat(path);
+      const stamp = `${mtimeMs} ${size}`;
+      const known = this.#files.get(name);
+      if (known?.stamp === stamp) return { kind: 'file', content: known.content };
+      const content = await readFile(path);
+      this.#files.set(name, { stamp, content });
+      return { kind: 'file', content };
+    } catch {
+      return { kind: 'refuse', why: `loader ${name} is not in ${this.#folder}; fetch it with: rouse image loaders` };
+    }
+  }
+
+  sizes(): ReadonlyMap<string, number> {
+    return new Map(Array.from(this.#files, ([name, { content }]) => [name, content.length]));
+  }
+}

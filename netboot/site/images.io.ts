@@ -1,0 +1,57 @@
+// netboot/site/images.io.ts - what is built: the current manifest of every image under lib/images.
+//
+// Owns: reading lib/images/IMAGE/current, remembered by the file it points at, so that a promotion is seen by the next
+// boot and an unchanged image costs one readlink. Does not own the manifest's shape (images/manifest.ts) or publishing.
+
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { reasonOf } from '../../formats/errors.ts';
+import { ManifestSchema } from '../../images/manifest.ts';
+import type { ImageState, Images } from './site.ts';
+
+/** Manifests of the same generation never change: published files are never overwritten. */
+export class ImageReader {
+  readonly #folder: string;
+  readonly #known = new Map<string, { readonly target: string; readonly state: ImageState }>();
+
+  /** @param libDir holds images/. It need not exist yet. */
+  constructor(libDir: string) {
+    this.#folder = join(libDir, 'images');
+  }
+
+  /** Every image that has a current generation, as it is now. */
+  async read(): Promise<Images> {
+    const names = await readdir(this.#folder, { withFileTypes: true }).catch(() => []);
+    const images = new Map<string, ImageState>();
+    for (const entry of names) {
+      if (!entry.isDirectory()) continue;
+      const state = await this.#readOne(entry.name);
+      if (state !== undefined) images.set(entry.name, state);
+    }
+    return images;
+  }
+
+  async #readOne(name: string): Promise<ImageState | undefined> {
+    const target = await readlink(join(this.#folder, name, 'current')).catch(() => undefined);
+    if (target === undefined) return undefined;
+    const known = this.#known.get(name);
+    if (known?.target === target && known.state.kind === 'built') return known.state;
+    const state = await this.#parse(join(this.#folder, name, target));
+    this.#known.set(name, { target, state });
+    return state;
+  }
+
+  async #parse(file: string): Promise<ImageState> {
+    try {
+      const parsed = ManifestSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+      if (parsed.success) return { kind: 'built', manifest: parsed.data };
+      const [issue] = parsed.error.issues;
+      return {
+        kind: 'broken',
+        why: `${file}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'does not validate'}`,
+      };
+    } catch (error) {
+      return { kind: 'broken', why: `${file}: ${reasonOf(error)}` };
+    }
+  }
+}

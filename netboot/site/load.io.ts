@@ -1,0 +1,271 @@
+// netboot/site/load.io.ts - the configuration folder: read, watched, and only ever replaced by what validates.
+//
+// Owns: finding the files, rereading those that changed, the debounced watch, the last good state in force while files are
+// broken (kept over a restart in lib/last-good.json). Does not own parsing and checks (files.ts, site.ts).
+//
+// A watch event is only a wake-up: the folder is then read as it is, so that lost, doubled and half-written events end
+// the same. A slow scan is the net under it. Measured: chokidar misses the atomic replacement of symbolic links.
+
+import { watch } from 'chokidar';
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import { reasonOf } from '../../formats/errors.ts';
+import { type Problem, YAML_LIMIT_BYTES } from '../../formats/yaml/document.ts';
+import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
+import { ImageReader } from './images.io.ts';
+import { buildSite, type Images, type Site, type SiteResult } from './site.ts';
+
+export type SitePlaces = {
+  readonly configDir: string;
+  readonly libDir: string;
+  /** Searched in order for ROLE/profile.yaml. */
+  readonly roleDirs: readonly string[];
+};
+
+/** What is in force, and whether that is what the files say. */
+export type SiteState = {
+  /** Undefined only where nothing ever validated. */
+  readonly site: Site | undefined;
+  /** Whether the files as they are now validate. */
+  readonly isGood: boolean;
+  /** What is wrong with the files as they are now. */
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Problem[];
+  /** When the site in force was read, milliseconds since 1970. */
+  readonly sinceMs: number;
+};
+
+/** Reads a site folder again and again, parsing only what changed. */
+export class SiteReader {
+  readonly #places: SitePlaces;
+  readonly #files = new Map<string, { readonly stamp: string; readonly text: string }>();
+  readonly #cache: ParseCache = new Map();
+  readonly images: ImageReader;
+
+  constructor(places: SitePlaces) {
+    this.#places = places;
+    this.images = new ImageReader(places.libDir);
+  }
+
+  /** The texts of all files as they are now. */
+  async readTexts(): Promise<SiteTexts> {
+    const { configDir, roleDirs } = this.#places;
+    const seen = new Set<string>();
+    const rouse = await this.#read(join(configDir, 'rouse.yaml'), 'rouse.yaml', seen);
+    const texts = {
+      rouse,
+      profiles: await this.#readFolder('profiles', seen),
+      nodes: await this.#readFolder('nodes', seen),
+      roles: await this.#readRoles(roleDirs, seen),
+    };
+    for (const file of this.#files.keys()) if (!seen.has(file)) this.#files.delete(file);
+    return texts;
+  }
+
+  /** @param images what is built, as images.read() says. */
+  build(texts: SiteTexts, images: Images): SiteResult {
+    return buildSite(parseSite(texts, this.#cache), images);
+  }
+
+  async #readFolder(name: string, seen: Set<string>): Promise<Map<string, SiteText>> {
+    const folder = join(this.#places.configDir, name);
+    const found = new Map<string, SiteText>();
+    // Editors leave .web1.yaml.swp and web1.yaml~ beside the file; a hidden file is never a node.
+    const files = (await readdir(folder).catch(() => [])).filter((file) => /^[^.].*\.yaml$/.test(file)).sort();
+    for (const file of files) {
+      const text = await this.#read(join(folder, file), `${name}/${file}`, seen);
+      if (text !== undefined) found.set(basename(file, '.yaml'), text);
+    }
+    return found;
+  }
+
+  async #readRoles(roleDirs: readonly string[], seen: Set<string>): Promise<Map<string, SiteText>> {
+    const roles = new Map<string, SiteText>();
+    for (const roleDir of roleDirs) {
+      for (const role of (await readdir(roleDir).catch(() => [])).sort()) {
+        if (roles.has(role)) continue;
+        const path = `${basename(roleDir)}/${role}/profile.yaml`;
+        const text = await this.#read(join(roleDir, role, 'profile.yaml'), path, seen);
+        if (text !== undefined) roles.set(role, text);
+      }
+    }
+    return roles;
+  }
+
+  async #read(file: string, path: string, seen: Set<string>): Promise<SiteText | undefined> {
+    try {
+      const { mtimeNs, ctimeNs, ino, size } = await stat(file, { bigint: true });
+      seen.add(file);
+      const stamp = `${mtimeNs} ${ctimeNs} ${ino} ${size}`;
+      const known = this.#files.get(file);
+      if (known?.stamp === stamp) return { path, text: known.text };
+      // The parser refuses what is longer with a position; reading gigabytes to say so would be the fault itself.
+      const text =
+        size > BigInt(YAML_LIMIT_BYTES) * 4n ? '#'.repeat(YAML_LIMIT_BYTES + 1) : await readFile(file, 'utf8');
+      this.#files.set(file, { stamp, text });
+      return { path, text };
+    } catch {
+      // Gone between listing and reading, or no file of that name.
+      return undefined;
+    }
+  }
+}
+
+/** Reads a site once: what `rouse check` and a command without a boot server do. */
+export async function readSite(places: SitePlaces): Promise<SiteResult & { readonly images: Images }> {
+  const reader = new SiteReader(places);
+  const images = await reader.images.read();
+  return { ...reader.build(await reader.readTexts(), images), images };
+}
+
+const DEBOUNCE_MS = 100;
+/** A steady stream of edits is read at least this often. */
+const DEBOUNCE_LIMIT_MS = 1000;
+const SCAN_MS = 10_000;
+const WATCHED = /^(rouse\.yaml|(profiles|nodes)(\/[^/]+\.yaml)?|[^/]+(\/profile\.yaml)?)?$/;
+
+export type LiveSite = {
+  readonly state: () => SiteState;
+  /** What is built now. */
+  readonly images: () => Promise<Images>;
+  /** Reads the files now, without waiting for the watch. */
+  readonly reload: () => Promise<SiteState>;
+  readonly close: () => Promise<void>;
+};
+
+/**
+ * Keeps a site in force: the files' state whenever they validate, else the last one that did.
+ *
+ * @param onChange told after each change of the state, with one line for the log.
+ */
+export async function watchSite(
+  places: SitePlaces,
+  onChange: (state: SiteState, line: string) => void,
+): Promise<LiveSite> {
+  const reader = new SiteReader(places);
+  const lastGoodFile = join(places.libDir, 'last-good.json');
+  let fingerprint = '';
+  let state: SiteState = { site: undefined, isGood: false, problems: [], warnings: [], sinceMs: Date.now() };
+  let reading: Promise<unknown> = Promise.resolve();
+
+  const load = async (): Promise<SiteState> => {
+    const texts = await reader.readTexts();
+    const images = await reader.images.read();
+    const built = Array.from(images, ([name, image]) =>
+      image.kind === 'built' ? [name, image.manifest.generation] : [name, image.kind],
+    );
+    const next = JSON.stringify([encodeTexts(texts), built]);
+    if (next === fingerprint) return state;
+    const isFirst = fingerprint === '';
+    fingerprint = next;
+    const result = reader.build(texts, images);
+    if (result.ok) {
+      const { site, warnings } = result;
+      state = { site, isGood: true, problems: [], warnings, sinceMs: Date.now() };
+      await saveLastGood(lastGoodFile, texts).catch((error: unknown) =>
+        onChange(state, `cannot keep a copy of the configuration in ${lastGoodFile}: ${reasonOf(error)}`),
+      );
+      onChange(state, `configuration in force: ${site.nodes.size} nodes, ${site.profiles.size} profiles`);
+      return state;
+    }
+    const kept = state.site === undefined && isFirst ? await readLastGood(lastGoodFile, reader, images) : undefined;
+    state = { ...state, ...kept, isGood: false, problems: result.problems };
+    const [first] = result.problems;
+    const what = first === undefined ? '' : `${first.file}:${first.line}:${first.column} ${first.message}`;
+    const more = result.problems.length > 1 ? ` (and ${result.problems.length - 1} more: rouse check)` : '';
+    const consequence =
+      state.site === undefined
+        ? 'nothing is in force'
+        : `the last good one, of ${new Date(state.sinceMs).toISOString()}, stays in force`;
+    onChange(state, `configuration refused: ${what}${more}; ${consequence}`);
+    return state;
+  };
+  /** One reading at a time, each after the one before. */
+  const reload = (): Promise<SiteState> => {
+    const next = reading.then(load);
+    reading = next.catch(() => undefined);
+    return next;
+  };
+
+  await reload();
+  let timer: NodeJS.Timeout | undefined;
+  let firstEventAtMs = 0;
+  const background = (): void => {
+    reload().catch((error: unknown) => onChange(state, `cannot read the configuration: ${reasonOf(error)}`));
+  };
+  const wake = (): void => {
+    const nowMs = performance.now();
+    if (timer === undefined) firstEventAtMs = nowMs;
+    clearTimeout(timer);
+    const delayMs = Math.max(0, Math.min(DEBOUNCE_MS, firstEventAtMs + DEBOUNCE_LIMIT_MS - nowMs));
+    timer = setTimeout(() => {
+      timer = undefined;
+      background();
+    }, delayMs);
+  };
+  const roots = [places.configDir, ...places.roleDirs];
+  const watcher = watch(roots, {
+    depth: 1,
+    ignoreInitial: true,
+    atomic: false,
+    // A configuration folder holds services/ too, whose FIFOs and logs are none of ours.
+    ignored: (path) => roots.every((root) => !isWatched(relative(root, path), root === places.configDir)),
+    ignorePermissionErrors: true,
+  });
+  watcher.on('all', wake);
+  watcher.on('error', (error) =>
+    onChange(state, `watching the configuration failed, it is read every ${SCAN_MS / 1000} s: ${reasonOf(error)}`),
+  );
+  const scan = setInterval(background, SCAN_MS);
+  return {
+    state: () => state,
+    images: () => reader.images.read(),
+    reload,
+    close: async () => {
+      clearTimeout(timer);
+      clearInterval(scan);
+      await watcher.close();
+      await reading;
+    },
+  };
+}
+
+function isWatched(path: string, isConfig: boolean): boolean {
+  if (path.startsWith('..')) return false;
+  return WATCHED.test(path) && !(isConfig && /^(services|roles)(\/|$)/.test(path));
+}
+
+type EncodedTexts = {
+  readonly rouse: SiteText | undefined;
+  readonly profiles: readonly (readonly [string, SiteText])[];
+  readonly nodes: readonly (readonly [string, SiteText])[];
+  readonly roles: readonly (readonly [string, SiteText])[];
+};
+
+function encodeTexts({ rouse, profiles, nodes, roles }: SiteTexts): EncodedTexts {
+  return { rouse, profiles: [...profiles], nodes: [...nodes], roles: [...roles] };
+}
+
+async function saveLastGood(file: string, texts: SiteTexts): Promise<void> {
+  const next = `${file}.new`;
+  await mkdir(join(file, '..'), { recursive: true });
+  await writeFile(next, JSON.stringify(encodeTexts(texts)), { mode: 0o600, flush: true });
+  await rename(next, file);
+}
+
+/** The site that was last in force before this start. A damaged copy is as good as none. */
+async function readLastGood(
+  file: string,
+  reader: SiteReader,
+  images: Images,
+): Promise<Pick<SiteState, 'site' | 'warnings' | 'sinceMs'> | undefined> {
+  try {
+    const { mtimeMs } = await stat(file);
+    const { rouse, profiles, nodes, roles } = JSON.parse(await readFile(file, 'utf8')) as EncodedTexts;
+    const texts = { rouse, profiles: new Map(profiles), nodes: new Map(nodes), roles: new Map(roles) };
+    const result = reader.build(texts, images);
+    return result.ok ? { site: result.site, warnings: result.warnings, sinceMs: mtimeMs } : undefined;
+  } catch {
+    return undefined;
+  }
+}
