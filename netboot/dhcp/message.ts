@@ -16,7 +16,7 @@ import {
   type RawOption,
   walkOptions,
 } from './options.ts';
-import { text } from './values.ts';
+import { copyOctets, text } from './values.ts';
 
 /** Where each field of the header lies: [first octet, octet behind it]. */
 const FIELD = {
@@ -127,7 +127,7 @@ export function decodeMessage(packet: Uint8Array): MessageResult {
     yiaddr: address(FIELD.yiaddr),
     siaddr: address(FIELD.siaddr),
     giaddr: address(FIELD.giaddr),
-    chaddr: packet.slice(...FIELD.chaddr),
+    chaddr: copyOctets(packet.subarray(...FIELD.chaddr)),
     sname: (overload & 2) === 0 ? textField(packet.subarray(...FIELD.sname)) : '',
     file: (overload & 1) === 0 ? textField(packet.subarray(...FIELD.file)) : '',
     options: named.options,

@@ -62,7 +62,7 @@ export const u16List: ValueKind<readonly number[]> = {
 };
 
 /** Octets as they are. */
-export const octets: ValueKind<Uint8Array> = { decode: (value) => value.slice(), encode: (value) => value };
+export const octets: ValueKind<Uint8Array> = { decode: copyOctets, encode: (value) => value };
 
 export const u8List: ValueKind<readonly number[]> = {
   decode: (value) => Array.from(value),
@@ -101,7 +101,7 @@ function subOptionKind(padded: boolean): ValueKind<readonly SubOption[]> {
         if (padded && code === 255) break;
         const length = value[at + 1];
         if (length === undefined || at + 2 + length > value.length) return undefined;
-        list.push({ code, octets: value.slice(at + 2, at + 2 + length) });
+        list.push({ code, octets: copyOctets(value.subarray(at + 2, at + 2 + length)) });
         at += 2 + length;
       }
       return list;
@@ -201,6 +201,11 @@ export function concatOctets(parts: readonly Uint8Array[]): Uint8Array {
     at += part.length;
   }
   return whole;
+}
+
+/** Not slice(): a Node Buffer's slice() is a view of the socket's memory. */
+export function copyOctets(value: Uint8Array): Uint8Array {
+  return new Uint8Array(value);
 }
 
 /** "01525400770001". */
