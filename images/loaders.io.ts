@@ -21,7 +21,7 @@ const LOADER_FILES = {
 export type FetchLoaders = {
   readonly libDir: string;
   readonly cacheDir: string;
-  readonly onEvent: OnBuildEvent;
+  readonly onProgress: OnBuildEvent;
 };
 
 /**
@@ -30,14 +30,14 @@ export type FetchLoaders = {
  * @returns the names that were written.
  * @throws Fault E_ARCHIVE where the package cannot be had or has no such file.
  */
-export async function fetchLoaders({ libDir, cacheDir, onEvent }: FetchLoaders): Promise<string[]> {
+export async function fetchLoaders({ libDir, cacheDir, onProgress }: FetchLoaders): Promise<string[]> {
   const folder = join(libDir, 'loaders');
   const missing: [string, { package: string; path: string }][] = [];
   for (const row of Object.entries(LOADER_FILES)) {
     if ((await readIfThere(join(folder, row[0]))) === undefined) missing.push(row);
   }
   if (missing.length === 0) return [];
-  const apt = await openApt(join(cacheDir, 'apt'), 'amd64', onEvent);
+  const apt = await openApt(join(cacheDir, 'apt'), 'amd64', onProgress);
   for (const wanted of new Set(missing.map(([, source]) => source.package))) {
     const found = (await apt.solve([wanted], false)).find(({ name }) => name === wanted);
     if (found === undefined)

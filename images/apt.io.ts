@@ -1,0 +1,269 @@
+// images/apt.io.ts - Debian packages, fetched and verified by apt in folders of its own.
+//
+// Owns: running apt-get and apt-cache under a private configuration, the cache of solutions and of .deb files, reading a
+// .deb. Does not own: what apt's words mean (apt.ts), which files stay (layout.ts).
+//
+// The host's /etc/apt (sources, keys, credentials, proxy) is read and nothing of the host is changed; no root is needed. A
+// solution is kept by what was asked, so that an unchanged recipe asks neither apt nor the network. apt verifies
+// signatures of lists; the hash of every .deb is compared with the signed list again before it is used.
+//
+// Layout of the folder: apt.conf status lists/ cache/ archives/NAME_VERSION_ARCH.deb solutions/KEY.json
+
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { execa } from 'execa';
+import { extract } from 'tar-stream';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import {
+  type ArchivePackage,
+  archiveFileName,
+  aptReason,
+  parseSimulation,
+  parseStanzas,
+  renderAptConfig,
+} from './apt.ts';
+import type { CpioEntry } from './cpio.ts';
+import type { OnBuildEvent } from './event.ts';
+import { publishFile, readIfThere, sha256Of } from './files.io.ts';
+
+/** Lists older than this are read again before a new solution is made from them. */
+const LISTS_FRESH_MS = 24 * 3600 * 1000;
+
+export type Apt = {
+  /**
+   * Versions of the named packages and of all they depend on.
+   *
+   * @param refresh read the lists again, and forget an earlier solution.
+   * @throws Fault E_ARCHIVE with apt's reason.
+   */
+  readonly solve: (names: readonly string[], refresh: boolean) => Promise<ArchivePackage[]>;
+  /** Brings .deb files into the cache; those that are there already cost nothing. @throws Fault E_ARCHIVE. */
+  readonly fetch: (packages: readonly ArchivePackage[]) => Promise<void>;
+  /** The .deb in the cache, its hash checked. @throws Fault E_ARCHIVE. */
+  readonly file: (one: ArchivePackage) => Promise<string>;
+};
+
+/** @param folder made where it is missing. */
+export async function openApt(folder: string, architecture: string, onEvent: OnBuildEvent): Promise<Apt> {
+  const archives = join(folder, 'archives');
+  const config = join(folder, 'apt.conf');
+  const lists = join(folder, 'lists');
+  for (const path of [join(lists, 'partial'), join(folder, 'cache', 'archives', 'partial'), archives]) {
+    await mkdir(path, { recursive: true });
+  }
+  await writeFile(config, renderAptConfig(folder, architecture));
+  await writeFile(join(folder, 'status'), '', { flag: 'a' });
+
+  const run = async (what: string, program: 'apt-get' | 'apt-cache', args: readonly string[]): Promise<string> => {
+    const result = await execa(program, ['-c', config, '-q', ...args], {
+      env: { LC_ALL: 'C.UTF-8', DEBIAN_FRONTEND: 'noninteractive' },
+      stdin: 'ignore',
+      reject: false,
+      maxBuffer: 256 * 1024 * 1024,
+    });
+    if (result.code === 'ENOENT') {
+      throw new Fault('E_MISSING_TOOL', {
+        what,
+        why: `${program} is not on this machine`,
+        todo: 'build images on Debian',
+      });
+    }
+    if (result.failed) throw new Fault('E_ARCHIVE', { what, why: aptReason(`${result.stdout}\n${result.stderr}`) });
+    return result.stdout;
+  };
+
+  const update = async (): Promise<void> => {
+    onEvent({ kind: 'step', step: 'lists' });
+    // Without Error-Mode=any apt-get ends well although a list could not be read.
+    await run('cannot read the package lists', 'apt-get', ['-o', 'APT::Update::Error-Mode=any', 'update']);
+    await writeFile(join(folder, 'updated'), '');
+  };
+  const listsAreFresh = async (): Promise<boolean> => {
+    const stamp = await stat(join(folder, 'updated')).catch(() => undefined);
+    return stamp !== undefined && Date.now() - stamp.mtimeMs < LISTS_FRESH_MS;
+  };
+  const haveLists = async (): Promise<boolean> => (await readdir(lists)).some((name) => name.includes('_Packages'));
+
+  const ensureLists = async (): Promise<void> => {
+    if (await listsAreFresh()) return;
+    const old = await haveLists();
+    try {
+      await update();
+    } catch (error) {
+      if (!old) throw error;
+      onEvent({ kind: 'note', text: `${reasonOf(error)}; going on with the lists of before` });
+    }
+  };
+
+  const solutionPath = async (names: readonly string[]): Promise<string> => {
+    const asked = [architecture, ...[...new Set(names)].sort()].join('\n');
+    return join(folder, 'solutions', `${sha256Of(asked, await sourcesText()).slice(0, 32)}.json`);
+  };
+
+  const solve: Apt['solve'] = async (names, refresh) => {
+    const path = await solutionPath(names);
+    const before = refresh ? undefined : await readIfThere(path);
+    if (before !== undefined) return JSON.parse(before.toString()) as ArchivePackage[];
+    if (refresh) await update();
+    else await ensureLists();
+    onEvent({ kind: 'step', step: 'resolve' });
+    const what = `cannot choose versions of ${names.join(', ')}`;
+    const chosen = parseSimulation(await run(what, 'apt-get', ['-s', 'install', '--', ...names]));
+    const wanted = chosen.map(({ name, version }) => `${name}=${version}`);
+    const shown = parseStanzas(await run(what, 'apt-cache', ['show', '--', ...wanted]));
+    const solution = chosen.map(({ name, version }) => {
+      const found = shown.find((one) => one.name === name.split(':')[0] && one.version === version);
+      if (found !== undefined) return found;
+      throw new Fault('E_ARCHIVE', { what, why: `the lists do not describe ${name} ${version}` });
+    });
+    await publishFile(path, JSON.stringify(solution));
+    return solution;
+  };
+
+  const have = async (one: ArchivePackage): Promise<boolean> => {
+    const found = await stat(join(archives, archiveFileName(one))).catch(() => undefined);
+    return found?.size === one.bytes;
+  };
+
+  const fetch: Apt['fetch'] = async (packages) => {
+    const present = await Promise.all(packages.map(have));
+    const missing = packages.filter((_, index) => present[index] !== true);
+    if (missing.length === 0) return;
+    if (!(await haveLists())) await update();
+    const totalBytes = missing.reduce((sum, { bytes }) => sum + bytes, 0);
+    const incoming = join(folder, `incoming-${process.pid}`);
+    await rm(incoming, { recursive: true, force: true });
+    await mkdir(incoming);
+    onEvent({ kind: 'step', step: 'download', doneBytes: 0, totalBytes });
+    try {
+      const download = execa(
+        'apt-get',
+        [
+          '-c',
+          config,
+          '-q',
+          '-o',
+          'APT::Status-Fd=3',
+          'download',
+          '--',
+          ...missing.map((one) => `${one.name}=${one.version}`),
+        ],
+        { cwd: incoming, env: { LC_ALL: 'C.UTF-8' }, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], reject: false },
+      );
+      for await (const line of download.iterable({ from: 'fd3' })) {
+        const percent = Number(/^dlstatus:\d+:([\d.]+):/.exec(String(line))?.[1]);
+        if (!Number.isFinite(percent)) continue;
+        onEvent({ kind: 'step', step: 'download', doneBytes: Math.round((totalBytes * percent) / 100), totalBytes });
+      }
+      const result = await download;
+      if (result.failed) {
+        const why = aptReason(`${result.stdout}\n${result.stderr}`);
+        throw new Fault('E_ARCHIVE', { what: `cannot download ${missing.length} packages`, why });
+      }
+      for (const one of missing) {
+        const name = archiveFileName(one);
+        await verify(join(incoming, name), one);
+        await rename(join(incoming, name), join(archives, name));
+      }
+    } finally {
+      await rm(incoming, { recursive: true, force: true });
+    }
+  };
+
+  const file: Apt['file'] = async (one) => {
+    const path = join(archives, archiveFileName(one));
+    await verify(path, one);
+    return path;
+  };
+  return { solve, fetch, file };
+}
+
+async function verify(path: string, one: ArchivePackage): Promise<void> {
+  const hash = createHash('sha256');
+  try {
+    await pipeline(createReadStream(path), hash);
+  } catch (error) {
+    throw new Fault('E_ARCHIVE', { what: `cannot read the package ${one.name} ${one.version}`, why: reasonOf(error) });
+  }
+  if (hash.digest('hex') === one.sha256) return;
+  // A damaged file in the cache would fail every build from now on.
+  await rm(path, { force: true });
+  throw new Fault('E_ARCHIVE', {
+    what: `the package ${one.name} ${one.version} is not what the signed list says`,
+    why: 'its SHA-256 differs',
+    todo: 'build again; the file was removed and will be fetched anew',
+  });
+}
+
+/** The host's sources and preferences: another archive must give another solution. */
+async function sourcesText(): Promise<string> {
+  const parts: string[] = [];
+  for (const folder of ['/etc/apt', '/etc/apt/sources.list.d', '/etc/apt/preferences.d']) {
+    const names = (await readdir(folder).catch(() => [])).sort();
+    for (const name of names) {
+      if (!/^(?:sources\.list|preferences|.*\.list|.*\.sources)$/.test(name) && !folder.endsWith('preferences.d'))
+        continue;
+      parts.push(name, await readFile(join(folder, name), 'utf8').catch(() => ''));
+    }
+  }
+  return parts.join('\n');
+}
+
+/**
+ * The files of a .deb, with owners, modes, devices and hard links as in the archive.
+ *
+ * @throws Fault E_ARCHIVE where dpkg-deb cannot read it.
+ */
+export async function readDeb(path: string, name: string): Promise<CpioEntry[]> {
+  const entries: CpioEntry[] = [];
+  const unpack = execa('dpkg-deb', ['--fsys-tarfile', path], {
+    stdin: 'ignore',
+    buffer: { stdout: false },
+    reject: false,
+    encoding: 'buffer',
+  });
+  const archive = extract();
+  unpack.stdout.on('error', (error) => archive.destroy(error)).pipe(archive);
+  for await (const item of archive) {
+    const { header } = item;
+    const cleaned = header.name.replace(/^\.?\/+/, '').replace(/\/+$/, '');
+    const chunks: Buffer[] = [];
+    for await (const chunk of item) chunks.push(chunk as Buffer);
+    if (cleaned === '' || cleaned === '.') continue;
+    const base = { path: cleaned, mode: (header.mode ?? 0o644) & 0o7777, uid: header.uid ?? 0, gid: header.gid ?? 0 };
+    const numbers = { major: header.devmajor ?? 0, minor: header.devminor ?? 0 };
+    const target = header.linkname ?? '';
+    if (header.type === 'directory') entries.push({ ...base, kind: 'directory' });
+    else if (header.type === 'symlink') entries.push({ ...base, mode: 0o777, kind: 'symlink', target });
+    else if (header.type === 'link') entries.push({ ...base, kind: 'link', target: target.replace(/^\.?\/+/, '') });
+    else if (header.type === 'character-device') entries.push({ ...base, ...numbers, kind: 'character' });
+    else if (header.type === 'block-device') entries.push({ ...base, ...numbers, kind: 'block' });
+    else if (header.type === 'fifo') entries.push({ ...base, kind: 'fifo' });
+    else entries.push({ ...base, kind: 'file', data: Buffer.concat(chunks) });
+  }
+  const result = await unpack;
+  if (result.failed) {
+    const why = Buffer.from(result.stderr).toString().trim().split('\n').at(-1) ?? result.shortMessage;
+    throw new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
+  }
+  return entries;
+}
+
+/** Unpacks a .deb into a folder that appears only when it is whole. */
+export async function unpackDeb(path: string, name: string, into: string): Promise<void> {
+  const beside = `${into}.${process.pid}.new`;
+  await rm(beside, { recursive: true, force: true });
+  await mkdir(beside, { recursive: true });
+  const result = await execa('dpkg-deb', ['-x', path, beside], { stdin: 'ignore', reject: false });
+  if (result.failed) {
+    await rm(beside, { recursive: true, force: true });
+    throw new Fault('E_ARCHIVE', {
+      what: `cannot unpack the package ${name}`,
+      why: result.stderr.trim() || result.shortMessage,
+    });
+  }
+  await rename(beside, into);
+}

@@ -1,0 +1,384 @@
+// images/build.io.ts - from a role's recipe to a published generation of its image.
+//
+// Owns: the order of the work, and the cache of layers. Does not own: any of the steps (recipe.ts, apt.io.ts, layout.ts,
+// kernel.io.ts, role.ts, layers.io.ts, store.io.ts).
+//
+// Layers, in the order in which nodes load them: for every recipe of the chain its packages and then its own files, and
+// behind the lowest recipe the kernel's modules. A layer is built only if what goes into it changed: its cache key is the hash
+// of all inputs. A build whose result is the newest generation already publishes nothing.
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import { type Apt, openApt, readDeb } from './apt.io.ts';
+import { type ArchivePackage, reachable } from './apt.ts';
+import type { CpioEntry } from './cpio.ts';
+import type { OnBuildEvent } from './event.ts';
+import { publishFile, sha256Of } from './files.io.ts';
+import { type KernelTree, openKernel, readModules } from './kernel.io.ts';
+import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
+import { packLayer } from './layers.io.ts';
+import type { Layer, Manifest } from './manifest.ts';
+import { bytesByOwner, conflicts, isLayerRecord, type LayerRecord } from './plan.ts';
+import { placeOf } from './recipe.ts';
+import { layoutRole, type RoleFiles } from './role.ts';
+import { type FoundRecipe, loadChain, readRoleFiles } from './roles.io.ts';
+import { LEFT_OUT_PACKAGES, LEFT_OUT_PATHS } from './rules.ts';
+import { openStore, readCached, type Store } from './store.io.ts';
+
+/** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
+const BUILDER_VERSION = 1;
+
+export type BuildOptions = {
+  /** Folders searched in order for ROLE/recipe.yaml. */
+  readonly roleDirs: readonly string[];
+  readonly role: string;
+  readonly libDir: string;
+  readonly cacheDir: string;
+  /** Asks the archive for newer versions; otherwise what was chosen before stays. */
+  readonly refresh?: boolean;
+  readonly architecture?: 'amd64' | 'arm64';
+  readonly onProgress?: OnBuildEvent;
+};
+
+export type BuildResult = {
+  readonly manifest: Manifest;
+  /** Whether a new generation was published. */
+  readonly built: boolean;
+};
+
+/**
+ * Builds the image of a role and publishes it as its next generation; the first one becomes current.
+ *
+ * @throws Fault: E_NOT_FOUND unknown role; E_CONFIG wrong recipe; E_ARCHIVE packages; E_BUILD with file and line of the
+ *   recipe; E_STORE disk. What is published stays as it was.
+ */
+export async function buildImage(options: BuildOptions): Promise<BuildResult> {
+  try {
+    return await build(options);
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new Fault('E_STORE', {
+      what: `cannot build the image ${options.role}`,
+      why: reasonOf(error),
+      todo: code === 'ENOSPC' ? 'free space; what is published is unchanged' : 'what is published is unchanged',
+    });
+  }
+}
+
+type Work = {
+  readonly store: Store;
+  readonly apt: Apt;
+  readonly cacheDir: string;
+  readonly onEvent: OnBuildEvent;
+  readonly contents: Map<string, Promise<PackageContent>>;
+};
+
+async function build(options: BuildOptions): Promise<BuildResult> {
+  const {
+    roleDirs,
+    role,
+    libDir,
+    cacheDir,
+    refresh = false,
+    architecture = 'amd64',
+    onProgress: onEvent = () => undefined,
+  } = options;
+  const chain = await loadChain(roleDirs, role);
+  const store = openStore(libDir);
+  const apt = await openApt(join(cacheDir, 'apt'), architecture, onEvent);
+  const work: Work = { store, apt, cacheDir, onEvent, contents: new Map() };
+
+  const kernelOwner = chain.findLast(({ recipe }) => recipe.kernel !== undefined);
+  const kernelWish = kernelOwner?.recipe.kernel;
+  if (kernelOwner === undefined || kernelWish === undefined) {
+    throw new Fault('E_CONFIG', {
+      what: `${chain.at(-1)?.file ?? role}:1:1 no kernel`,
+      why: 'neither this recipe nor one that it extends names one',
+    });
+  }
+  const named = [...new Set([...chain.flatMap(({ recipe }) => recipe.packages), kernelWish.package])];
+  const solution = await solve(apt, chain, named, refresh);
+  const leftOut = (name: string): boolean => Object.hasOwn(LEFT_OUT_PACKAGES, name);
+  const kernelPackage = reachable(solution, [kernelWish.package], leftOut).find(({ name }) =>
+    /^linux-image-\d/.test(name),
+  );
+  if (kernelPackage === undefined) {
+    throw new Fault('E_BUILD', {
+      what: `${placeOf(kernelOwner, ['kernel', 'package'])} ${kernelWish.package} brings no linux-image-VERSION`,
+    });
+  }
+
+  const stages = await planStages(chain, solution, leftOut);
+  const records: LayerRecord[] = [];
+  const below = new Map<string, string>();
+  const accept = (record: LayerRecord | undefined): void => {
+    if (record === undefined) return;
+    records.push(record);
+    for (const path of record.paths) below.set(path, record.layer.name);
+  };
+  const templates: Manifest['templates'] = [];
+  let kernel: Manifest['kernel'] | undefined;
+  for (const [index, stage] of stages.entries()) {
+    accept(await packagesLayer(work, stage, stages.slice(0, index), below));
+    accept(await roleLayer(work, stage, below));
+    templates.push(...stage.own.templates);
+    if (index > 0) continue;
+    const made = await modulesLayer(work, kernelOwner, kernelPackage);
+    kernel = made.kernel;
+    accept(made.record);
+  }
+  if (kernel === undefined) throw new Error('a chain of recipes is never empty');
+  return publish(work, {
+    version: 1,
+    image: role,
+    builtAt: new Date().toISOString(),
+    recipe: {
+      file: `${role}/recipe.yaml`,
+      sha256: sha256Of(chain.map(({ sha256 }) => sha256).join('\n')),
+    },
+    kernel,
+    layers: records.map(({ layer }) => layer),
+    packages: packagesOf(records, [...stages.flatMap(({ packages }) => packages), kernelPackage]),
+    vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
+    templates: [...new Map(templates.map((template) => [template.path, template])).values()],
+    services: chain.flatMap(({ recipe }) => recipe.services),
+  });
+}
+
+async function solve(
+  apt: Apt,
+  chain: readonly FoundRecipe[],
+  names: readonly string[],
+  refresh: boolean,
+): Promise<ArchivePackage[]> {
+  try {
+    return await apt.solve(names, refresh);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    // apt names the package that it does not know; the operator wants the line that asks for it.
+    for (const found of chain) {
+      const index = found.recipe.packages.findIndex(
+        (name) => error.message.split(/[\s:]+/).includes(name) && / locate | candidate/.test(error.message),
+      );
+      if (index === -1) continue;
+      throw new Fault(
+        'E_ARCHIVE',
+        { what: placeOf(found, ['packages', index]), why: error.facts.why ?? error.message },
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+}
+
+/** One recipe of the chain with what is new in it. */
+type Stage = { readonly found: FoundRecipe; readonly packages: readonly ArchivePackage[]; readonly own: RoleFiles };
+
+async function planStages(
+  chain: readonly FoundRecipe[],
+  solution: readonly ArchivePackage[],
+  leftOut: (name: string) => boolean,
+): Promise<Stage[]> {
+  const stages: Stage[] = [];
+  const before = new Set<string>();
+  for (const [index, found] of chain.entries()) {
+    const packages = reachable(solution, found.recipe.packages, leftOut).filter(({ name }) => !before.has(name));
+    for (const { name } of packages) before.add(name);
+    const own = layoutRole(chain.slice(0, index + 1), await readRoleFiles(found.folder));
+    if (own.problems.length > 0) throw new Fault('E_BUILD', { what: own.problems.join('\n') });
+    stages.push({ found, packages, own });
+  }
+  return stages;
+}
+
+/** Takes a layer from the cache, or makes it. */
+async function cached(
+  work: Work,
+  inputs: unknown,
+  make: () => Promise<{ name: string; files: readonly OwnedEntry[] }>,
+): Promise<LayerRecord> {
+  const key = sha256Of(JSON.stringify([BUILDER_VERSION, inputs]));
+  const path = join(work.cacheDir, 'layers', `${key}.json`);
+  const before = await readCached(path, isLayerRecord);
+  if (before !== undefined && (await work.store.hasLayer(before.layer))) return before;
+  const { name, files } = await make();
+  work.onEvent({ kind: 'step', step: 'compress', detail: name });
+  const layer = await work.store.putLayer(
+    await packLayer(
+      name,
+      files.map(({ entry }) => entry),
+    ),
+  );
+  const paths = files.flatMap(({ entry }) => (entry.kind === 'directory' ? [] : [entry.path])).sort();
+  const record: LayerRecord = { layer, paths, bytesByOwner: bytesByOwner(files) };
+  await publishFile(path, JSON.stringify(record));
+  return record;
+}
+
+async function packagesLayer(
+  work: Work,
+  stage: Stage,
+  lower: readonly Stage[],
+  below: ReadonlyMap<string, string>,
+): Promise<LayerRecord | undefined> {
+  const { found, packages, own } = stage;
+  if (packages.length === 0) return undefined;
+  const { keep, leaveOut } = found.recipe;
+  const ownPaths = own.entries.map(({ path }) => path).sort();
+  const lowerPackages = lower.flatMap((one) => one.packages);
+  const hashes = (list: readonly ArchivePackage[]): string[] => list.map(({ sha256 }) => sha256);
+  const name = `${found.role}-packages`;
+  const inputs = [
+    name,
+    hashes(packages),
+    hashes(lowerPackages),
+    [...below.keys()].sort(),
+    ownPaths,
+    keep,
+    leaveOut,
+    LEFT_OUT_PATHS,
+  ];
+  return cached(work, inputs, async () => {
+    await work.apt.fetch([...packages, ...lowerPackages]);
+    work.onEvent({ kind: 'step', step: 'unpack', detail: found.role });
+    const layout = layoutPackages({
+      packages: await contentsOf(work, packages),
+      below: await contentsOf(work, lowerPackages),
+      provided: new Set([...below.keys(), ...ownPaths]),
+      keep,
+      leaveOut,
+    });
+    const [problem] = layout.problems;
+    if (problem !== undefined) throw new Fault('E_BUILD', { what: `${placeOf(found, ['packages'])} ${problem}` });
+    refuseConflicts(
+      found,
+      layout.files.map(({ entry }) => entry),
+      below,
+    );
+    return { name, files: layout.files };
+  });
+}
+
+async function contentsOf(work: Work, packages: readonly ArchivePackage[]): Promise<PackageContent[]> {
+  const read = async (one: ArchivePackage): Promise<PackageContent> => ({
+    name: one.name,
+    entries: await readDeb(await work.apt.file(one), one.name),
+  });
+  const result: PackageContent[] = [];
+  for (const one of packages) {
+    const reading = work.contents.get(one.sha256) ?? read(one);
+    work.contents.set(one.sha256, reading);
+    result.push(await reading);
+  }
+  return result;
+}
+
+async function roleLayer(
+  work: Work,
+  { found, own }: Stage,
+  below: ReadonlyMap<string, string>,
+): Promise<LayerRecord | undefined> {
+  if (own.entries.length === 0) return undefined;
+  refuseConflicts(found, own.entries, below);
+  const hashed = own.entries.map((entry) => (entry.kind === 'file' ? { ...entry, data: sha256Of(entry.data) } : entry));
+  return cached(work, [found.role, hashed], async () => ({
+    name: found.role,
+    files: own.entries.map((entry) => ({ entry, owner: found.role })),
+  }));
+}
+
+function refuseConflicts(found: FoundRecipe, entries: readonly CpioEntry[], below: ReadonlyMap<string, string>): void {
+  const [first, ...others] = conflicts(entries, below, found.recipe.override);
+  if (first === undefined) return;
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  throw new Fault('E_BUILD', {
+    what: `${placeOf(found, ['override'])} ${found.role} replaces /${first.path} of the layer ${first.layer}${more}`,
+    why: 'two layers of one image hold it',
+    todo: `leave one of them out, or allow it with override: [/${first.path}]`,
+  });
+}
+
+async function modulesLayer(
+  work: Work,
+  found: FoundRecipe,
+  kernelPackage: ArchivePackage,
+): Promise<{ record: LayerRecord; kernel: Manifest['kernel'] }> {
+  const wish = found.recipe.kernel;
+  if (wish === undefined) throw new Error('called for a recipe without a kernel');
+  let tree: Promise<KernelTree> | undefined;
+  const open = (): Promise<KernelTree> => {
+    tree ??= work.apt
+      .fetch([kernelPackage])
+      .then(() => openKernel(work.apt, kernelPackage, join(work.cacheDir, 'kernels'), work.onEvent));
+    return tree;
+  };
+  const place = (module: string): string => {
+    const index = wish.extraModules.findIndex((name) => name.replaceAll('-', '_') === module);
+    return placeOf(found, index === -1 ? ['kernel', 'modules'] : ['kernel', 'extraModules', index]);
+  };
+  const record = await cached(work, ['modules', kernelPackage.sha256, wish], async () => {
+    const entries = await readModules(await open(), wish.modules, wish.extraModules, place, work.onEvent);
+    return { name: 'modules', files: entries.map((entry) => ({ entry, owner: kernelPackage.name })) };
+  });
+  const notePath = join(work.cacheDir, 'kernels', `${kernelPackage.sha256.slice(0, 32)}.json`);
+  const noted = await readCached(notePath, isKernelNote);
+  if (noted !== undefined && (await work.store.hasKernel(noted))) return { record, kernel: noted };
+  const { release, vmlinuz } = await open();
+  const octets = await readFile(vmlinuz);
+  const kernel = { release, package: kernelPackage.name, sha256: sha256Of(octets), bytes: octets.length };
+  await work.store.putKernel(kernel.sha256, octets);
+  await publishFile(notePath, JSON.stringify(kernel));
+  return { record, kernel };
+}
+
+function isKernelNote(value: unknown): value is Manifest['kernel'] {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'release' in value &&
+    'sha256' in value &&
+    'bytes' in value &&
+    'package' in value
+  );
+}
+
+/** Every package that has files in the image, by name. */
+function packagesOf(records: readonly LayerRecord[], packages: readonly ArchivePackage[]): Manifest['packages'] {
+  const bytes = new Map<string, number>();
+  for (const record of records) {
+    for (const [owner, sum] of Object.entries(record.bytesByOwner)) bytes.set(owner, (bytes.get(owner) ?? 0) + sum);
+  }
+  return packages
+    .flatMap(({ name, version, architecture }) => {
+      const sum = bytes.get(name);
+      return sum === undefined ? [] : [{ name, version, architecture, bytes: sum }];
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Publishes the draft unless the newest generation says the same already. */
+async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generation'>): Promise<BuildResult> {
+  const newest = (await store.list()).find(({ image }) => image === draft.image)?.generations.at(-1);
+  const before = newest === undefined ? undefined : await store.manifest(draft.image, newest).catch(() => undefined);
+  if (before !== undefined && contentOf(before) === contentOf(draft)) return { manifest: before, built: false };
+  onEvent({ kind: 'step', step: 'publish', detail: draft.image });
+  return { manifest: await store.publish(draft), built: true };
+}
+
+/** What makes two generations the same: everything but their number and their time. */
+function contentOf(manifest: Omit<Manifest, 'generation'>): string {
+  const { image, recipe, kernel, layers, packages, vars, templates, services } = manifest;
+  return JSON.stringify([
+    image,
+    recipe,
+    kernel,
+    layers.map((layer: Layer) => layer.sha256),
+    packages,
+    vars,
+    templates,
+    services,
+  ]);
+}

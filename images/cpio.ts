@@ -1,0 +1,305 @@
+// images/cpio.ts - cpio archives in the newc format, which is what a Linux kernel unpacks as its first root.
+//
+// Owns: the 110-byte header (one table of its fields), writing entries in one fixed order, and reading them back.
+// Does not own: which files an image has (layout.ts), compression, padding and markers (layers.ts, layers.io.ts).
+//
+// What is written depends on nothing but the entries: sorted by the octets of their names, inode numbers counted up,
+// modification time and device 0. Hard links share one inode number; their data travels with the last of them, as
+// GNU cpio writes it. To carry another kind of file, add a row to TYPE_BITS and a member to CpioEntry.
+//
+// Sources: Linux Documentation/driver-api/early-userspace/buffer-format.rst and init/initramfs.c, GNU cpio 2.13. Pure.
+
+type Attributes = {
+  /** Name inside the archive: relative, no leading slash, no "." or ".." step: "usr/bin/nginx". */
+  readonly path: string;
+  /** Permission bits, 0 to 0o7777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+};
+
+/** One file of an archive. A `link` is a further name of the `file` whose path is `target`. */
+export type CpioEntry =
+  | (Attributes & { readonly kind: 'file'; readonly data: Uint8Array })
+  | (Attributes & { readonly kind: 'directory' })
+  | (Attributes & { readonly kind: 'symlink'; readonly target: string })
+  | (Attributes & { readonly kind: 'link'; readonly target: string })
+  | (Attributes & { readonly kind: 'character' | 'block'; readonly major: number; readonly minor: number })
+  | (Attributes & { readonly kind: 'fifo' });
+
+const TYPE_BITS = {
+  file: 0o100000,
+  link: 0o100000,
+  directory: 0o040000,
+  symlink: 0o120000,
+  character: 0o020000,
+  block: 0o060000,
+  fifo: 0o010000,
+} as const satisfies Record<CpioEntry['kind'], number>;
+
+/** The header's fields in order; each is eight hexadecimal digits behind the magic number. */
+const FIELDS = [
+  'ino',
+  'mode',
+  'uid',
+  'gid',
+  'nlink',
+  'mtime',
+  'filesize',
+  'devmajor',
+  'devminor',
+  'rdevmajor',
+  'rdevminor',
+  'namesize',
+  'check',
+] as const;
+type Header = Record<(typeof FIELDS)[number], number>;
+
+const MAGIC = '070701';
+const HEADER_BYTES = MAGIC.length + 8 * FIELDS.length;
+const TRAILER_NAME = 'TRAILER!!!';
+/** The field has eight hexadecimal digits, but init/initramfs.c keeps sizes in 32 bits and drops what is larger. */
+export const CPIO_FILE_LIMIT_BYTES = 0xffff_fffe;
+/** Linux PATH_MAX, which the kernel's unpacker enforces. */
+export const CPIO_PATH_LIMIT_BYTES = 4095;
+
+const utf8 = new TextEncoder();
+
+/** Why the path cannot stand in an archive, or undefined where it can. */
+export function pathProblem(path: string): string | undefined {
+  if (path === '') return 'is empty';
+  if (path.startsWith('/')) return 'starts with a slash';
+  if (path.includes('\0')) return 'holds a NUL';
+  if (path.split('/').some((step) => step === '' || step === '.' || step === '..'))
+    return 'leaves the root or is not canonical';
+  if (utf8.encode(path).length > CPIO_PATH_LIMIT_BYTES) return `is longer than ${CPIO_PATH_LIMIT_BYTES} bytes`;
+  return undefined;
+}
+
+/** Orders names by their octets, which is not the order of UTF-16 strings. */
+export function compareOctets(a: Uint8Array, b: Uint8Array): number {
+  const shared = Math.min(a.length, b.length);
+  for (let index = 0; index < shared; index += 1) {
+    const difference = (a[index] ?? 0) - (b[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+/**
+ * Writes entries, sorted, without the trailer.
+ *
+ * @param entries in any order; each path once; every `link` names a `file` among them. What violates this is a bug of
+ *   the caller and throws.
+ * @param firstInode number of the first entry; the others count up from it.
+ * @returns the archive's octets; a multiple of four of them.
+ */
+export function encodeEntries(entries: readonly CpioEntry[], firstInode = 1): Uint8Array {
+  return concat(encodeChunks(entries, firstInode));
+}
+
+/** As encodeEntries, in pieces: the data of files is handed on uncopied. */
+export function encodeChunks(entries: readonly CpioEntry[], firstInode = 1): Uint8Array[] {
+  const named = entries.map((entry) => ({ entry, name: utf8.encode(entry.path) }));
+  named.sort((a, b) => compareOctets(a.name, b.name));
+  const groups = linkGroups(named.map(({ entry }) => entry));
+  const chunks: Uint8Array[] = [];
+  let inode = firstInode;
+  let previous: string | undefined;
+  const inodes = new Map<LinkGroup, number>();
+  for (const { entry, name } of named) {
+    const problem = entry.path === previous ? 'is there twice' : pathProblem(entry.path);
+    if (problem !== undefined) throw new RangeError(`cpio entry ${JSON.stringify(entry.path)} ${problem}`);
+    previous = entry.path;
+    const group = groups.get(entry.path);
+    const shared = group === undefined ? undefined : inodes.get(group);
+    const ino = shared ?? inode;
+    if (shared === undefined) inode += 1;
+    if (group !== undefined) inodes.set(group, ino);
+    chunks.push(...encodeOne(entry, name, ino, group));
+  }
+  return chunks;
+}
+
+type LinkGroup = {
+  readonly data: Uint8Array;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly paths: string[];
+};
+
+/** Which paths are names of one file; only files with more than one name are listed. */
+function linkGroups(sorted: readonly CpioEntry[]): Map<string, LinkGroup> {
+  const groups = new Map<string, LinkGroup>();
+  if (!sorted.some(({ kind }) => kind === 'link')) return groups;
+  const files = new Map(sorted.filter((entry) => entry.kind === 'file').map((entry) => [entry.path, entry]));
+  for (const entry of sorted) {
+    if (entry.kind !== 'link') continue;
+    const file = files.get(entry.target);
+    if (file === undefined)
+      throw new RangeError(`cpio entry ${entry.path} links to ${entry.target}, which is no file here`);
+    const { data, mode, uid, gid } = file;
+    const group = groups.get(file.path) ?? { data, mode, uid, gid, paths: [file.path] };
+    group.paths.push(entry.path);
+    groups.set(file.path, group).set(entry.path, group);
+  }
+  for (const group of new Set(groups.values())) {
+    group.paths.sort((a, b) => compareOctets(utf8.encode(a), utf8.encode(b)));
+  }
+  return groups;
+}
+
+function encodeOne(entry: CpioEntry, name: Uint8Array, ino: number, group: LinkGroup | undefined): Uint8Array[] {
+  const { mode, uid, gid } = group ?? entry;
+  const data = group !== undefined ? (group.paths.at(-1) === entry.path ? group.data : EMPTY) : dataOf(entry);
+  if (data.length > CPIO_FILE_LIMIT_BYTES) throw new RangeError(`cpio entry ${entry.path} is larger than 4 GiB`);
+  const device = entry.kind === 'character' || entry.kind === 'block' ? entry : { major: 0, minor: 0 };
+  const header = renderHeader({
+    ino,
+    mode: TYPE_BITS[entry.kind] | (mode & 0o7777),
+    uid,
+    gid,
+    nlink: group?.paths.length ?? (entry.kind === 'directory' ? 2 : 1),
+    mtime: 0,
+    filesize: data.length,
+    devmajor: 0,
+    devminor: 0,
+    rdevmajor: device.major,
+    rdevminor: device.minor,
+    namesize: name.length + 1,
+    check: 0,
+  });
+  const head = new Uint8Array(roundUp4(HEADER_BYTES + name.length + 1));
+  head.set(header);
+  head.set(name, HEADER_BYTES);
+  return data.length === 0 ? [head] : [head, data, new Uint8Array(roundUp4(data.length) - data.length)];
+}
+
+const EMPTY = new Uint8Array(0);
+
+function dataOf(entry: CpioEntry): Uint8Array {
+  if (entry.kind === 'file') return entry.data;
+  return entry.kind === 'symlink' ? utf8.encode(entry.target) : EMPTY;
+}
+
+function renderHeader(header: Header): Uint8Array {
+  return utf8.encode(MAGIC + FIELDS.map((field) => header[field].toString(16).padStart(8, '0')).join(''));
+}
+
+/** The entry that ends an archive. */
+export function encodeTrailer(): Uint8Array {
+  const name = utf8.encode(TRAILER_NAME);
+  const zeros = Object.fromEntries(FIELDS.map((field) => [field, 0])) as Header;
+  const octets = new Uint8Array(roundUp4(HEADER_BYTES + name.length + 1));
+  octets.set(renderHeader({ ...zeros, nlink: 1, namesize: name.length + 1 }));
+  octets.set(name, HEADER_BYTES);
+  return octets;
+}
+
+/** What an archive at some offset holds, and where it ends. */
+export type CpioReading =
+  | { readonly ok: true; readonly entries: readonly CpioEntry[]; readonly end: number }
+  | { readonly ok: false; readonly reason: string; readonly offset: number };
+
+/**
+ * Reads one archive up to its trailer.
+ *
+ * @param octets not retained, except that the data of files are views of them.
+ * @param offset where the archive starts.
+ * @returns its entries in order, and the offset behind the trailer. Names that leave the root are refused. Hard links
+ *   come back as one `file` (the one that carries the data) and `link`s.
+ * @throws never.
+ */
+export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
+  const entries: CpioEntry[] = [];
+  const linked = new Map<number, { path: string; index: number; hasData: boolean }[]>();
+  let at = offset;
+  for (;;) {
+    const header = readHeader(octets, at);
+    if (typeof header === 'string') return { ok: false, reason: header, offset: at };
+    const nameEnd = at + HEADER_BYTES + header.namesize;
+    const dataStart = at + roundUp4(HEADER_BYTES + header.namesize);
+    const dataEnd = dataStart + header.filesize;
+    if (header.namesize < 1 || nameEnd > octets.length || dataEnd > octets.length) {
+      return { ok: false, reason: 'an entry goes on behind the end of the file', offset: at };
+    }
+    const path = new TextDecoder('utf-8').decode(octets.subarray(at + HEADER_BYTES, nameEnd - 1));
+    at = dataStart + roundUp4(header.filesize);
+    if (path === TRAILER_NAME) {
+      restoreLinks(entries, linked);
+      return { ok: true, entries, end: Math.min(at, octets.length) };
+    }
+    if (path === '.') continue;
+    const problem = pathProblem(path);
+    if (problem !== undefined) return { ok: false, reason: `the name ${JSON.stringify(path)} ${problem}`, offset: at };
+    const entry = entryOf(path, header, octets.subarray(dataStart, dataEnd));
+    if (entry === undefined) return { ok: false, reason: `${path} is of an unknown type`, offset: at };
+    if (entry.kind === 'file' && header.nlink > 1) {
+      const names = linked.get(header.ino) ?? [];
+      names.push({ path, index: entries.length, hasData: header.filesize > 0 });
+      linked.set(header.ino, names);
+    }
+    entries.push(entry);
+  }
+}
+
+function restoreLinks(
+  entries: CpioEntry[],
+  linked: ReadonlyMap<number, readonly { path: string; index: number; hasData: boolean }[]>,
+): void {
+  for (const names of linked.values()) {
+    const holder = names.find(({ hasData }) => hasData) ?? names.at(-1);
+    for (const { path, index } of names) {
+      const entry = entries[index];
+      if (holder === undefined || entry === undefined || path === holder.path) continue;
+      const { mode, uid, gid } = entry;
+      entries[index] = { kind: 'link', path, mode, uid, gid, target: holder.path };
+    }
+  }
+}
+
+function readHeader(octets: Uint8Array, at: number): Header | string {
+  if (at + HEADER_BYTES > octets.length) return 'ends in the middle of a header';
+  const text = new TextDecoder('latin1').decode(octets.subarray(at, at + HEADER_BYTES));
+  if (!text.startsWith(MAGIC) && !text.startsWith('070702')) return 'is not a newc archive (070701 expected)';
+  if (!/^[0-9a-fA-F]{110}$/.test(text)) return 'has a header that is not hexadecimal';
+  return Object.fromEntries(
+    FIELDS.map((field, index) => [field, Number.parseInt(text.slice(6 + 8 * index, 14 + 8 * index), 16)]),
+  ) as Header;
+}
+
+function entryOf(path: string, header: Header, data: Uint8Array): CpioEntry | undefined {
+  const base = { path, mode: header.mode & 0o7777, uid: header.uid, gid: header.gid };
+  switch (header.mode & 0o170000) {
+    case TYPE_BITS.file:
+      return { ...base, kind: 'file', data };
+    case TYPE_BITS.directory:
+      return { ...base, kind: 'directory' };
+    case TYPE_BITS.symlink:
+      return { ...base, kind: 'symlink', target: new TextDecoder('utf-8').decode(data) };
+    case TYPE_BITS.character:
+      return { ...base, kind: 'character', major: header.rdevmajor, minor: header.rdevminor };
+    case TYPE_BITS.block:
+      return { ...base, kind: 'block', major: header.rdevmajor, minor: header.rdevminor };
+    case TYPE_BITS.fifo:
+      return { ...base, kind: 'fifo' };
+    default:
+      return undefined;
+  }
+}
+
+function roundUp4(length: number): number {
+  return (length + 3) & ~3;
+}
+
+/** One array of all the octets of the pieces. */
+export function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const result = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    result.set(chunk, at);
+    at += chunk.length;
+  }
+  return result;
+}

@@ -1,0 +1,80 @@
+// images/files.io.ts - files that are whole or not there.
+//
+// Owns: atomic publication (write beside, fsync, rename, fsync of the folder), hashes of files. No decisions.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { link, mkdir, open, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+/** SHA-256 of the pieces, as 64 hexadecimal digits. */
+export function sha256Of(...pieces: readonly (Uint8Array | string)[]): string {
+  const hash = createHash('sha256');
+  for (const piece of pieces) hash.update(piece);
+  return hash.digest('hex');
+}
+
+async function writeBeside(path: string, data: Uint8Array | string, mode: number): Promise<string> {
+  await mkdir(dirname(path), { recursive: true });
+  const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.new`);
+  const file = await open(beside, 'wx', mode);
+  try {
+    await file.writeFile(data);
+    await file.chmod(mode);
+    await file.sync();
+  } catch (error) {
+    await file.close();
+    await rm(beside, { force: true });
+    throw error;
+  }
+  await file.close();
+  return beside;
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Writes the file, replacing one of that name as a whole. */
+export async function publishFile(path: string, data: Uint8Array | string, mode = 0o644): Promise<void> {
+  const beside = await writeBeside(path, data, mode);
+  await rename(beside, path);
+  await syncFolder(dirname(path));
+}
+
+/** Writes the file unless there is one of that name. @returns whether it was written. */
+export async function publishNew(path: string, data: Uint8Array | string, mode = 0o644): Promise<boolean> {
+  const beside = await writeBeside(path, data, mode);
+  try {
+    await link(beside, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    await rm(beside, { force: true });
+  }
+  await syncFolder(dirname(path));
+  return true;
+}
+
+/** Points the link at the target, replacing what it pointed at in one step. */
+export async function publishLink(path: string, target: string): Promise<void> {
+  const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.new`);
+  await symlink(target, beside);
+  await rename(beside, path);
+  await syncFolder(dirname(path));
+}
+
+/** The file's octets, or undefined where there is no such file. */
+export async function readIfThere(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

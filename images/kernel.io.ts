@@ -1,0 +1,113 @@
+// images/kernel.io.ts - a kernel and the modules that an image takes from its package.
+//
+// Owns: the unpacked kernel packages in the cache, reading modules and firmware from them. Does not own: which modules
+// (modules.ts), what a module says (modinfo.ts).
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { Fault } from '../formats/errors.ts';
+import { type Apt, unpackDeb } from './apt.io.ts';
+import type { ArchivePackage } from './apt.ts';
+import type { CpioEntry } from './cpio.ts';
+import type { OnBuildEvent } from './event.ts';
+import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
+import { type KernelModule, type ModuleClassName, renderModuleIndex, selectModules } from './modules.ts';
+
+/** A kernel package in the cache. */
+export type KernelTree = { readonly release: string; readonly vmlinuz: string; readonly modulesFolder: string };
+
+/** Unpacks the kernel's package unless that was done before. @param cacheDir cache/kernels. */
+export async function openKernel(
+  apt: Apt,
+  one: ArchivePackage,
+  cacheDir: string,
+  onEvent: OnBuildEvent,
+): Promise<KernelTree> {
+  const folder = join(cacheDir, one.sha256.slice(0, 32));
+  if ((await stat(folder).catch(() => undefined)) === undefined) {
+    const path = await apt.file(one);
+    onEvent({ kind: 'step', step: 'kernel', detail: one.name });
+    await unpackDeb(path, one.name, folder);
+  }
+  const boot = (await readdir(join(folder, 'boot')).catch(() => [])).find((name) => name.startsWith('vmlinuz-'));
+  if (boot === undefined) throw new Fault('E_BUILD', { what: `the package ${one.name} holds no /boot/vmlinuz-*` });
+  const release = boot.slice('vmlinuz-'.length);
+  for (const lib of ['lib', 'usr/lib']) {
+    const modulesFolder = join(folder, lib, 'modules', release);
+    if ((await stat(modulesFolder).catch(() => undefined)) !== undefined) {
+      return { release, vmlinuz: join(folder, 'boot', boot), modulesFolder };
+    }
+  }
+  throw new Fault('E_BUILD', { what: `the package ${one.name} holds no modules of ${release}` });
+}
+
+/** The kernel's own modules as files of an image, the list that init loads, and what modprobe needs. */
+export async function readModules(
+  kernel: KernelTree,
+  className: ModuleClassName,
+  extra: readonly string[],
+  place: (module: string) => string,
+  onEvent: OnBuildEvent,
+): Promise<CpioEntry[]> {
+  const paths = new Map<string, string>();
+  for (const path of readdirSync(join(kernel.modulesFolder, 'kernel'), { recursive: true, encoding: 'utf8' })) {
+    if (path.endsWith('.ko')) paths.set(canonicalModuleName(basename(path, '.ko')), join('kernel', path));
+  }
+  const builtins = readBuiltins(await readFile(join(kernel.modulesFolder, 'modules.builtin.modinfo')));
+  const known = new Map<string, KernelModule>();
+  const find = (name: string): KernelModule | undefined => {
+    const path = paths.get(name);
+    if (path === undefined) return undefined;
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    const info = readModuleInfo(readFileSync(join(kernel.modulesFolder, path)), name);
+    if (info === undefined)
+      throw new Fault('E_BUILD', { what: `cannot read the kernel module ${path}`, why: 'it has no .modinfo' });
+    const module = { path, info: { ...info, name } };
+    known.set(name, module);
+    return module;
+  };
+  const result = selectModules({ className, extra, find, builtin: (name) => builtins.has(name) });
+  if (!result.ok) {
+    const [first] = result.problems;
+    throw new Fault('E_BUILD', {
+      what: `${place(first?.module ?? '')} cannot take the kernel module ${first?.module ?? ''}`,
+      why: first?.message,
+    });
+  }
+  const { modules, load, absent, firmware } = result.selection;
+  if (absent.length > 0) onEvent({ kind: 'note', text: `kernel ${kernel.release} has no module ${absent.join(', ')}` });
+  for (const { module, file } of firmware) {
+    onEvent({ kind: 'note', text: `module ${module} may ask for firmware ${file}, which is not in the image` });
+  }
+  const folder = `usr/lib/modules/${kernel.release}`;
+  const utf8 = new TextEncoder();
+  const text = (path: string, content: string): CpioEntry => ({
+    kind: 'file',
+    path,
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    data: utf8.encode(content),
+  });
+  const index = renderModuleIndex(modules);
+  const filesByName = new Map(modules.map(({ path, info }) => [info.name, path]));
+  return [
+    ...modules.map(
+      ({ path }): CpioEntry => ({
+        kind: 'file',
+        path: `${folder}/${path}`,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        data: readFileSync(join(kernel.modulesFolder, path)),
+      }),
+    ),
+    text(`${folder}/modules.dep`, index.dep),
+    text(`${folder}/modules.alias`, index.alias),
+    text(`${folder}/modules.softdep`, index.softdep),
+    text('etc/rouse/modules', load.map((name) => `/${folder}/${filesByName.get(name) ?? ''}\n`).join('')),
+    ...(modules.length > load.length ? [text('etc/rouse/coldplug', '')] : []),
+  ];
+}

@@ -1,0 +1,52 @@
+// images/plan.ts - joining the layers of an image: who may replace what, and how much each package takes.
+//
+// Owns: conflicts between layers, sizes by owner, what a layer's cache entry remembers. Does not own: the files of one
+// layer (layout.ts, role.ts). Pure.
+
+import type { CpioEntry } from './cpio.ts';
+import { matcherOf } from './glob.ts';
+import type { OwnedEntry } from './layout.ts';
+import type { Layer } from './manifest.ts';
+import { GENERATED_PATHS } from './role.ts';
+
+/** What is remembered of a layer that was built, so that it need not be built again to know it. */
+export type LayerRecord = {
+  readonly layer: Layer;
+  /** Paths of everything in it but folders, without leading slash. */
+  readonly paths: readonly string[];
+  /** Bytes of kept files by owner (package or role). */
+  readonly bytesByOwner: Readonly<Record<string, number>>;
+};
+
+/** Sums sizes by owner, owners in order. */
+export function bytesByOwner(files: readonly OwnedEntry[]): Record<string, number> {
+  const sums = new Map<string, number>();
+  for (const { entry, owner } of files) {
+    sums.set(owner, (sums.get(owner) ?? 0) + (entry.kind === 'file' ? entry.data.length : 0));
+  }
+  return Object.fromEntries([...sums].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/**
+ * Paths of a layer that replace a file of an earlier layer without leave.
+ *
+ * @param below what earlier layers hold, by path: the layer's name.
+ * @param override patterns of the recipe.
+ */
+export function conflicts(
+  entries: readonly CpioEntry[],
+  below: ReadonlyMap<string, string>,
+  override: readonly string[],
+): { path: string; layer: string }[] {
+  const allowed = matcherOf(override);
+  return entries.flatMap(({ kind, path }) => {
+    const layer = below.get(path);
+    if (layer === undefined || kind === 'directory' || GENERATED_PATHS.includes(path) || allowed(`/${path}`)) return [];
+    return [{ path, layer }];
+  });
+}
+
+/** Whether a value is a layer record, as read back from a cache. */
+export function isLayerRecord(value: unknown): value is LayerRecord {
+  return typeof value === 'object' && value !== null && 'layer' in value && 'paths' in value && 'bytesByOwner' in value;
+}

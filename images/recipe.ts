@@ -1,0 +1,117 @@
+// images/recipe.ts - what an image is made of: services/ROLE/recipe.yaml.
+//
+// Owns: the schema, reading a recipe, and joining a recipe with those it extends.
+// Does not own: finding the files (build.io.ts), the values of vars (netboot/site: profiles and nodes set them).
+//
+// To add a key, add it to RecipeSchema with a comment: the comment is its documentation. Pure.
+
+import { z } from 'zod';
+import { parseYaml, type Parsed } from '../formats/yaml/document.ts';
+import { VarSchema } from './manifest.ts';
+import { MODULE_CLASS_NAMES } from './modules.ts';
+
+const name = z.string().regex(/^[a-z0-9][a-z0-9+.-]{0,62}$/, 'expected lower-case letters, digits, + . -');
+const path = z
+  .string()
+  .regex(/^\/[^\0]*$/, 'expected an absolute path on the node')
+  .refine(
+    (text) => !text.split('/').some((step) => step === '.' || step === '..'),
+    'a path leaves the root with . or ..',
+  );
+const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644, in quotes');
+const id = z.int().min(0).max(65_534);
+
+export const RecipeSchema = z.strictObject({
+  version: z.literal(1),
+  /** What the role is, in one sentence. */
+  text: z.string().default(''),
+  /** A recipe whose layers lie below this one's. */
+  extends: name.optional(),
+  kernel: z
+    .strictObject({
+      /** A Debian package, or one that depends on it, that holds /boot/vmlinuz-RELEASE. */
+      package: name,
+      /** Class of machines (images/modules.ts). */
+      modules: z.enum(MODULE_CLASS_NAMES),
+      /** Further modules by name; each must exist and is loaded at boot. */
+      extraModules: z.array(z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected a module name without .ko')).default([]),
+    })
+    .optional(),
+  /** Debian packages; what they depend on comes with them. */
+  packages: z.array(name).default([]),
+  /** Patterns of paths that stay although a rule leaves them out, and libraries that are loaded by name at run time. */
+  keep: z.array(path).default([]),
+  /** Patterns of paths of the packages that this image does without. */
+  leaveOut: z.array(path).default([]),
+  /** Patterns of paths that may replace a file of an earlier layer. */
+  override: z.array(path).default([]),
+  /** Owner and mode of paths of files/, where they are not root's with 0644 (0755 if executable). */
+  attributes: z
+    .array(z.strictObject({ path, mode: octal.optional(), uid: id.default(0), gid: id.default(0) }))
+    .default([]),
+  /** Folders that must exist. */
+  directories: z
+    .array(z.strictObject({ path, mode: octal.default('0755'), uid: id.default(0), gid: id.default(0) }))
+    .default([]),
+  /** Symbolic links: where, and to what. */
+  links: z.record(path, z.string().min(1)).default({}),
+  /** Character devices that must exist before /dev is mounted. */
+  devices: z
+    .array(z.strictObject({ path, mode: octal, major: z.int().min(0).max(4095), minor: z.int().min(0).max(1_048_575) }))
+    .default([]),
+  /** Service directories beside the recipe, in start order; on the node /service/NAME. */
+  services: z.array(name).default([]),
+  /** Users with a group of their own; uids are the recipe's, so that they stay the same over builds. */
+  users: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[a-z_][a-z0-9_-]{0,30}$/, 'expected a user name'),
+        uid: id,
+        gid: id.optional(),
+        home: path.default('/nonexistent'),
+        shell: path.default('/bin/false'),
+      }),
+    )
+    .default([]),
+  /** Executable files below hooks/, run by init in this order once the network is up and before services start. */
+  hooks: z.array(name).default([]),
+  /** What profiles and nodes may set, and templates read. */
+  vars: z.record(z.string().regex(/^[a-z][A-Za-z0-9]*$/, 'expected a name in camelCase'), VarSchema).default({}),
+});
+
+export type Recipe = z.infer<typeof RecipeSchema>;
+
+/** One recipe of a chain, with where it came from. */
+export type LoadedRecipe = {
+  readonly role: string;
+  /** As shown in messages. */
+  readonly file: string;
+  readonly recipe: Recipe;
+  readonly positions: Extract<Parsed<Recipe>, { ok: true }>['positions'];
+};
+
+/** Reads one recipe; positions name `file`. */
+export function parseRecipe(file: string, text: string): Parsed<Recipe> {
+  const parsed = parseYaml(file, text, RecipeSchema as z.ZodType<Recipe>);
+  if (!parsed.ok) return parsed;
+  const { value, positions } = parsed;
+  const wrong = Object.entries(value.vars).filter(([, { type, default: given }]) => !matches(type, given));
+  if (wrong.length === 0) return parsed;
+  return {
+    ok: false,
+    problems: wrong.map(([key, { type, default: given }]) => ({
+      ...positions.of(['vars', key, 'default']),
+      message: `vars.${key}.default: expected ${type === 'list' ? 'a list of texts' : `a ${type}`}, got ${JSON.stringify(given)}`,
+    })),
+  };
+}
+
+function matches(type: Recipe['vars'][string]['type'], given: Recipe['vars'][string]['default']): boolean {
+  return type === 'list' ? Array.isArray(given) : typeof given === type;
+}
+
+/** "services/web/recipe.yaml:4:5" of a value in a recipe. */
+export function placeOf({ positions }: LoadedRecipe, at: readonly (string | number)[]): string {
+  const { file, line, column } = positions.of(at);
+  return `${file}:${line}:${column}`;
+}

@@ -1,0 +1,156 @@
+// images/role.ts - the files that a recipe itself brings: its folder, users, links, service directories, templates.
+//
+// Owns: which path of a role's folder becomes which file of the node, with what mode; /etc/passwd and its kin.
+// Does not own: reading the folder (build.io.ts), packages (layout.ts), rendering templates (the boot server).
+//
+//   ROLE/files/PATH          → /PATH        (a name ending in .liquid is a template: rendered at boot into the overlay)
+//   ROLE/SERVICE/…           → /service/SERVICE/…   for every SERVICE that the recipe lists
+//   ROLE/hooks/NAME          → /etc/rouse/hooks/NN-NAME
+//
+// Modes come from the owner's execute bit alone, so that the umask of who cloned the repository changes nothing. Pure.
+
+import type { CpioEntry } from './cpio.ts';
+import type { Template } from './manifest.ts';
+import { mergedPath } from './layout.ts';
+import { type LoadedRecipe, placeOf } from './recipe.ts';
+
+/** One file or link of a role's folder; path relative to it, with slashes. */
+export type RoleFile =
+  | { readonly kind: 'file'; readonly path: string; readonly executable: boolean; readonly data: Uint8Array }
+  | { readonly kind: 'symlink'; readonly path: string; readonly target: string };
+
+export type RoleFiles = {
+  readonly entries: readonly CpioEntry[];
+  readonly templates: readonly Template[];
+  readonly problems: readonly string[];
+};
+
+const TEMPLATE_SUFFIX = '.liquid';
+const utf8 = new TextEncoder();
+
+/**
+ * What a recipe adds to the image.
+ *
+ * @param chain the recipe last, those that it extends before it: users of all of them are in its /etc/passwd.
+ * @param files everything in the recipe's folder.
+ */
+export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleFile[]): RoleFiles {
+  const loaded = chain.at(-1);
+  if (loaded === undefined) return { entries: [], templates: [], problems: [] };
+  const { recipe } = loaded;
+  const entries = new Map<string, CpioEntry>();
+  const templates: Template[] = [];
+  const problems: string[] = [];
+  const hookNumber = chain.slice(0, -1).reduce((sum, { recipe: below }) => sum + below.hooks.length, 0);
+  const attributesOf = (path: string, executable: boolean): { mode: number; uid: number; gid: number } => {
+    const given = recipe.attributes.find((row) => row.path === `/${path}`);
+    const mode = given?.mode === undefined ? (executable ? 0o755 : 0o644) : Number.parseInt(given.mode, 8);
+    return { mode, uid: given?.uid ?? 0, gid: given?.gid ?? 0 };
+  };
+
+  for (const file of files) {
+    const target = destination(file.path, recipe, hookNumber);
+    if (target === undefined) continue;
+    if (file.kind === 'symlink') {
+      entries.set(target, { kind: 'symlink', path: target, mode: 0o777, uid: 0, gid: 0, target: file.target });
+    } else if (target.endsWith(TEMPLATE_SUFFIX)) {
+      const path = target.slice(0, -TEMPLATE_SUFFIX.length);
+      const source = new TextDecoder('utf-8').decode(file.data);
+      const { mode } = attributesOf(path, file.executable);
+      templates.push({ path: `/${path}`, mode, source, origin: `${loaded.role}/${file.path}` });
+    } else {
+      entries.set(target, { kind: 'file', path: target, ...attributesOf(target, file.executable), data: file.data });
+    }
+  }
+  const add = (entry: CpioEntry, place: readonly (string | number)[]): void => {
+    if (entries.has(entry.path))
+      problems.push(`${placeOf(loaded, place)} /${entry.path} is also a file of ${loaded.role}`);
+    entries.set(entry.path, entry);
+  };
+  recipe.directories.forEach(({ path, mode, uid, gid }, index) => {
+    add({ kind: 'directory', path: mergedPath(path.slice(1)), mode: Number.parseInt(mode, 8), uid, gid }, [
+      'directories',
+      index,
+    ]);
+  });
+  for (const [path, target] of Object.entries(recipe.links)) {
+    // The merged folders themselves are links, and keep their name.
+    add({ kind: 'symlink', path: mergedPath(path.slice(1)), mode: 0o777, uid: 0, gid: 0, target }, ['links', path]);
+  }
+  recipe.devices.forEach(({ path, mode, major, minor }, index) => {
+    const numbers = { mode: Number.parseInt(mode, 8), uid: 0, gid: 0, major, minor };
+    add({ kind: 'character', path: mergedPath(path.slice(1)), ...numbers }, ['devices', index]);
+  });
+  if (recipe.users.length > 0) for (const entry of accounts(chain)) add(entry, ['users']);
+  recipe.services.forEach((service, index) => {
+    const run = entries.get(`service/${service}/run`);
+    if (run === undefined)
+      problems.push(`${placeOf(loaded, ['services', index])} there is no ${loaded.role}/${service}/run`);
+    else if (run.kind === 'file' && (run.mode & 0o111) === 0) {
+      problems.push(`${placeOf(loaded, ['services', index])} ${loaded.role}/${service}/run is not executable`);
+    }
+    const log = `service/${service}/log/`;
+    // A log folder without a run blocks its service for good under svscan.
+    if ([...entries.keys()].some((path) => path.startsWith(log)) && !entries.has(`${log}run`)) {
+      problems.push(`${placeOf(loaded, ['services', index])} ${loaded.role}/${service}/log has no run`);
+    }
+  });
+  recipe.hooks.forEach((hook, index) => {
+    if (!files.some(({ path }) => path === `hooks/${hook}`)) {
+      problems.push(`${placeOf(loaded, ['hooks', index])} there is no ${loaded.role}/hooks/${hook}`);
+    }
+  });
+  recipe.attributes.forEach(({ path }, index) => {
+    const found = entries.has(path.slice(1)) || templates.some((template) => template.path === path);
+    if (!found)
+      problems.push(`${placeOf(loaded, ['attributes', index])} there is no file ${path} in ${loaded.role}/files`);
+  });
+  return { entries: [...entries.values()], templates, problems };
+}
+
+/** Where a file of the role's folder lies on the node; undefined for the recipe, the profile and anything else. */
+function destination(path: string, recipe: LoadedRecipe['recipe'], hookNumber: number): string | undefined {
+  const [top = '', ...rest] = path.split('/');
+  if (rest.length === 0) return undefined;
+  if (top === 'files') return mergedPath(rest.join('/'));
+  if (recipe.services.includes(top)) return `service/${path}`;
+  if (top === 'hooks' && rest.length === 1) {
+    const index = recipe.hooks.indexOf(rest[0] ?? '');
+    return index === -1 ? undefined : `etc/rouse/hooks/${String(hookNumber + index).padStart(2, '0')}-${rest[0]}`;
+  }
+  return undefined;
+}
+
+/** /etc/passwd, /etc/group and /etc/shadow of every user of the chain, by uid; nobody can log in with a password. */
+function accounts(chain: readonly LoadedRecipe[]): CpioEntry[] {
+  const users = new Map(chain.flatMap(({ recipe }) => recipe.users).map((user) => [user.name, user]));
+  const sorted = [...users.values()].sort((a, b) => a.uid - b.uid);
+  const file = (path: string, mode: number, lines: readonly string[]): CpioEntry => ({
+    kind: 'file',
+    path,
+    mode,
+    uid: 0,
+    gid: 0,
+    data: utf8.encode(lines.map((line) => `${line}\n`).join('')),
+  });
+  return [
+    file(
+      'etc/passwd',
+      0o644,
+      sorted.map(({ name, uid, gid = uid, home, shell }) => `${name}:x:${uid}:${gid}:${name}:${home}:${shell}`),
+    ),
+    file(
+      'etc/group',
+      0o644,
+      sorted.map(({ name, uid, gid = uid }) => `${name}:x:${gid}:`),
+    ),
+    file(
+      'etc/shadow',
+      0o600,
+      sorted.map(({ name }) => `${name}:*:1:0:99999:7:::`),
+    ),
+  ];
+}
+
+/** Paths that a later recipe of a chain may always replace: they are made from the users of the whole chain. */
+export const GENERATED_PATHS: readonly string[] = ['etc/passwd', 'etc/group', 'etc/shadow'];

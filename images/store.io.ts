@@ -1,0 +1,199 @@
+// images/store.io.ts - the images of this machine: layers, kernels, generations, and which of them nodes boot.
+//
+// Owns: lib/images as ARCHITECTURE.md "Places" draws it: atomic publication, promotion, reading manifests.
+// Does not own: what a manifest says (manifest.ts), building one (build.io.ts).
+//
+//   layers/SHA256.zst|.gz   kernels/SHA256   IMAGE/N.json   IMAGE/current -> N.json   IMAGE/previous -> M.json
+//
+// Layers and kernels are named by content and never written twice. `previous` is what was current before the last
+// promotion: rollback swaps the two.
+
+import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import { publishFile, publishLink, publishNew, readIfThere } from './files.io.ts';
+import { describeStored, type PackedLayer } from './layers.io.ts';
+import { type Layer, type Manifest, ManifestSchema } from './manifest.ts';
+
+const SUFFIX = { zstd: 'zst', gzip: 'gz' } as const satisfies Record<Layer['compression'], string>;
+
+/** An image with its generations. */
+export type ImageSummary = {
+  readonly image: string;
+  /** Ascending. */
+  readonly generations: readonly number[];
+  /** What nodes boot; undefined before the first build. */
+  readonly current: number | undefined;
+  readonly previous: number | undefined;
+};
+
+export type Store = {
+  readonly layerPath: (layer: Pick<Layer, 'sha256' | 'compression'>) => string;
+  readonly kernelPath: (sha256: string) => string;
+  readonly hasLayer: (layer: Layer) => Promise<boolean>;
+  /** @returns what describes the stored file: one that holds the layer already is never written again. */
+  readonly putLayer: (packed: PackedLayer) => Promise<Layer>;
+  readonly hasKernel: (kernel: Pick<Manifest['kernel'], 'sha256' | 'bytes'>) => Promise<boolean>;
+  readonly putKernel: (sha256: string, octets: Uint8Array) => Promise<void>;
+  /** All images, by name. */
+  readonly list: () => Promise<ImageSummary[]>;
+  /** @throws Fault E_NOT_FOUND where there is no such image. */
+  readonly summary: (image: string) => Promise<ImageSummary>;
+  /** Without a generation the current one. @throws Fault E_NOT_FOUND, E_STORE. */
+  readonly manifest: (image: string, generation?: number) => Promise<Manifest>;
+  /** Writes the next generation; the first of an image becomes current. @returns it with its number. */
+  readonly publish: (draft: Omit<Manifest, 'generation'>) => Promise<Manifest>;
+  /** Makes a generation what nodes boot. @returns the one that was current. */
+  readonly promote: (image: string, generation: number) => Promise<number | undefined>;
+  /** Makes current what was current before. @returns the generation that is current now. */
+  readonly rollback: (image: string) => Promise<number>;
+};
+
+/** @param libDir lib/ of ARCHITECTURE.md; lib/images is made where it is missing. */
+export function openStore(libDir: string): Store {
+  const root = join(libDir, 'images');
+  const layerPath: Store['layerPath'] = ({ sha256, compression }) =>
+    join(root, 'layers', `${sha256}.${SUFFIX[compression]}`);
+  const kernelPath: Store['kernelPath'] = (sha256) => join(root, 'kernels', sha256);
+  const generationPath = (image: string, generation: number): string => join(root, image, `${generation}.json`);
+
+  const hasLayer: Store['hasLayer'] = async (layer) => {
+    const found = await stat(layerPath(layer)).catch(() => undefined);
+    return found?.size === layer.servedBytes;
+  };
+  const hasKernel: Store['hasKernel'] = async ({ sha256, bytes }) => {
+    const found = await stat(kernelPath(sha256)).catch(() => undefined);
+    return found?.size === bytes;
+  };
+  const pointer = async (image: string, link: 'current' | 'previous'): Promise<number | undefined> => {
+    const target = await readlink(join(root, image, link)).catch(() => undefined);
+    const match = /^(\d+)\.json$/.exec(target ?? '');
+    return match === null ? undefined : Number(match[1]);
+  };
+  const generationsOf = async (image: string): Promise<number[]> => {
+    const names = await readdir(join(root, image)).catch(() => []);
+    return names
+      .flatMap((name) => /^([1-9]\d*)\.json$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
+  };
+  const summarise = async (image: string): Promise<ImageSummary> => ({
+    image,
+    generations: await generationsOf(image),
+    current: await pointer(image, 'current'),
+    previous: await pointer(image, 'previous'),
+  });
+  const list: Store['list'] = async () => {
+    const names = (await readdir(root, { withFileTypes: true }).catch(() => []))
+      .filter((entry) => entry.isDirectory() && entry.name !== 'layers' && entry.name !== 'kernels')
+      .map(({ name }) => name)
+      .sort();
+    const all = await Promise.all(names.map(summarise));
+    return all.filter(({ generations }) => generations.length > 0);
+  };
+  const summary: Store['summary'] = async (image) => {
+    const all = await list();
+    const found = all.find((one) => one.image === image);
+    if (found !== undefined) return found;
+    const known = all.map((one) => one.image).join(', ');
+    throw new Fault('E_NOT_FOUND', {
+      what: `there is no image ${image}`,
+      why: known === '' ? 'none is built' : `built are: ${known}`,
+      todo: `build it with: rouse image build ${image}`,
+    });
+  };
+  const manifest: Store['manifest'] = async (image, generation) => {
+    const found = await summary(image);
+    const number = generation ?? found.current;
+    if (number === undefined) {
+      throw new Fault('E_NOT_FOUND', {
+        what: `no generation of ${image} is promoted`,
+        todo: `promote one with: rouse image promote ${image}`,
+      });
+    }
+    if (!found.generations.includes(number)) {
+      throw new Fault('E_NOT_FOUND', {
+        what: `there is no generation ${number} of ${image}`,
+        why: `there are: ${found.generations.join(', ')}`,
+      });
+    }
+    const path = generationPath(image, number);
+    try {
+      return ManifestSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    } catch (error) {
+      throw new Fault('E_STORE', {
+        what: `cannot read ${path}`,
+        why: reasonOf(error).split('\n')[0],
+        todo: `build ${image} again`,
+      });
+    }
+  };
+  const promote: Store['promote'] = async (image, generation) => {
+    const { generations, current } = await summary(image);
+    if (!generations.includes(generation)) {
+      throw new Fault('E_NOT_FOUND', {
+        what: `there is no generation ${generation} of ${image}`,
+        why: `there are: ${generations.join(', ')}`,
+      });
+    }
+    if (current === generation) return current;
+    if (current !== undefined) await publishLink(join(root, image, 'previous'), `${current}.json`);
+    await publishLink(join(root, image, 'current'), `${generation}.json`);
+    return current;
+  };
+  return {
+    layerPath,
+    kernelPath,
+    hasLayer,
+    hasKernel,
+    async putLayer({ layer, octets }) {
+      const stored = await readIfThere(layerPath(layer));
+      const described = stored === undefined ? undefined : describeStored(layer, stored);
+      if (described !== undefined) return described;
+      await publishFile(layerPath(layer), octets, 0o444);
+      return layer;
+    },
+    async putKernel(sha256, octets) {
+      if (await hasKernel({ sha256, bytes: octets.length })) return;
+      await publishFile(kernelPath(sha256), octets, 0o444);
+    },
+    list,
+    summary,
+    manifest,
+    async publish(draft) {
+      await mkdir(join(root, draft.image), { recursive: true });
+      for (;;) {
+        const generation = ((await generationsOf(draft.image)).at(-1) ?? 0) + 1;
+        const whole: Manifest = { ...draft, generation };
+        if (!(await publishNew(generationPath(draft.image, generation), `${JSON.stringify(whole, undefined, 1)}\n`)))
+          continue;
+        if ((await pointer(draft.image, 'current')) === undefined) await promote(draft.image, generation);
+        return whole;
+      }
+    },
+    promote,
+    async rollback(image) {
+      const { previous, generations } = await summary(image);
+      if (previous === undefined || !generations.includes(previous)) {
+        throw new Fault('E_NO', {
+          what: `cannot roll ${image} back`,
+          why: 'no other generation has been promoted before',
+        });
+      }
+      await promote(image, previous);
+      return previous;
+    },
+  };
+}
+
+/** Reads a JSON file that this program wrote to a cache; undefined where it is missing or damaged. */
+export async function readCached<T>(path: string, check: (value: unknown) => value is T): Promise<T | undefined> {
+  const octets = await readIfThere(path);
+  if (octets === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(octets.toString());
+    return check(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
