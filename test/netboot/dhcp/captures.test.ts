@@ -21,6 +21,10 @@ import { readUdp, type UdpPacket } from './pcap.ts';
 const FOLDER = new URL('../../fixtures/captures', import.meta.url).pathname;
 const CAPTURES = readdirSync(FOLDER).filter((name) => name.endsWith('.pcap'));
 const PORTS = [67, 68, 4011];
+const HEADER_FIELDS = [
+  ...(['op', 'htype', 'hlen', 'hops', 'xid', 'secs', 'flags'] as const),
+  ...(['ciaddr', 'yiaddr', 'siaddr', 'giaddr', 'sname', 'file'] as const),
+];
 
 function dhcpOf(file: string): UdpPacket[] {
   return readUdp(join(FOLDER, file)).filter(({ toPort }) => PORTS.includes(toPort));
@@ -31,10 +35,9 @@ function render(packet: UdpPacket): string {
   const route = `${packet.from}:${packet.fromPort} > ${packet.to}:${packet.toPort} ${packet.payload.length} octets`;
   if (!decoded.ok) return `${route}\n  ${decoded.why}: ${decoded.detail}\n`;
   const { message, raw } = decoded;
-  const header = Object.entries(message)
-    .filter(([name]) => !['options', 'others', 'chaddr'].includes(name))
-    .map(([name, value]) => `${name}=${name === 'xid' ? Number(value).toString(16) : String(value)}`)
-    .join(' ');
+  const header = HEADER_FIELDS.map(
+    (name) => `${name}=${name === 'xid' ? message.xid.toString(16) : message[name]}`,
+  ).join(' ');
   const options = raw.map(({ code, octets }) => `  ${renderOption(code, message) ?? `${code} ${toHex(octets)}`}`);
   const about = `${messageTypeOf(message)} ${macOf(message)} ${describeClient(clientOf(message))}`;
   return [route, `  ${about}`, `  ${header}`, ...options, ''].join('\n');

@@ -648,7 +648,7 @@ test('mode: observe sends nothing and says what it would have sent', () => {
 type ProxyRow = {
   what: string;
   type: MessageType;
-  options: Asked['options'];
+  options: NonNullable<Asked['options']>;
   port?: 67 | 4011;
   want: Record<string, unknown>;
 };

@@ -68,7 +68,7 @@ for (const { who, loader, fetched = false, rung = 0, want } of ROWS) {
 
 test('the answer is total over clients and settings, and TFTP is only ever told a file of the table', () => {
   const files = loaderFiles();
-  const kinds: Client[] = [undefined, ...FIRMWARES].flatMap((firmware) => [
+  const kinds: Exclude<Client, { kind: 'system' }>[] = [undefined, ...FIRMWARES].flatMap((firmware) => [
     { kind: 'pxe', firmware, architecture: 0 },
     { kind: 'http', firmware, architecture: 0 },
     { kind: 'ipxe', firmware, architecture: 0, features: [], version: undefined },

@@ -1,0 +1,53 @@
+// Which transfers run and which wait: what has begun finishes first, and nobody is refused.
+
+import { expect, test } from 'vitest';
+import { Admission, MOST_PER_CLIENT, MOST_TRANSFERS } from '../../../netboot/tftp/admission.ts';
+
+const filled = (): Admission<string> => {
+  const admission = new Admission<string>();
+  for (let index = 0; index < MOST_TRANSFERS; index += 1) {
+    expect(admission.ask(`client${index}`, `client${index}`, `job${index}`, 0)).toBe('begin');
+  }
+  return admission;
+};
+
+test('the one too many waits, and begins when one ends', () => {
+  const admission = filled();
+  expect(admission.ask('late', 'late', 'late job', 0)).toBe('wait');
+  expect(admission.ask('later', 'later', 'later job', 1)).toBe('wait');
+  expect(admission.end('client3', 10)).toEqual(['late job']);
+  expect([admission.running, admission.waiting]).toEqual([MOST_TRANSFERS, 1]);
+});
+
+test('a repeated request keeps its place and its freshness; a request given up is forgotten', () => {
+  const admission = filled();
+  admission.ask('first', 'first', 'first job', 0);
+  admission.ask('gone', 'gone', 'gone job', 1);
+  admission.ask('second', 'second', 'second job', 2);
+  expect(admission.ask('first', 'first', 'first job', 11_000)).toBe('wait');
+  expect(admission.ask('second', 'second', 'second job', 11_001)).toBe('wait');
+  expect(admission.end('client1', 12_000)).toEqual(['first job']);
+  expect(admission.end('client2', 12_000)).toEqual(['second job']);
+  expect(admission.waiting).toBe(0);
+});
+
+test('a request repeated while it runs does not run twice', () => {
+  const admission = new Admission<string>();
+  expect([admission.ask('a', 'a', 'x', 0), admission.ask('a', 'a', 'x', 1)]).toEqual(['begin', 'running']);
+});
+
+test('one client cannot take all places', () => {
+  const admission = new Admission<string>();
+  const asked = Array.from({ length: MOST_PER_CLIENT + 1 }, (_, port) =>
+    admission.ask(`a:${port}`, 'a', `job${port}`, 0),
+  );
+  expect(asked.filter((one) => one === 'begin').length).toBe(MOST_PER_CLIENT);
+  expect(admission.ask('b:1', 'b', 'other', 0)).toBe('begin');
+  expect(admission.end('a:0', 1)).toEqual([`job${MOST_PER_CLIENT}`]);
+});
+
+test('the queue is bounded', () => {
+  const admission = filled();
+  for (let index = 0; index < 5000; index += 1) admission.ask(`flood${index}`, `flood${index}`, 'x', 0);
+  expect(admission.waiting).toBe(2000);
+});
