@@ -261,12 +261,7 @@ export function renderExplanation({ mac, node, profile, why, steps, values, scri
   return [
     heading,
     `why: ${why}`,
-    ...steps.flatMap(({ title, answer, lines }) => [
-      '',
-      `${title}`,
-      `  ${answer}`,
-      ...lines.map((line) => `    ${line}`),
-    ]),
+    ...steps.flatMap(({ title, answer, lines }) => ['', title, `  ${answer}`, ...lines.map((line) => `    ${line}`)]),
     ...(values.length === 0 ? [] : ['', 'values']),
     ...values.map(({ name, value, source }) => `  ${name.padEnd(nameWidth)}  ${value.padEnd(valueWidth)}  ${source}`),
     ...(script === undefined

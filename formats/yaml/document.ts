@@ -195,7 +195,7 @@ function describeIssue(issue: Issue, schema: z.ZodType, plain: unknown, position
         return [
           { ...positions.of(path), message: `missing key '${path.at(-1) ?? ''}', expected ${values.join(' | ')}` },
         ];
-      const near = nearest(show(found).replaceAll('"', ''), values);
+      const near = typeof found === 'string' ? nearest(found, values) : undefined;
       const hint = near === undefined ? '' : `, did you mean '${near}'?`;
       return [{ ...positions.of(path), message: `${name}expected ${values.join(' | ')}, got ${show(found)}${hint}` }];
     }
@@ -319,16 +319,20 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   return ranked[0]?.candidate;
 }
 
-/** Levenshtein distance. */
+/** How many letters to add, drop, change or swap with their neighbour (optimal string alignment). */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
+    const row = [i];
     for (let j = 1; j <= b.length; j += 1) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const substitution = (last[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = isSwap ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min(substitution, swap, (last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
     }
-    row = next;
+    beforeLast = last;
+    last = row;
   }
-  return row[b.length] ?? 0;
+  return last[b.length] ?? 0;
 }

@@ -62,7 +62,7 @@ export function parseSite(texts: SiteTexts, cache: ParseCache): ParsedSite {
     const key = `${kind} ${file.path}`;
     seen.add(key);
     const known = cache.get(key);
-    if (known !== undefined && known.text === file.text) return known.parsed as Parsed<T>;
+    if (known !== undefined && known.text === file.text) return known.parsed;
     const parsed = parseFile(kind, schema, name, file);
     cache.set(key, { text: file.text, parsed: parsed as Parsed<never> });
     return parsed;

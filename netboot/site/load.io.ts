@@ -71,7 +71,7 @@ export class SiteReader {
     const folder = join(this.#places.configDir, name);
     const found = new Map<string, SiteText>();
     // Editors leave .web1.yaml.swp and web1.yaml~ beside the file; a hidden file is never a node.
-    const files = (await readdir(folder).catch(() => [])).filter((file) => /^[^.].*\.yaml$/.test(file)).sort();
+    const files = (await readdir(folder).catch(() => [])).filter((file) => /^[^.].*\.yaml$/.test(file)).sort(byName);
     for (const file of files) {
       const text = await this.#read(join(folder, file), `${name}/${file}`, seen);
       if (text !== undefined) found.set(basename(file, '.yaml'), text);
@@ -82,7 +82,7 @@ export class SiteReader {
   async #readRoles(roleDirs: readonly string[], seen: Set<string>): Promise<Map<string, SiteText>> {
     const roles = new Map<string, SiteText>();
     for (const roleDir of roleDirs) {
-      for (const role of (await readdir(roleDir).catch(() => [])).sort()) {
+      for (const role of (await readdir(roleDir).catch(() => [])).sort(byName)) {
         if (roles.has(role)) continue;
         const path = `${basename(roleDir)}/${role}/profile.yaml`;
         const text = await this.#read(join(roleDir, role, 'profile.yaml'), path, seen);
@@ -116,6 +116,10 @@ export async function readSite(places: SitePlaces): Promise<SiteResult & { reado
   const reader = new SiteReader(places);
   const images = await reader.images.read();
   return { ...reader.build(await reader.readTexts(), images), images };
+}
+
+function byName(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 const DEBOUNCE_MS = 100;
