@@ -10,12 +10,16 @@
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
 import { livingStartTime } from './procfs.io.ts';
+
+/** Exit code or signal where the kernel told; both undefined where it did not. */
+export type OnDeath = (exitCode: number | undefined, signal: string | undefined) => void;
 
 type Watch = {
   readonly pid: number;
   readonly startTime: string;
-  readonly onDeath: (exitCode: number | undefined) => void;
+  readonly onDeath: OnDeath;
 };
 
 const POLL_MS = 1000;
@@ -35,18 +39,22 @@ $| = 1;
 my $event = length pack $form, 0, 0, 0;
 my $ep = syscall $create, 0x80000;
 exit 1 if $ep < 0;
-my %fd;
+my (%fd, %time);
 sub add { my ($fd, $id) = @_; my $e = pack $form, 1, $id, 0; syscall $ctl, $ep, 1, $fd, $e }
-sub start { open my $f, '<', "/proc/$_[0]/stat" or return ''; my $l = <$f>; $l =~ s/.*\)//s; my @w = split ' ', $l;
-  return $w[0] eq 'Z' || $w[0] eq 'X' ? '' : $w[19] }
+sub fields { open my $f, '<', "/proc/$_[0]/stat" or return (''); my $l = <$f> // ''; $l =~ s/.*\)//s; return split ' ', $l }
+sub start { my @w = fields($_[0]); return '' if !@w || $w[0] =~ /^[ZX]?$/; return $w[19] }
 sub gone {
   my $pid = shift;
-  my $info = pack 'Q8', 8;
   my $code = '';
+  # Not yet reaped: the zombie still shows its status (field 52). Reaped: the pidfd knows it from Linux 6.15 on.
+  my @w = fields($pid);
+  $code = " $w[49]" if @w > 49 && $w[0] eq 'Z' && $w[19] eq $time{$pid};
+  my $info = pack 'Q8', 8;
   if ($fd{$pid} and open my $h, '<&=', $fd{$pid}) {
-    if (ioctl $h, 0xC040FF0B, $info) { my @v = unpack 'Q', $info; $code = ' ' . unpack('x60 l', $info) if $v[0] & 8 }
+    if ($code eq '' and ioctl $h, 0xC040FF0B, $info) { my ($mask) = unpack 'Q', $info; $code = ' ' . unpack('x60 l', $info) if $mask & 8 }
     close $h;
   }
+  delete $time{$pid};
   delete $fd{$pid};
   print "$pid$code\n";
 }
@@ -66,6 +74,7 @@ while (1) {
       my $p = syscall $open, $pid, 0;
       if ($p < 0 or start($pid) ne $time) { print "$pid\n"; next }
       $fd{$pid} = $p;
+      $time{$pid} = $time;
       add($p, $pid);
     }
   }
@@ -86,9 +95,9 @@ export class DeathWatch {
    * Watches a process until its death.
    *
    * @param startTime as /proc gives it; a process with the same pid and another start time counts as dead.
-   * @param onDeath called once, never before this returns; the exit code where the kernel tells it (6.15 and later).
+   * @param onDeath called once, never before this returns.
    */
-  watch(pid: number, startTime: string, onDeath: (exitCode: number | undefined) => void): void {
+  watch(pid: number, startTime: string, onDeath: OnDeath): void {
     this.#watches.set(pid, { pid, startTime, onDeath });
     this.#startHelper();
     if (this.#helper === undefined) this.#startPoll();
@@ -130,25 +139,28 @@ export class DeathWatch {
 
   #report(line: string): void {
     const [pid = '', waitStatus] = line.split(' ');
-    const status = waitStatus === undefined ? undefined : Number(waitStatus);
-    const exited = status !== undefined && (status & 0x7f) === 0;
-    this.#dead(Number(pid), exited ? (status >> 8) & 0xff : undefined);
-  }
-
-  #dead(pid: number, exitCode: number | undefined): void {
-    const watch = this.#watches.get(pid);
-    this.#watches.delete(pid);
-    watch?.onDeath(exitCode);
+    const watch = this.#watches.get(Number(pid));
+    this.#watches.delete(Number(pid));
+    if (waitStatus === undefined) watch?.onDeath(undefined, undefined);
+    else watch?.onDeath(...readWaitStatus(Number(waitStatus)));
   }
 
   #startPoll(): void {
     this.#poll ??= setInterval(() => {
       for (const { pid, startTime } of this.#watches.values()) {
-        if (livingStartTime(pid) !== startTime) this.#dead(pid, undefined);
+        if (livingStartTime(pid) !== startTime) this.#report(String(pid));
       }
       if (this.#watches.size > 0) return;
       clearInterval(this.#poll);
       this.#poll = undefined;
     }, POLL_MS);
   }
+}
+
+/** wait(2): the low seven bits are the signal, 0 = exited with the code in the next octet. */
+function readWaitStatus(status: number): Parameters<OnDeath> {
+  const signalNumber = status & 0x7f;
+  if (signalNumber === 0) return [(status >> 8) & 0xff, undefined];
+  const name = Object.entries(constants.signals).find(([, number]) => number === signalNumber)?.[0];
+  return [undefined, name ?? `signal ${signalNumber}`];
 }

@@ -6,7 +6,17 @@
 // Signals as runsvdir's: TERM leaves, services live on and the next start adopts them; HUP stops all, then leaves;
 // INT (a terminal's ctrl-C) as HUP, and a second one kills what has not ended.
 
-import { closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync, statSync, watch } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  watch,
+} from 'node:fs';
 import type { FSWatcher } from 'node:fs';
 import { dirname } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
@@ -288,6 +298,10 @@ class Supervisor {
       case 'absent':
         slot.isPresent = false;
         return [];
+      case 'release':
+        if (action.part === 'log') this.#endLog(slot);
+        else slot.units.get('main')?.feed({ kind: 'exit' });
+        return [];
       case 'drop':
         this.#slots.delete(slot.id);
         for (const fd of [slot.fd, slot.logFd]) if (fd !== undefined) closeSync(fd);
@@ -436,6 +450,7 @@ class Supervisor {
   }
 
   #endLog(slot: SlotState): void {
+    if (slot.asked.has('log')) return;
     slot.asked.add('log');
     const unit = slot.units.get('log');
     unit?.feed({ kind: 'exit' });
@@ -455,7 +470,8 @@ function nameOf({ name }: SlotState, part: Part): string {
 
 function slotFacts(slot: SlotState): Slot {
   const closed = partsOf(slot).filter((part) => slot.units.get(part)?.isOpen !== true);
-  return { id: slot.id, name: slot.name, isLogged: slot.isLogged, isPresent: slot.isPresent, closed };
+  const isDeleted = fstatSync(slot.fd).nlink === 0;
+  return { id: slot.id, name: slot.name, isLogged: slot.isLogged, isPresent: slot.isPresent, isDeleted, closed };
 }
 
 function orderedFacts(slot: SlotState): Ordered {

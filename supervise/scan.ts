@@ -6,7 +6,8 @@
 // The rules, of svscan 0.76: names with a leading dot are skipped; what is not a directory is ignored; a service is its
 // directory's device and inode, so a rename keeps it and two names for one directory are one service; whether it is
 // logged is decided once, when it is first seen; removing a name stops nothing, it only ends the restarting of the
-// supervise. Here a name that cannot be followed (a dangling link) is also shown, with the reason.
+// supervise. A directory that was deleted under its service is let go once the service has ended (runsv locks up there:
+// void-linux/runit issue 25). Here a name that cannot be followed (a dangling link) is also shown, with the reason.
 // Source: daemontools 0.76 svscan.c. Pure.
 
 /** One name of the scanned folder, links followed. */
@@ -26,6 +27,8 @@ export type Slot = {
   readonly isLogged: boolean;
   /** The folder still has a name for it. */
   readonly isPresent: boolean;
+  /** The directory itself was deleted; nothing can be started in it any more. */
+  readonly isDeleted: boolean;
   /** Parts that are not open: never opened, failed to open, or closed after `exit`. */
   readonly closed: readonly Part[];
 };
@@ -35,6 +38,8 @@ export type ScanAction =
   | { readonly kind: 'open'; readonly id: string; readonly part: Part }
   | { readonly kind: 'rename'; readonly id: string; readonly name: string }
   | { readonly kind: 'absent'; readonly id: string }
+  /** Close the part as soon as its process has ended. */
+  | { readonly kind: 'release'; readonly id: string; readonly part: Part }
   | { readonly kind: 'drop'; readonly id: string };
 
 export type ScanResult = {
@@ -70,7 +75,11 @@ export function scan(slots: readonly Slot[], entries: readonly Entry[]): ScanRes
       for (const part of slot.closed) actions.push({ kind: 'open', id: slot.id, part });
     } else if (slot.closed.length === (slot.isLogged ? 2 : 1)) {
       actions.push({ kind: 'drop', id: slot.id });
-    } else if (slot.isPresent) actions.push({ kind: 'absent', id: slot.id });
+    } else {
+      if (slot.isPresent) actions.push({ kind: 'absent', id: slot.id });
+      if (slot.isDeleted)
+        actions.push({ kind: 'release', id: slot.id, part: slot.closed.includes('main') ? 'log' : 'main' });
+    }
   }
   for (const { id, name, hasLog } of found.values()) {
     const isLogged = hasLog && new TextEncoder().encode(name).length <= NAME_BYTES_MAX;

@@ -10,6 +10,7 @@ import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
+import type { OnDeath } from './deaths.io.ts';
 import { exists, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
 import { launch } from './launch.io.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
@@ -28,7 +29,7 @@ export type UnitHost = {
   /** Runs it soon; one start per turn of the event loop, so that a thousand starts do not stop everything else. */
   readonly enqueueStart: (start: () => void) => void;
   /** Calls back once when the process, which is not our child, has died. */
-  readonly watchDeath: (pid: number, startTime: string, onDeath: (exitCode: number | undefined) => void) => void;
+  readonly watchDeath: (pid: number, startTime: string, onDeath: OnDeath) => void;
   readonly onChange: () => void;
 };
 
@@ -100,7 +101,7 @@ export class Unit {
     const { pid } = this.service;
     if (pid !== 0 && this.service.adopted && this.#startTime !== undefined) {
       this.#host.log(`${this.name}: adopted, pid ${pid}`);
-      this.#host.watchDeath(pid, this.#startTime, (exitCode) => this.#died(pid, exitCode, undefined));
+      this.#host.watchDeath(pid, this.#startTime, (exitCode, signal) => this.#died(pid, exitCode, signal));
     }
   }
 

@@ -28,7 +28,7 @@ test('after SIGKILL the next supervisor has the same processes, and sees and con
 
   await run('svc', '-t', join(rig.folder, 'web'));
   const restarted = await rig.until('web', 'restarted', ({ phase, pid }) => phase === 'up' && pid !== before.pid);
-  expect(restarted).toMatchObject({ adopted: false, starts: 2 });
+  expect(restarted).toMatchObject({ adopted: false, starts: 2, lastDeath: { signal: 'SIGTERM' } });
 });
 
 test('TERM leaves the services to the next supervisor', async () => {

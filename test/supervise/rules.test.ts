@@ -140,6 +140,7 @@ const slot = (name: string, id: string, more: Partial<Slot> = {}): Slot => ({
   name,
   isLogged: false,
   isPresent: true,
+  isDeleted: false,
   closed: [],
   ...more,
 });
@@ -167,6 +168,12 @@ test('scan: a removed name stops nothing; the slot goes when both parts are clos
   expect(scan([{ ...logged, isPresent: false, closed: ['main', 'log'] }], []).actions).toEqual([
     { kind: 'drop', id: '1:2' },
   ]);
+});
+
+test('scan: a deleted directory is let go, the logger after its service', () => {
+  const deleted = slot('web', '1:2', { isLogged: true, isPresent: false, isDeleted: true });
+  expect(scan([deleted], []).actions).toEqual([{ kind: 'release', id: '1:2', part: 'main' }]);
+  expect(scan([{ ...deleted, closed: ['main'] }], []).actions).toEqual([{ kind: 'release', id: '1:2', part: 'log' }]);
 });
 
 test('scan: what was closed is opened again while its name is there; log added later does not count', () => {

@@ -1,0 +1,204 @@
+// Starting, stopping and what comes between, with real processes: finish, readiness, leftovers, dependencies, the end.
+
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { orderService, waitFor } from '../../supervise/client.io.ts';
+import { eventually, Rig, run } from './rig.ts';
+
+const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
+/** Ignores TERM until it is killed. */
+const STUBBORN = '#!/bin/sh\ntrap "" TERM\necho >deaf\nwhile :; do sleep 1; done\n';
+
+const read = (rig: Rig, name: string): string => readFileSync(join(rig.folder, name), 'utf8');
+
+test('finish is told how run ended: code or 256, signal, name, group', async () => {
+  await using rig = new Rig();
+  rig.write({
+    'exits/run': '#!/bin/sh\nexit 7\n',
+    'exits/finish': '#!/bin/sh\necho "$1 $2 $3" >>ends\n',
+    'killed/run': SLEEP,
+    'killed/finish': '#!/bin/sh\necho "$1 $2 $3 $4" >ends\n',
+  });
+  rig.start();
+  await rig.until('exits', 'started again', ({ starts }) => starts >= 3);
+  expect(read(rig, 'exits/ends')).toMatch(/^7 0 exits\n7 0 exits\n/);
+  const { pid } = await rig.until('killed', 'up', ({ phase }) => phase === 'up');
+  await run('svc', '-k', join(rig.folder, 'killed'));
+  await rig.until('killed', 'up again', (view) => view.phase === 'up' && view.pid !== pid);
+  expect(read(rig, 'killed/ends')).toBe(`256 9 killed ${pid}\n`);
+});
+
+test('finish that says 125 is obeyed until somebody says up', async () => {
+  await using rig = new Rig();
+  rig.write({
+    'web/run': '#!/bin/sh\ntest -f mended || exit 1\nexec sleep 1000\n',
+    'web/finish': '#!/bin/sh\nexit 125\n',
+  });
+  rig.start();
+  const { why } = await rig.until('web', 'down', ({ phase, starts }) => phase === 'down' && starts === 1);
+  expect(why).toBe('finish exited 125: not started again until told to');
+  rig.write({ 'web/mended': '' });
+  await orderService(rig.socketPath, 'web', 'up');
+  await rig.until('web', 'up', ({ phase }) => phase === 'up');
+});
+
+test('finish that hangs is killed after timeout-finish', async () => {
+  await using rig = new Rig();
+  rig.write({
+    'web/run': '#!/bin/sh\nexit 0\n',
+    'web/finish': '#!/bin/sh\nexec sleep 1000\n',
+    'web/timeout-finish': '100\n',
+  });
+  rig.start();
+  await rig.until('web', 'started again', ({ starts }) => starts >= 2);
+});
+
+test('timeout-kill ends what does not listen to TERM; without it TERM is all', async () => {
+  await using rig = new Rig();
+  rig.write({ 'hard/run': STUBBORN, 'hard/timeout-kill': '200\n', 'soft/run': STUBBORN });
+  rig.start();
+  for (const name of ['hard', 'soft']) {
+    await eventually(`${name} is deaf`, () => (existsSync(join(rig.folder, name, 'deaf')) ? true : undefined));
+    await orderService(rig.socketPath, name, 'down');
+  }
+  const hard = await rig.until('hard', 'down', ({ phase }) => phase === 'down');
+  expect(hard.lastDeath?.signal).toBe('SIGKILL');
+  expect(await rig.until('soft', 'there', () => true)).toMatchObject({ phase: 'up', want: 'down' });
+});
+
+test('notification-fd: ready is the newline, over the death of the supervisor too', async () => {
+  await using rig = new Rig();
+  const waits = '#!/bin/sh\necho x >started\nwhile ! [ -f go ]; do sleep 0.05; done\n';
+  rig.write({
+    'three/run': `${waits}echo >&3\nexec sleep 1000\n`,
+    'three/notification-fd': '3\n',
+    'five/run': `${waits}echo >&5\nexec sleep 1000\n`,
+    'five/notification-fd': '5\n',
+  });
+  rig.start();
+  const five = await rig.until('five', 'up', ({ phase }) => phase === 'up');
+  await rig.until('three', 'up', ({ phase }) => phase === 'up');
+  rig.write({ 'three/go': '' });
+  await rig.until('three', 'ready', ({ ready }) => ready);
+  expect(await rig.until('five', 'there', () => true)).toMatchObject({ ready: false });
+  await rig.end('SIGKILL');
+  rig.write({ 'five/go': '' });
+  rig.start();
+  expect(await rig.until('five', 'ready', ({ ready }) => ready)).toMatchObject({ pid: five.pid, adopted: true });
+});
+
+test('what a killed master leaves in its group is ended before the next start', async () => {
+  await using rig = new Rig();
+  // The workers hold the lock, as nginx' workers hold the port; one of them does not listen to TERM.
+  rig.write({
+    'web/run':
+      '#!/bin/sh\nexec 9>lock\nflock -n 9 || { echo >>held; exit 1; }\n(trap "" TERM; echo >deaf; while :; do sleep 1; done) &\n(while :; do sleep 1; done) &\nwait\n',
+  });
+  rig.start();
+  const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
+  await eventually('the worker is deaf', () => (existsSync(join(rig.folder, 'web/deaf')) ? true : undefined));
+  process.kill(pid, 'SIGKILL');
+  await rig.until('web', 'up again', (view) => view.phase === 'up' && view.pid !== pid);
+  expect(existsSync(join(rig.folder, 'web/held'))).toBe(false);
+});
+
+test('a service waits for what it depends on, and for nothing that is not there', async () => {
+  await using rig = new Rig();
+  rig.write({
+    'web/run': SLEEP,
+    'web/depends': '# both\ndb\ncache\n',
+    'db/run': SLEEP,
+    'db/check': '#!/bin/sh\ntest -f ready\n',
+    'cache/run': SLEEP,
+    'lost/run': SLEEP,
+    'lost/depends': 'nowhere\n',
+  });
+  rig.start();
+  await rig.until('web', 'waits for db alone', ({ why, phase }) => phase === 'waiting' && why === 'waits for db');
+  await rig.until('lost', 'says what is missing', ({ why }) => why === 'waits for nowhere (no such service)');
+  rig.write({ 'db/ready': '' });
+  await rig.until('web', 'up', ({ phase }) => phase === 'up');
+});
+
+test('HUP stops all in the order of their need, loggers last, and exits 0 leaving nothing', async () => {
+  await using rig = new Rig();
+  const says = (name: string): string =>
+    `#!/bin/sh\ntrap 'echo ${name} >>../order; echo bye; exit 0' TERM\nwhile :; do sleep 0.05; done\n`;
+  rig.write({
+    'db/run': says('db'),
+    'web/run': says('web'),
+    'web/depends': 'db\n',
+    'web/log/run': '#!/bin/sh\nexec multilog ./main\n',
+    'idle/run': SLEEP,
+    'idle/down': '',
+  });
+  rig.start();
+  await rig.until('web', 'ready', ({ ready }) => ready);
+  await rig.until('web/log', 'ready', ({ ready }) => ready);
+  expect(await rig.end('SIGHUP')).toBe(0);
+  expect(read(rig, 'order')).toBe('web\ndb\n');
+  expect(read(rig, 'web/log/main/current')).toBe('bye\n');
+  // multilog marks a clean end by making the file executable for its owner.
+  expect((await run('stat', '-c', '%a', join(rig.folder, 'web/log/main/current'))).stdout).toBe('744\n');
+  expect(rig.processes()).toEqual([]);
+  expect(rig.status('web')).toMatchObject({ pid: 0 });
+  expect(readdirSync(join(rig.folder, 'web/supervise'))).not.toContain('adopt.json');
+  // Stopping to leave is no wish to stay down.
+  rig.start();
+  await rig.until('web', 'up', ({ phase }) => phase === 'up');
+});
+
+test('INT stops all as HUP does, and a second one kills what does not listen', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': STUBBORN });
+  rig.start();
+  await eventually('it is deaf', () => (existsSync(join(rig.folder, 'web/deaf')) ? true : undefined));
+  rig.supervisor?.kill('SIGINT');
+  await rig.until('web', 'told to stop', ({ want }) => want === 'down');
+  expect(await rig.end('SIGINT')).toBe(0);
+  await eventually('nothing is left', () => (rig.processes().length === 0 ? true : undefined));
+});
+
+test('the helper that watches adopted services may die as well', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': SLEEP });
+  rig.start();
+  const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
+  await rig.end('SIGKILL');
+  rig.start();
+  await rig.until('web', 'adopted', ({ adopted }) => adopted);
+  const helper = await run('pgrep', '-P', String(rig.supervisor?.pid), 'perl');
+  process.kill(Number(helper.stdout), 'SIGKILL');
+  await eventually('it is said', () => (rig.said.includes('looking once a second instead') ? true : undefined));
+  process.kill(pid, 'SIGKILL');
+  await rig.until('web', 'up again', (view) => view.phase === 'up' && view.pid !== pid);
+});
+
+test('the exit code of an adopted service is known', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': '#!/bin/sh\nwhile ! [ -f go ]; do sleep 0.05; done\nexit 37\n', 'web/go2': '' });
+  rig.start();
+  await rig.until('web', 'ready', ({ ready }) => ready);
+  await rig.end('SIGKILL');
+  rig.start();
+  await rig.until('web', 'adopted', ({ adopted }) => adopted);
+  rig.write({ 'web/go': '' });
+  const { lastDeath } = await rig.until('web', 'dead', (view) => view.lastDeath !== undefined);
+  expect(lastDeath).toMatchObject({ exitCode: 37 });
+});
+
+test('a directory that is deleted while its service runs: it goes on, and is not started again', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': SLEEP, 'web/log/run': '#!/bin/sh\nexec cat\n', 'good/run': SLEEP });
+  rig.start();
+  const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
+  rmSync(join(rig.folder, 'web'), { recursive: true });
+  await rig.until('web', 'removed', ({ removed }) => removed);
+  expect(process.kill(pid, 0)).toBe(true);
+  process.kill(pid, 'SIGKILL');
+  await eventually('it is gone from status', async () =>
+    (await rig.services()).every(({ name }) => !name.startsWith('web')) ? true : undefined,
+  );
+  await waitFor(rig.socketPath, 'good', 'up', 0, 1000);
+});
