@@ -13,13 +13,19 @@ import {
   lstatSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   statSync,
 } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
+import { accountOf, envValue } from './launch.ts';
+import type { Account } from './launch.ts';
 import { interpreterOf, parseSettings, SETTING_BYTES_MAX, SETTING_FILE_NAMES } from './servicedir.ts';
 import type { ScriptFacts, SettingFile, SettingsResult } from './servicedir.ts';
 import type { Entry } from './scan.ts';
+
+/** As long as a line of the environment may be on Linux (MAX_ARG_STRLEN). */
+const ENV_BYTES_MAX = 131_072;
 
 /** Path of an open directory that other processes and chdir understand too. */
 export function pathOfFd(fd: number): string {
@@ -149,4 +155,33 @@ function headOf(path: string): string {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Variables that env/ sets (undefined: removes). Throws with the reason where a file cannot be read. */
+export function readEnv(base: string): Record<string, string | undefined> {
+  let names: string[];
+  try {
+    names = readdirSync(`${base}/env`);
+  } catch (thrown) {
+    if (errorCode(thrown) === 'ENOENT') return {};
+    throw new Error(`env: ${reasonOf(thrown)}`, { cause: thrown });
+  }
+  const variables: Record<string, string | undefined> = {};
+  for (const name of names) {
+    if (name.startsWith('.')) continue;
+    const read = readSmallFile(`${base}/env/${name}`, ENV_BYTES_MAX);
+    if (read.kind === 'refused') throw new Error(`file env/${name}: ${read.why}`);
+    if (read.kind === 'text') variables[name] = envValue(read.text);
+  }
+  return variables;
+}
+
+/** The account that run is to be started as; undefined = ours. Throws with the reason where it cannot be. */
+export function readAccount(name: string | undefined): Account | undefined {
+  if (name === undefined) return undefined;
+  const account = accountOf(readFileSync('/etc/passwd', 'utf8'), name);
+  if (account === undefined) throw new Error(`file user: there is no '${name}' in /etc/passwd`);
+  const own = process.getuid?.();
+  if (own !== 0 && own !== account.uid) throw new Error(`file user: only root can start a service as ${name}`);
+  return own === account.uid && own !== 0 ? undefined : account;
 }

@@ -23,6 +23,8 @@ export type LaunchPlan = {
   readonly base: string;
   /** "./run" and its arguments. */
   readonly argv: readonly string[];
+  /** Added to our own environment; undefined removes. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** Descriptors 0 to 2; a number is one of ours. */
   readonly stdin: number | 'ignore';
   readonly stdout: number;
@@ -49,6 +51,7 @@ export function launch(plan: LaunchPlan): Launched {
   try {
     child = spawn('/bin/sh', ['-c', script, 'rouse supervise', ...plan.argv], {
       cwd: plan.base,
+      env: { ...process.env, ...plan.env },
       detached: true,
       stdio: filled,
     });

@@ -391,7 +391,12 @@ class Supervisor {
 
   #review(): void {
     for (const slot of this.#slots.values()) {
-      for (const [part, unit] of slot.units) if (!unit.isOpen) slot.units.delete(part);
+      for (const [part, unit] of slot.units) {
+        if (unit.isOpen) continue;
+        slot.units.delete(part);
+        // Nothing but the next scan would see that a removed service has ended.
+        if (!slot.isPresent) this.#wake();
+      }
     }
     if (this.#isStopping) {
       this.#stopFurther();

@@ -69,7 +69,14 @@ export type Settings = {
   readonly backoff: Backoff | undefined;
   /** Services that must be ready before this one starts. */
   readonly depends: readonly string[];
+  /** Account that run is started as; undefined = the supervisor's. */
+  readonly user: string | undefined;
+  readonly limits: readonly Limit[];
 };
+
+/** A soft resource limit: softlimit's letter and a number in its unit (bytes, seconds or a count). */
+export type Limit = { readonly letter: LimitLetter; readonly value: number };
+export type LimitLetter = 'a' | 'c' | 'd' | 'f' | 'l' | 'o' | 'p' | 'r' | 's' | 't';
 
 export const DEFAULT_SETTINGS: Settings = {
   hasFinish: false,
@@ -80,6 +87,8 @@ export const DEFAULT_SETTINGS: Settings = {
   downSignal: 'SIGTERM',
   backoff: undefined,
   depends: [],
+  user: undefined,
+  limits: [],
 };
 
 /** All that is known of one service. Times in ms are of the monotonic clock unless they say otherwise. */

@@ -9,7 +9,8 @@
 // Sources: s6 doc/servicedir.html, runit runsv(8). Pure.
 
 import { DEFAULT_SETTINGS } from './service.ts';
-import type { Backoff, Settings, SignalName } from './service.ts';
+import { LIMIT_LETTERS } from './launch.ts';
+import type { Backoff, Limit, Settings, SignalName } from './service.ts';
 
 /** No setting is longer; more is refused, not cut. */
 export const SETTING_BYTES_MAX = 4096;
@@ -27,6 +28,8 @@ export const SETTING_FILES = {
   'down-signal': { parse: parseDownSignal },
   backoff: { parse: parseBackoff },
   depends: { parse: (text) => ({ value: { depends: lines(text) } }) },
+  user: { parse: parseUser },
+  limits: { parse: parseLimits },
 } as const satisfies Record<string, SettingRow>;
 
 export type SettingFile = keyof typeof SETTING_FILES;
@@ -97,6 +100,30 @@ function parseDownSignal(text: string): Parsed {
   const downSignal = name ?? Object.entries(DOWN_SIGNALS).find(([number]) => number === word)?.[1];
   if (downSignal !== undefined) return { value: { downSignal } };
   return { problem: `expected one of ${Object.values(DOWN_SIGNALS).join(' ')}, got ${quote(text.trim())}` };
+}
+
+function parseUser(text: string): Parsed {
+  const [user = '', ...rest] = lines(text);
+  if (rest.length > 0 || !/^[a-z_][a-z0-9_.-]{0,31}$/i.test(user)) {
+    return { problem: `expected one name of an account, got ${quote(text.trim())}` };
+  }
+  return { value: { user } };
+}
+
+function parseLimits(text: string): Parsed {
+  const limits: Limit[] = [];
+  for (const line of lines(text)) {
+    const [word = '', value = '', ...rest] = line.split(/\s+/);
+    const letter = LIMIT_LETTERS.find((each) => each === word.replace(/^-/, ''));
+    if (letter === undefined) {
+      return { problem: `unknown word ${quote(word)}, expected one of softlimit's ${LIMIT_LETTERS.join(' ')}` };
+    }
+    if (rest.length > 0 || !/^\d{1,15}$/.test(value)) {
+      return { problem: `${letter} expected a whole number, got ${quote(line.slice(word.length).trim())}` };
+    }
+    limits.push({ letter, value: Number(value) });
+  }
+  return { value: { limits } };
 }
 
 const BACKOFF_WORDS = {

@@ -11,8 +11,9 @@ import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
 import type { OnDeath } from './deaths.io.ts';
-import { exists, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
+import { exists, readAccount, readEnv, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
 import { launch } from './launch.io.ts';
+import { runCommand } from './launch.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
 import { groupHasLiving, livingStartTime } from './procfs.io.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from './record.ts';
@@ -204,8 +205,10 @@ export class Unit {
     const { settings } = read;
     this.depends = settings.depends;
     try {
+      const argv = runCommand(settings, readAccount(settings.user));
+      const env = readEnv(base);
       const notifyFd = settings.notificationFd === undefined ? undefined : await this.#openNotify();
-      if (this.isOpen) this.#launch(['./run'], settings, notifyFd);
+      if (this.isOpen) this.#launch(argv, settings, env, notifyFd);
       else if (notifyFd !== undefined) closeSync(notifyFd);
     } catch (thrown) {
       this.feed({ kind: 'failed', why: reasonOf(thrown) });
@@ -221,16 +224,26 @@ export class Unit {
     // s6: exit code or 256, signal number, name, process group.
     const signalNumber = osConstants.signals[(death.signal ?? '') as NodeJS.Signals] ?? 0;
     const code = death.signal === undefined ? (death.exitCode ?? 256) : 256;
-    this.#launch(['./finish', String(code), String(signalNumber), this.name, String(groupId)], this.service.settings);
+    this.#launch(
+      ['./finish', String(code), String(signalNumber), this.name, String(groupId)],
+      this.service.settings,
+      {},
+    );
   }
 
-  #launch(argv: readonly string[], settings: Settings, notifyFd?: number): void {
+  #launch(
+    argv: readonly string[],
+    settings: Settings,
+    env: Readonly<Record<string, string | undefined>>,
+    notifyFd?: number,
+  ): void {
     const streams = this.#plan.streams();
     const asFd = settings.notificationFd;
     let pid = 0;
     const launched = launch({
       base: this.#plan.base,
       argv,
+      env,
       stdin: streams.stdin,
       stdout: streams.stdout,
       stderr: 2,

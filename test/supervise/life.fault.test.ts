@@ -1,6 +1,6 @@
 // Starting, stopping and what comes between, with real processes: finish, readiness, leftovers, dependencies, the end.
 
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { orderService, waitFor } from '../../supervise/client.io.ts';
@@ -202,3 +202,33 @@ test('a directory that is deleted while its service runs: it goes on, and is not
   );
   await waitFor(rig.socketPath, 'good', 'up', 0, 1000);
 });
+
+test.skipIf(process.getuid?.() !== 0)(
+  'user with its groups, env and limits; what cannot be is refused, never run as root',
+  async () => {
+    await using rig = new Rig();
+    const said = join(rig.root, 'open/said');
+    rig.write({
+      'web/run': `#!/bin/sh\n{ id -un; id -Gn; echo "$COLOUR"; echo "\${HOME-unset}"; ulimit -Sn; ulimit -Sf; } >${said}\nexec sleep 1000\n`,
+      'web/user': 'games\n',
+      'web/limits': 'o 99\nf 5120\n',
+      'web/env/COLOUR': 'dark red  \nnot this\n',
+      'web/env/HOME': '',
+      'ghost/run': SLEEP,
+      'ghost/user': 'nobody-has-this\n',
+      'fifo/run': SLEEP,
+    });
+    mkdirSync(join(rig.root, 'open'));
+    mkdirSync(join(rig.folder, 'fifo/env'));
+    await run('mkfifo', join(rig.folder, 'fifo/env/X'));
+    // The rig's folders are closed to others, as temporary folders are.
+    for (const path of [rig.root, rig.folder, join(rig.folder, 'web')]) chmodSync(path, 0o755);
+    chmodSync(join(rig.root, 'open'), 0o777);
+    rig.start();
+    await rig.until('web', 'ready', ({ ready }) => ready);
+    const groups = (await run('id', '-Gn', 'games')).stdout.trim();
+    expect(readFileSync(said, 'utf8')).toBe(`games\n${groups}\ndark red\nunset\n99\n10\n`);
+    await rig.until('ghost', 'refused', ({ why }) => why === "file user: there is no 'nobody-has-this' in /etc/passwd");
+    await rig.until('fifo', 'refused', ({ why }) => why === 'file env/X: it is not a regular file');
+  },
+);

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { route } from '../../supervise/api.ts';
 import { eventsOfControl, orderOfSignal, ORDERS } from '../../supervise/control.ts';
+import { accountOf, envValue, runCommand } from '../../supervise/launch.ts';
 import { newService } from '../../supervise/machine.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
 import type { Finding } from '../../supervise/record.ts';
@@ -85,6 +86,8 @@ test('settings: s6 names in ms, words with values, comments', () => {
       'down-signal': 'hup\n',
       backoff: '# slow\ninitialMs 500\ncapMs 8000 # eight seconds\njitter 0.5\n',
       depends: 'db\n\n# not this\ncache\n',
+      user: 'www-data\n',
+      limits: 'o 64 # descriptors\na 1000000\n',
     },
     scripts,
   );
@@ -97,6 +100,11 @@ test('settings: s6 names in ms, words with values, comments', () => {
       downSignal: 'SIGHUP',
       backoff: { initialMs: 500, capMs: 8000, jitter: 0.5, resetMs: 60_000 },
       depends: ['db', 'cache'],
+      user: 'www-data',
+      limits: [
+        { letter: 'o', value: 64 },
+        { letter: 'a', value: 1_000_000 },
+      ],
     },
   });
 });
@@ -104,6 +112,9 @@ test('settings: s6 names in ms, words with values, comments', () => {
 for (const [file, text, why] of [
   ['notification-fd', '2', 'file notification-fd: expected a whole number from 3 to 20, got "2"'],
   ['timeout-kill', '5s', 'file timeout-kill: expected a whole number from 0 to 86400000, got "5s"'],
+  ['user', 'a b', 'file user: expected one name of an account, got "a b"'],
+  ['limits', 'x 5', 'file limits: unknown word "x", expected one of softlimit\'s a c d f l o p r s t'],
+  ['limits', 'o many', 'file limits: o expected a whole number, got "many"'],
   ['backoff', 'initial 5', 'file backoff: unknown word "initial", expected initialMs, capMs, jitter, resetMs'],
   ['backoff', 'jitter 2', 'file backoff: jitter expected a number from 0 to 1, got "2"'],
   ['backoff', 'capMs 1 2', 'file backoff: capMs expected a number from 1 to 86400000, got "1 2"'],
@@ -132,6 +143,26 @@ test('run: each thing that can stand in its place, said', () => {
   );
   expect(refusalOf('run', { ...file, head: 'echo', interpreterExists: undefined })).toBeUndefined();
   expect(refusalOf('run', { kind: 'dangling' })).toBe('run is a link to nothing');
+});
+
+test('what stands in front of run: limits, then the account', () => {
+  const limits = [{ letter: 'o', value: 64 }] as const;
+  expect(runCommand({ user: 'www-data', limits }, { uid: 33, gid: 33 })).toEqual(
+    'prlimit --nofile=64: -- setpriv --reuid=33 --regid=33 --init-groups -- ./run'.split(' '),
+  );
+  expect(runCommand({ user: undefined, limits: [] })).toEqual(['./run']);
+  expect(accountOf('root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:\n', 'www')).toEqual({ uid: 33, gid: 34 });
+  expect(accountOf('www:x:zero:0::/:\n', 'www')).toBeUndefined();
+});
+
+test("env files: envdir's rules", () => {
+  expect(['a b \t\nsecond', 'x\0y', '', '\n', 'no end'].map(envValue)).toEqual([
+    'a b',
+    'x\ny',
+    undefined,
+    '',
+    'no end',
+  ]);
 });
 
 const directory = (name: string, id: string, hasLog = false): Entry => ({ kind: 'directory', name, id, hasLog });

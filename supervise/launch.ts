@@ -1,0 +1,57 @@
+// supervise/launch.ts - what stands in front of ./run: the account, the limits, the environment.
+//
+// Owns: the command line made of settings, and the meaning of env/ files.
+// Does not own: the settings' grammar (servicedir.ts), starting (launch.io.ts).
+//
+// Done by util-linux (prlimit, setpriv), which every Debian has, because Node can do neither in a child: its uid option
+// drops supplementary groups (libuv 761), and it has no setrlimit. Each replaces itself, so the pid stays.
+// To add a limit, add a row to PRLIMIT. Sources: softlimit(8), prlimit(1), setpriv(1), envdir(8). Pure.
+
+import type { LimitLetter, Settings } from './service.ts';
+
+/** softlimit's letters and prlimit's names; both count bytes, seconds or pieces. */
+const PRLIMIT = {
+  a: 'as',
+  c: 'core',
+  d: 'data',
+  f: 'fsize',
+  l: 'memlock',
+  o: 'nofile',
+  p: 'nproc',
+  r: 'rss',
+  s: 'stack',
+  t: 'cpu',
+} as const satisfies Record<LimitLetter, string>;
+
+export const LIMIT_LETTERS = Object.keys(PRLIMIT) as readonly LimitLetter[];
+
+/** The command line that becomes ./run. Limits first: an account without privilege keeps them. */
+export function runCommand({ user, limits }: Pick<Settings, 'user' | 'limits'>, account?: Account): string[] {
+  const prlimit =
+    limits.length === 0
+      ? []
+      : ['prlimit', ...limits.map(({ letter, value }) => `--${PRLIMIT[letter]}=${value}:`), '--'];
+  const setpriv =
+    user === undefined || account === undefined
+      ? []
+      : ['setpriv', `--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups', '--'];
+  return [...prlimit, ...setpriv, './run'];
+}
+
+export type Account = { readonly uid: number; readonly gid: number };
+
+/** The account of that name. @param passwd text of /etc/passwd. */
+export function accountOf(passwd: string, name: string): Account | undefined {
+  const fields = passwd
+    .split('\n')
+    .map((line) => line.split(':'))
+    .find(([first]) => first === name);
+  const [, , uid = '', gid = ''] = fields ?? [];
+  return /^\d+$/.test(uid) && /^\d+$/.test(gid) ? { uid: Number(uid), gid: Number(gid) } : undefined;
+}
+
+/** What a file of env/ sets its variable to, as envdir: first line, trailing blanks cut, NUL = newline; empty = unset. */
+export function envValue(content: string): string | undefined {
+  if (content === '') return undefined;
+  return (content.split('\n')[0] ?? '').replace(/[ \t]+$/, '').replaceAll('\0', '\n');
+}
