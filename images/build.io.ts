@@ -12,7 +12,6 @@ import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { type Apt, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
-import type { CpioEntry } from './cpio.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
 import { type KernelTree, openKernel, readModules } from './kernel.io.ts';
@@ -227,39 +226,30 @@ async function packagesLayer(
   const { found, packages, own } = stage;
   if (packages.length === 0) return undefined;
   const { keep, leaveOut } = found.recipe;
-  const ownPaths = own.entries.map(({ path }) => path).sort();
   const lowerPackages = lower.flatMap((one) => one.packages);
+  // Only what programs and scripts can need: another page or configuration file must not build this layer anew.
+  const provided = [...below.keys(), ...own.entries.map(({ path }) => path)]
+    .filter((path) => /^usr\/(?:bin|sbin|lib|lib64)\//.test(path))
+    .sort();
   const hashes = (list: readonly ArchivePackage[]): string[] => list.map(({ sha256 }) => sha256);
   const name = `${found.role}-packages`;
-  const inputs = [
-    name,
-    hashes(packages),
-    hashes(lowerPackages),
-    [...below.keys()].sort(),
-    ownPaths,
-    keep,
-    leaveOut,
-    LEFT_OUT_PATHS,
-  ];
-  return cached(work, inputs, async () => {
+  const inputs = [name, hashes(packages), hashes(lowerPackages), provided, keep, leaveOut, LEFT_OUT_PATHS];
+  const record = await cached(work, inputs, async () => {
     await work.apt.fetch([...packages, ...lowerPackages]);
     work.onEvent({ kind: 'step', step: 'unpack', detail: found.role });
     const layout = layoutPackages({
       packages: await contentsOf(work, packages),
       below: await contentsOf(work, lowerPackages),
-      provided: new Set([...below.keys(), ...ownPaths]),
+      provided: new Set(provided),
       keep,
       leaveOut,
     });
     const [problem] = layout.problems;
     if (problem !== undefined) throw new Fault('E_BUILD', { what: `${placeOf(found, ['packages'])} ${problem}` });
-    refuseConflicts(
-      found,
-      layout.files.map(({ entry }) => entry),
-      below,
-    );
     return { name, files: layout.files };
   });
+  refuseConflicts(found, record.paths, below);
+  return record;
 }
 
 async function contentsOf(work: Work, packages: readonly ArchivePackage[]): Promise<PackageContent[]> {
@@ -282,7 +272,11 @@ async function roleLayer(
   below: ReadonlyMap<string, string>,
 ): Promise<LayerRecord | undefined> {
   if (own.entries.length === 0) return undefined;
-  refuseConflicts(found, own.entries, below);
+  refuseConflicts(
+    found,
+    own.entries.filter(({ kind }) => kind !== 'directory').map(({ path }) => path),
+    below,
+  );
   const hashed = own.entries.map((entry) => (entry.kind === 'file' ? { ...entry, data: sha256Of(entry.data) } : entry));
   return cached(work, [found.role, hashed], async () => ({
     name: found.role,
@@ -290,8 +284,8 @@ async function roleLayer(
   }));
 }
 
-function refuseConflicts(found: FoundRecipe, entries: readonly CpioEntry[], below: ReadonlyMap<string, string>): void {
-  const [first, ...others] = conflicts(entries, below, found.recipe.override);
+function refuseConflicts(found: FoundRecipe, paths: readonly string[], below: ReadonlyMap<string, string>): void {
+  const [first, ...others] = conflicts(paths, below, found.recipe.override);
   if (first === undefined) return;
   const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
   throw new Fault('E_BUILD', {

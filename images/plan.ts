@@ -3,7 +3,6 @@
 // Owns: conflicts between layers, sizes by owner, what a layer's cache entry remembers. Does not own: the files of one
 // layer (layout.ts, role.ts). Pure.
 
-import type { CpioEntry } from './cpio.ts';
 import { matcherOf } from './glob.ts';
 import type { OwnedEntry } from './layout.ts';
 import type { Layer } from './manifest.ts';
@@ -30,18 +29,19 @@ export function bytesByOwner(files: readonly OwnedEntry[]): Record<string, numbe
 /**
  * Paths of a layer that replace a file of an earlier layer without leave.
  *
+ * @param paths what the layer holds but folders, without leading slash.
  * @param below what earlier layers hold, by path: the layer's name.
  * @param override patterns of the recipe.
  */
 export function conflicts(
-  entries: readonly CpioEntry[],
+  paths: readonly string[],
   below: ReadonlyMap<string, string>,
   override: readonly string[],
 ): { path: string; layer: string }[] {
   const allowed = matcherOf(override);
-  return entries.flatMap(({ kind, path }) => {
+  return paths.flatMap((path) => {
     const layer = below.get(path);
-    if (layer === undefined || kind === 'directory' || GENERATED_PATHS.includes(path) || allowed(`/${path}`)) return [];
+    if (layer === undefined || GENERATED_PATHS.includes(path) || allowed(`/${path}`)) return [];
     return [{ path, layer }];
   });
 }
