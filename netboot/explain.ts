@@ -13,6 +13,7 @@ import { describeDecision } from './dhcp/event.ts';
 import { loaderFiles } from './dhcp/loaders.ts';
 import { BOOTREQUEST, type DhcpMessage, MESSAGE_TYPES } from './dhcp/message.ts';
 import { describeClient, clientOf } from './dhcp/clients.ts';
+import { toHex } from './dhcp/values.ts';
 import type { Decision, DhcpWorld } from './dhcp/world.ts';
 import { type LeaseLookup } from './leases.ts';
 import { bootScript, refusalScript } from './script.ts';
@@ -149,15 +150,18 @@ function dhcpStep(title: string, decision: Decision): Step {
   if (decision.kind !== 'offer') return { title, answer: describeDecision(decision), lines: [] };
   const { yiaddr, siaddr, file, options } = decision.message;
   const shown = Object.entries(options).flatMap(([name, value]) =>
-    value === undefined || value instanceof Uint8Array
-      ? []
-      : [`${name} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`],
+    value === undefined || value instanceof Uint8Array ? [] : [`${name} ${showOption(value)}`],
   );
   return {
     title,
     answer: describeDecision(decision),
     lines: [`yiaddr ${yiaddr}`, `siaddr ${siaddr}`, `file ${file}`, ...shown],
   };
+}
+
+function showOption(value: unknown): string {
+  if (typeof value !== 'object') return String(value);
+  return JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? toHex(part) : part));
 }
 
 function ask(world: DhcpWorld, message: DhcpMessage): Decision {

@@ -1,0 +1,165 @@
+// The boot port over loopback, asked by curl: whole files, ranges, HEAD, conditions, a client that goes away.
+
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Ipv4Address } from '../../../formats/ipv4.ts';
+import { type HttpRequest, type HttpResponse, serveHttp } from '../../../netboot/http/server.io.ts';
+
+const LOOPBACK = '127.0.0.1' as Ipv4Address;
+const run = promisify(execFile);
+const folder = mkdtempSync(join(tmpdir(), 'rouse-http-'));
+const file = join(folder, 'layer');
+const large = join(folder, 'large');
+const LARGE_BYTES = 64 * 1024 * 1024;
+const out = join(folder, 'out');
+// More than both buffers of a response, and no multiple of them.
+const CONTENT = Buffer.alloc(3_000_001, 'rouse keeps them awake. ');
+const PREFIX = new TextEncoder().encode('prefix:');
+const sent: { bytes: number; complete: boolean }[] = [];
+const requests: HttpRequest[] = [];
+const lines: string[] = [];
+let server: { port: number; close: () => Promise<void> };
+
+const respond = (request: HttpRequest): Promise<HttpResponse> => {
+  requests.push(request);
+  const onSent: NonNullable<HttpResponse['onSent']> = ({ bytes, complete }) => sent.push({ bytes, complete });
+  const body = { kind: 'file', path: file, sizeBytes: CONTENT.length } as const;
+  if (request.method === 'POST') return Promise.resolve({ status: 204, parts: [] });
+  switch (request.target) {
+    case '/file':
+      return Promise.resolve({ status: 200, etag: '"e"', parts: [body], onSent });
+    case '/joined':
+      return Promise.resolve({ status: 200, parts: [{ kind: 'bytes', bytes: PREFIX }, body], onSent });
+    // Far more than the kernel's socket buffers hold.
+    case '/large':
+      return Promise.resolve({ status: 200, parts: [{ kind: 'file', path: large, sizeBytes: LARGE_BYTES }], onSent });
+    case '/shorter':
+      return Promise.resolve({ status: 200, parts: [{ ...body, sizeBytes: CONTENT.length + 10 }], onSent });
+    case '/throws':
+      return Promise.reject(new Error('on purpose'));
+    default:
+      return Promise.resolve({ status: 404, parts: [{ kind: 'bytes', bytes: new TextEncoder().encode('no\n') }] });
+  }
+};
+
+beforeAll(async () => {
+  writeFileSync(file, CONTENT);
+  writeFileSync(large, '');
+  truncateSync(large, LARGE_BYTES);
+  server = await serveHttp({ addresses: [LOOPBACK], port: 0, respond, log: (line) => lines.push(line) });
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function curl(path: string, ...more: string[]): Promise<{ head: string; body: Buffer }> {
+  rmSync(out, { force: true });
+  const { stdout } = await run('curl', [
+    '-sS',
+    '-o',
+    out,
+    '-D',
+    '-',
+    ...more,
+    `http://127.0.0.1:${server.port}${path}`,
+  ]);
+  let body = Buffer.alloc(0);
+  try {
+    body = readFileSync(out);
+  } catch {
+    // No body: curl makes no file.
+  }
+  return { head: stdout, body };
+}
+
+const digest = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
+
+test('a whole file arrives whole and is counted', async () => {
+  sent.length = 0;
+  const { head, body } = await curl('/file');
+  expect(head).toMatch(/^HTTP\/1\.1 200 OK/);
+  expect(head).toMatch(/content-length: 3000001/i);
+  expect(head).toMatch(/etag: "e"/i);
+  expect(digest(body)).toBe(digest(CONTENT));
+  expect(sent).toEqual([{ bytes: CONTENT.length, complete: true }]);
+});
+
+test('ranges, over the seam of a joined body too', async () => {
+  const whole = Buffer.concat([PREFIX, CONTENT]);
+  for (const [range, from, to] of [
+    ['0-0', 0, 1],
+    ['3-20', 3, 21],
+    ['2999990-', 2_999_990, whole.length],
+    ['-5', whole.length - 5, whole.length],
+    ['5-2000000', 5, 2_000_001],
+  ] as const) {
+    const { head, body } = await curl('/joined', '-H', `Range: bytes=${range}`);
+    expect(head).toMatch(/^HTTP\/1\.1 206/);
+    expect(head).toMatch(new RegExp(`content-range: bytes ${from}-${to - 1}/${whole.length}`, 'i'));
+    expect(digest(body)).toBe(digest(whole.subarray(from, to)));
+  }
+  const { head } = await curl('/joined', '-H', 'Range: bytes=99999999-');
+  expect(head).toMatch(/^HTTP\/1\.1 416/);
+});
+
+test('HEAD tells the length and sends nothing; an unchanged file is not sent again', async () => {
+  sent.length = 0;
+  const head = await curl('/file', '-I');
+  expect(head.head).toMatch(/content-length: 3000001/i);
+  const unchanged = await curl('/file', '-H', 'If-None-Match: "e"');
+  expect(unchanged.head).toMatch(/^HTTP\/1\.1 304/);
+  expect(sent).toEqual([]);
+});
+
+test('one connection serves many requests', async () => {
+  const url = `http://127.0.0.1:${server.port}/file`;
+  const { stdout } = await run('curl', ['-sS', '-w', '%{num_connects} ', url, '-o', out, url, '-o', out]);
+  expect(stdout).toBe('1 0 ');
+});
+
+test('a body that is too long is cut, its reader told by what is there', async () => {
+  requests.length = 0;
+  writeFileSync(join(folder, 'big'), Buffer.alloc(100_000, 'x'));
+  await curl('/any', '-X', 'POST', '--data-binary', `@${join(folder, 'big')}`).catch(() => undefined);
+  expect(requests[0]?.body.length).toBeGreaterThan(4096);
+  expect(requests[0]?.body.length).toBeLessThan(100_000);
+});
+
+test('a client that goes away in the middle is told as broken off, and the next is served', async () => {
+  sent.length = 0;
+  const socket = connect(server.port, '127.0.0.1');
+  socket.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.pause();
+  socket.destroy();
+  await expect.poll(() => sent.length).toBe(1);
+  expect(sent[0]?.complete).toBe(false);
+  expect(sent[0]?.bytes).toBeLessThan(LARGE_BYTES);
+  expect(digest((await curl('/file')).body)).toBe(digest(CONTENT));
+});
+
+test('a file shorter than its manifest says, or an answer that throws, ends the connection and is logged', async () => {
+  lines.length = 0;
+  await expect(curl('/shorter')).rejects.toThrow(/curl/);
+  await expect(curl('/throws')).rejects.toThrow(/curl/);
+  expect(lines.join('\n')).toMatch(/GET \/shorter: .* is shorter than its manifest says\n.*GET \/throws: on purpose/);
+});
+
+test('a taken port is one sentence that says what to do', async () => {
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+  const { port } = holder.address() as AddressInfo;
+  const taken = serveHttp({ addresses: [LOOPBACK], port, respond, log: () => undefined });
+  await expect(taken).rejects.toMatchObject({
+    code: 'E_PORT_TAKEN',
+    message: `cannot listen on TCP 127.0.0.1:${port} for boot files: another process has the port; see which with: ss -ltnp 'sport = :${port}', and stop it, or set another http.port in rouse.yaml`,
+  });
+  holder.close();
+});

@@ -1,0 +1,169 @@
+// The store's file: what is committed is there again, what is damaged is left out and told, what is newer is refused.
+
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ipv4FromNumber } from '../../formats/ipv4.ts';
+import type { MacAddress } from '../../formats/mac.ts';
+import type { Lease } from '../../netboot/leases.ts';
+import type { StoredBoot } from '../../netboot/records.ts';
+import { openStore } from '../../netboot/store.io.ts';
+
+let folder: string;
+let file: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'rouse-store-'));
+  file = join(folder, 'lib', 'store.sqlite');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const lease = (index: number, over: Partial<Lease> = {}): Lease => ({
+  address: ipv4FromNumber(0x0a000001 + index),
+  mac: '52:54:00:77:00:01' as MacAddress,
+  subnet: 'rack1',
+  state: 'bound',
+  expiresAtS: 1000,
+  ...over,
+});
+const boot = (id: string, mac = '52:54:00:77:00:01'): StoredBoot => ({
+  id,
+  tokenSha256: 'h',
+  mac: mac as MacAddress,
+  address: ipv4FromNumber(0x0a000001),
+  startedAtMs: 5,
+  plan: { node: { name: 'web1' }, profile: { name: 'web' } } as StoredBoot['plan'],
+  overlaySha256: 'o',
+  overlay: Uint8Array.of(1, 2, 3),
+});
+
+test('leases, boots and events are there again, for their owner alone', async () => {
+  const store = await openStore(file);
+  expect(store.content).toEqual({ leases: [], boots: [], events: [], damaged: [] });
+  const event = { kind: 'ignored', atMs: 1.5, mac: lease(0).mac, why: 'x' } as const;
+  await store.commit([
+    { kind: 'lease', lease: lease(1) },
+    { kind: 'boot', boot: boot('a') },
+    { kind: 'event', event },
+  ]);
+  await store.commit([
+    { kind: 'lease', lease: lease(1, { state: 'released' }) },
+    { kind: 'lease', lease: lease(2) },
+  ]);
+  await store.commit([{ kind: 'lease-forgotten', address: lease(2).address }]);
+  await store.close();
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const again = await openStore(file);
+  expect(again.content).toEqual({
+    leases: [lease(1, { state: 'released' })],
+    boots: [boot('a')],
+    events: [event],
+    damaged: [],
+  });
+  await again.close();
+});
+
+test('a spent overlay is gone from the file, and the token in it', async () => {
+  const store = await openStore(file);
+  const secret = new TextEncoder().encode('token-token-token-token-token-token');
+  await store.commit([{ kind: 'boot', boot: { ...boot('a'), overlay: secret } }]);
+  await store.commit([{ kind: 'overlay-spent', bootId: 'a' }]);
+  await store.close();
+  const again = await openStore(file);
+  expect(again.content.boots).toEqual([{ ...boot('a'), overlay: undefined }]);
+  await again.close();
+  const { readFileSync } = await import('node:fs');
+  expect(readFileSync(file).includes(secret)).toBe(false);
+});
+
+test('of each machine the latest boots are loaded, the oldest first', async () => {
+  const store = await openStore(file);
+  for (const id of ['a', 'b', 'c', 'd']) await store.commit([{ kind: 'boot', boot: boot(id) }]);
+  await store.commit([{ kind: 'boot', boot: boot('z', '52:54:00:77:00:02') }]);
+  await store.close();
+  const again = await openStore(file);
+  expect(again.content.boots.map(({ id }) => id)).toEqual(['b', 'c', 'd', 'z']);
+  await again.close();
+});
+
+test('a commit is all or nothing, and the store goes on after a failed one', async () => {
+  const store = await openStore(file);
+  await store.commit([{ kind: 'boot', boot: boot('a') }]);
+  const twice = store.commit([
+    { kind: 'lease', lease: lease(1) },
+    { kind: 'boot', boot: boot('a') },
+  ]);
+  await expect(twice).rejects.toMatchObject({ code: 'E_STORE' });
+  await store.commit([{ kind: 'lease', lease: lease(2) }]);
+  await store.close();
+  const again = await openStore(file);
+  expect(again.content.leases).toEqual([lease(2)]);
+  await again.close();
+});
+
+test('a thousand commits at once are all durable when they resolve, in their order', async () => {
+  const store = await openStore(file);
+  const order: number[] = [];
+  await Promise.all(
+    Array.from({ length: 1000 }, (_, index) =>
+      store.commit([{ kind: 'lease', lease: lease(index % 100, { expiresAtS: index }) }]).then(() => order.push(index)),
+    ),
+  );
+  await store.close();
+  expect(order).toEqual(Array.from({ length: 1000 }, (_, index) => index));
+  const again = await openStore(file);
+  expect(again.content.leases.map(({ expiresAtS }) => expiresAtS).sort((a, b) => a - b)).toEqual(
+    Array.from({ length: 100 }, (_, index) => 900 + index),
+  );
+  await again.close();
+});
+
+test('closing waits for what was handed over; afterwards nothing is taken', async () => {
+  const store = await openStore(file);
+  const late = store.commit([{ kind: 'lease', lease: lease(1) }]);
+  await store.close();
+  await late;
+  await expect(store.commit([{ kind: 'lease', lease: lease(2) }])).rejects.toMatchObject({ code: 'E_STORE' });
+  const again = await openStore(file);
+  expect(again.content.leases).toEqual([lease(1)]);
+  await again.close();
+});
+
+test('a lease whose bytes were flipped is left out and named; the others stay', async () => {
+  const store = await openStore(file);
+  await store.commit([
+    { kind: 'lease', lease: lease(1) },
+    { kind: 'lease', lease: lease(2) },
+  ]);
+  await store.close();
+  const database = new DatabaseSync(file);
+  database.exec(`UPDATE leases SET lease = replace(lease, 'rack1', 'rock1') WHERE address = '10.0.0.2'`);
+  database.close();
+  const again = await openStore(file);
+  expect(again.content.leases).toEqual([lease(2)]);
+  expect(again.content.damaged).toEqual(['the lease of 10.0.0.2 does not fit its checksum and was left out']);
+  await again.close();
+});
+
+test('a second boot server is kept off the file, in words', async () => {
+  const store = await openStore(file);
+  await expect(openStore(file)).rejects.toMatchObject({
+    code: 'E_STORE',
+    message: `cannot open ${file}: database is locked; another boot server has it open: stop that one first`,
+  });
+  await store.close();
+});
+
+test('a file of a newer rouse is refused, one that is none too', async () => {
+  await (await openStore(file)).close();
+  const database = new DatabaseSync(file);
+  database.exec('PRAGMA user_version = 99');
+  database.close();
+  await expect(openStore(file)).rejects.toThrow(
+    /is of version 99 and this rouse knows versions up to 1; run the newer rouse/,
+  );
+  const { writeFileSync } = await import('node:fs');
+  writeFileSync(file, 'not a database, '.repeat(100));
+  await expect(openStore(file)).rejects.toThrow(/cannot open .*: file is not a database; move the file away/);
+});
