@@ -179,6 +179,9 @@ async function up(context: CommandContext, rouse: string, port: number): Promise
     const url = readLab(places.runDir)?.url ?? '';
     for (const line of whatToTry(url, rouse, places.configDir)) context.print(line);
     await interrupted;
+  } catch (error) {
+    // What an interrupted step throws says only that it was interrupted.
+    throw abort.signal.aborted ? abort.signal.reason : error;
   } finally {
     context.warn('removing the lab');
     await stopRack(places);

@@ -58,9 +58,9 @@ export type BootAnswer =
   | { readonly kind: 'http'; readonly url: string; readonly why: string }
   | { readonly kind: 'nothing'; readonly why: string };
 
-/** Where a machine's script is; ARCHITECTURE.md, "A boot, in protocol order". */
+/** Where a machine's script is, its MAC with dashes: iPXE writes colons in a path as %3A. ARCHITECTURE.md, "A boot, in protocol order". */
 export function scriptUrl(httpBase: string, mac: MacAddress): string {
-  return `${httpBase}/ipxe/${mac}`;
+  return `${httpBase}/ipxe/${mac.replaceAll(':', '-')}`;
 }
 
 /** Where UEFI HTTP boot finds a loader's file. */

@@ -63,7 +63,7 @@ const READ = ['GET', 'HEAD'] as const;
 
 const ROUTES: readonly Route[] = [
   // GET only: asking for a script makes a boot.
-  { methods: ['GET'], path: /^\/ipxe\/([0-9A-Fa-f:.-]{12,20})$/, answer: script },
+  { methods: ['GET'], path: /^\/ipxe\/((?:[0-9A-Fa-f:.-]|%3A){12,32})$/i, answer: script },
   { methods: READ, path: /^\/kernel\/([0-9a-f]{64})$/, answer: kernel },
   { methods: READ, path: /^\/layer\/([0-9a-f]{64}\.(?:zst|gz))$/, answer: layer },
   { methods: READ, path: /^\/loader\/([A-Za-z0-9._-]{1,64})$/, answer: loader },
@@ -95,7 +95,7 @@ function refuse(status: 400 | 403 | 404, why: string): HttpAnswer {
 }
 
 function script(world: HttpWorld, [name = '']: readonly string[], { peer }: HttpFacts): HttpAnswer {
-  const mac = parseMac(name);
+  const mac = parseMac(name.replace(/%3A/gi, ':'));
   if (mac === undefined) return refuse(400, 'expected a MAC address such as 52:54:00:77:00:01');
   const holder = world.machineAt(peer);
   if (holder !== mac && !world.leasesElsewhere(peer)) {

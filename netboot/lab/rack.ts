@@ -57,7 +57,7 @@ export function qemuArguments(node: LabNode, index: number, accelerator: Acceler
   const uuid = `77000000-0000-4000-8000-${node.mac.replaceAll(':', '')}`;
   return [
     ...['-name', node.name],
-    ...['-machine', 'pc'],
+    ...['-machine', 'pc,graphics=off'],
     ...['-accel', accelerator],
     ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-m', String(node.memoryMiB)],

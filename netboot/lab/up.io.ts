@@ -69,7 +69,7 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
           role: 'web',
           libDir: places.libDir,
           cacheDir: places.cacheDir,
-          onEvent: (event) => report(describeBuildEvent(event)),
+          onProgress: (event) => report(describeBuildEvent(event)),
         });
         kernel = join(places.libDir, 'images', 'kernels', manifest.kernel.sha256);
         const bytes = manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
@@ -82,7 +82,7 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
         await fetchLoaders({
           libDir: places.libDir,
           cacheDir: places.cacheDir,
-          onEvent: (event) => report(describeBuildEvent(event)),
+          onProgress: (event) => report(describeBuildEvent(event)),
         });
         return undefined;
       },

@@ -14,7 +14,7 @@ import { text } from '../../../netboot/dhcp/values.ts';
 import { CLIENTS, message, WEB1 } from './messages.ts';
 
 const httpBase = 'http://10.77.1.1:8080';
-const SCRIPT = `${httpBase}/ipxe/${WEB1}`;
+const SCRIPT = `${httpBase}/ipxe/${WEB1.replaceAll(':', '-')}`;
 const client = (name: keyof typeof CLIENTS): Client => clientOf(message('discover', { options: CLIENTS[name] }));
 
 type Row = {
