@@ -189,10 +189,12 @@ function freeOfPools(
   const start = total === 0 ? 0 : hashOf(mac) % total;
   for (let step = 0; step < total; step += 1) {
     const address = addressAt(subnet.pools, (start + step) % total);
-    if (!isDynamic(address)) continue;
     const lease = leases.byAddress(address);
+    // Asked first because it is cheapest: a full pool is walked to its end for every DISCOVER.
+    if (lease !== undefined && isAlive(lease, nowS)) continue;
+    if (!isDynamic(address)) continue;
     if (lease === undefined) return address;
-    if (!isAlive(lease, nowS) && (oldest === undefined || lease.expiresAtS < oldest.expiresAtS)) oldest = lease;
+    if (oldest === undefined || lease.expiresAtS < oldest.expiresAtS) oldest = lease;
   }
   return oldest?.address;
 }

@@ -27,6 +27,9 @@ import type { Decision, DhcpRequest, DhcpSubnet, DhcpWorld } from './world.ts';
 /** A client may ask for a shorter lease than the subnet's, but not for one that keeps the server busy. */
 const LEAST_LEASE_TIME_S = 60;
 
+/** nowS has lost its fraction: without this the address would be free up to a second before the client gives it up. */
+const ROUNDING_S = 1;
+
 /** One message of one client, with all that is known about it. */
 export type Case = {
   readonly world: DhcpWorld;
@@ -50,7 +53,7 @@ export function decide(world: DhcpWorld, request: DhcpRequest): Decision {
   if (node === undefined && subnet.unknown === 'ignore') return ignore('unknown-machine', mac);
 
   const client = clientOf(message);
-  const boot = chooseBoot(world.bootPolicy(mac), client, mac, world.loaderFetchedRecently(mac));
+  const boot = chooseBoot(world.bootPolicy(mac, subnet), client, mac, world.loaderFetchedRecently(mac));
   const facts: ReplyFacts = { request: message, client, mac, serverAddress: world.serverAddress, subnet, node, boot };
   const one: Case = { world, request, facts };
   if (subnet.mode === 'proxy' || request.port === PROXY_PORT) return decideProxy(type, one);
@@ -270,7 +273,7 @@ function grant(one: Case, address: Ipv4Address, why: WhyCode): Decision {
     subnet: facts.subnet.name,
     message: grantReply('ack', facts, { address, leaseTimeS }),
     to: destinationOf(request.message, 'ack'),
-    commit: leaseOf(one, address, 'bound', world.nowS + leaseTimeS),
+    commit: leaseOf(one, address, 'bound', world.nowS + leaseTimeS + ROUNDING_S),
     isNewAddress: false,
     boot: facts.boot,
   };

@@ -29,7 +29,10 @@ export type DhcpServerOptions = {
   readonly world: (interfaceName: string) => DhcpWorld;
   /** Keeps an offer in memory: the world's lookups must show it from here on. */
   readonly hold: (lease: Lease) => void;
-  /** Makes a lease durable. The world's lookups must show it before this returns; it resolves once it is on disk. */
+  /**
+   * Makes a lease durable. The world's lookups must show it before this returns; it resolves once it is on disk; calls
+   * become durable in their order.
+   */
   readonly commit: (lease: Lease) => Promise<void>;
   readonly onEvent: (event: DhcpEvent) => void;
 };

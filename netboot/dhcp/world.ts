@@ -39,8 +39,8 @@ export type DhcpWorld = {
   /** The node that has the address as its reservation. */
   readonly nodeByAddress: (address: Ipv4Address) => DhcpNode | undefined;
   readonly leases: LeaseLookup;
-  /** What the machine may boot; asked only for machines that are answered at all. */
-  readonly bootPolicy: (mac: MacAddress) => BootPolicy;
+  /** What the machine may boot in the subnet it is in; asked only for machines that are answered at all. */
+  readonly bootPolicy: (mac: MacAddress, subnet: DhcpSubnet) => BootPolicy;
   /** Whether TFTP gave the machine a loader a moment ago (loaders.ts, LoaderMemory). */
   readonly loaderFetchedRecently: (mac: MacAddress) => boolean;
   /** Unix seconds. */

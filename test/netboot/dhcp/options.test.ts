@@ -173,6 +173,7 @@ const WALKS: WalkRow[] = [
   // RFC 3396: parts of one option need not be neighbours.
   { what: 'an option in two parts', field: '0c0161 350101 0c0162 ff', want: ['12:6162', '53:01'] },
   { what: 'a code without a length', field: '350101 0c', want: 'options-truncated' },
+  { what: 'a length one past the end', field: '350101 0c0261', want: 'options-truncated' },
   { what: 'a length past the end', field: '350101 0c0561', want: 'options-truncated' },
 ];
 for (const { what, field, want } of WALKS) {
