@@ -154,7 +154,7 @@ export async function openApt(folder: string, architecture: string, onEvent: OnB
         { cwd: incoming, env: { LC_ALL: 'C.UTF-8' }, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], reject: false },
       );
       for await (const line of download.iterable({ from: 'fd3' })) {
-        const percent = Number(/^dlstatus:\d+:([\d.]+):/.exec(String(line))?.[1]);
+        const percent = Number(/^dlstatus:\d+:([\d.]+):/.exec(line)?.[1]);
         if (!Number.isFinite(percent)) continue;
         onEvent({ kind: 'step', step: 'download', doneBytes: Math.round((totalBytes * percent) / 100), totalBytes });
       }
@@ -202,7 +202,7 @@ async function verify(path: string, one: ArchivePackage): Promise<void> {
 async function sourcesText(): Promise<string> {
   const parts: string[] = [];
   for (const folder of ['/etc/apt', '/etc/apt/sources.list.d', '/etc/apt/preferences.d']) {
-    const names = (await readdir(folder).catch(() => [])).sort();
+    const names = (await readdir(folder).catch((): string[] => [])).sort();
     for (const name of names) {
       if (!/^(?:sources\.list|preferences|.*\.list|.*\.sources)$/.test(name) && !folder.endsWith('preferences.d'))
         continue;

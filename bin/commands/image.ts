@@ -1,0 +1,178 @@
+// bin/commands/image.ts - rouse image: building, publishing and looking into images.
+//
+// Owns: arguments, progress and layout of the answers. Does not own any of the work (images/).
+
+import { basename } from 'node:path';
+import type { Command } from 'commander';
+import { Fault } from '../../formats/errors.ts';
+import type { OnBuildEvent } from '../../images/event.ts';
+import type { CommandContext } from '../context.ts';
+import { renderTable } from '../table.ts';
+
+type Json = { json?: boolean };
+
+/** Adds `rouse image …` to the program. */
+export function registerImage(program: Command, context: CommandContext): void {
+  const image = program.command('image').description('images that nodes without disks boot');
+  const openStore = async () => (await import('../../images/store.io.ts')).openStore(context.places().libDir);
+
+  image
+    .command('build')
+    .description('build the image of a role; the first build is what nodes boot, later ones wait for promote')
+    .argument('<role>', 'a folder of the role folders: base, web, …')
+    .option('--refresh', 'ask the archive for newer versions of the packages')
+    .option('--json', 'the manifest as JSON')
+    .addHelpText('after', '\nExamples:\n  rouse image build web\n  rouse image build web --refresh')
+    .action(async (role: string, { refresh = false, json }: Json & { refresh?: boolean }) => {
+      const { buildImage } = await import('../../images/build.io.ts');
+      const { roleDirs, libDir, cacheDir } = context.places();
+      const onProgress = await progress(context, json !== true);
+      const { manifest, built } = await buildImage({
+        roleDirs,
+        role,
+        libDir,
+        cacheDir,
+        refresh,
+        onProgress: onProgress.event,
+      });
+      onProgress.end();
+      if (json === true) return context.print(JSON.stringify(manifest, undefined, 2));
+      const store = await openStore();
+      const { current } = await store.summary(role);
+      const served = manifest.layers.reduce((sum, { servedBytes }) => sum + servedBytes, 0);
+      const said = built
+        ? `built generation ${manifest.generation}`
+        : `generation ${manifest.generation} is up to date`;
+      context.print(
+        `${role}: ${said}, ${megabytes(served)} MB to load beside a kernel of ${megabytes(manifest.kernel.bytes)} MB`,
+      );
+      if (current !== manifest.generation) {
+        context.print(
+          `nodes boot generation ${current ?? 'none'}; make this one theirs with: rouse image promote ${role}`,
+        );
+      }
+    });
+
+  image
+    .command('ls')
+    .description('every image, its generations, and which one nodes boot')
+    .option('--json', 'as JSON')
+    .action(async ({ json }: Json) => {
+      const all = await (await openStore()).list();
+      if (json === true) return context.print(JSON.stringify(all, undefined, 2));
+      const rows = all.map(({ image: name, generations, current, previous }) => [
+        name,
+        String(current ?? '-'),
+        String(previous ?? '-'),
+        generations.join(' '),
+      ]);
+      for (const line of renderTable(['IMAGE', 'CURRENT', 'PREVIOUS', 'GENERATIONS'], rows)) context.print(line);
+    });
+
+  image
+    .command('show')
+    .description('what an image holds and what it weighs, by layer and by package')
+    .argument('<image>')
+    .option('--generation N', 'another generation than the current one')
+    .option('--json', 'the manifest as JSON')
+    .addHelpText('after', '\nExample:\n  rouse image show web')
+    .action(async (name: string, { generation, json }: Json & { generation?: string }) => {
+      const manifest = await (await openStore()).manifest(
+        name,
+        generation === undefined ? undefined : number(generation),
+      );
+      if (json === true) return context.print(JSON.stringify(manifest, undefined, 2));
+      const { renderManifest } = await import('../../images/report.ts');
+      for (const { heading, rows } of renderManifest(manifest)) {
+        for (const line of renderTable(heading, rows)) context.print(line);
+        context.print('');
+      }
+    });
+
+  image
+    .command('inspect')
+    .description('take a file of joined layers apart as the kernel would, and say what is wrong with it')
+    .argument('<file>', 'an initrd, a layer, an overlay')
+    .option('--files', 'every file of every layer')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExample:\n  rouse image inspect .rouse/lib/images/layers/*.zst')
+    .action(async (file: string, { files, json }: Json & { files?: boolean }) => {
+      const { inspectFile } = await import('../../images/inspect.io.ts');
+      const { renderInspection, summariseInspection } = await import('../../images/report.ts');
+      const inspection = await inspectFile(file);
+      if (json === true) context.print(JSON.stringify(summariseInspection(inspection), undefined, 2));
+      else for (const line of renderInspection(inspection, files === true)) context.print(line);
+      if (inspection.problems.length > 0) {
+        for (const problem of inspection.problems) context.warn(`rouse: ${basename(file)}: ${problem}`);
+        context.exit(1);
+      }
+    });
+
+  image
+    .command('promote')
+    .description('make a generation (the newest, unless told) what nodes boot from now on')
+    .argument('<image>')
+    .argument('[generation]')
+    .addHelpText('after', '\nExamples:\n  rouse image promote web\n  rouse image promote web 3')
+    .action(async (name: string, generation?: string) => {
+      const store = await openStore();
+      const newest = (await store.summary(name)).generations.at(-1);
+      const chosen = generation === undefined ? newest : number(generation);
+      if (chosen === undefined) throw new Fault('E_NOT_FOUND', { what: `${name} has no generation` });
+      const before = await store.promote(name, chosen);
+      context.print(
+        before === chosen
+          ? `nodes boot generation ${chosen} of ${name} already`
+          : `nodes boot generation ${chosen} of ${name} from their next boot on`,
+      );
+    });
+
+  image
+    .command('rollback')
+    .description('make what nodes booted before the last promotion theirs again')
+    .argument('<image>')
+    .action(async (name: string) => {
+      const now = await (await openStore()).rollback(name);
+      context.print(`nodes boot generation ${now} of ${name} from their next boot on`);
+    });
+}
+
+function number(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new Fault('E_USAGE', { what: `generation ${text}`, why: 'a generation is a number from 1 on' });
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1);
+}
+
+/** One line per step; on a terminal the line of a download is written over as it goes on. */
+async function progress(context: CommandContext, wanted: boolean): Promise<{ event: OnBuildEvent; end: () => void }> {
+  const { describeBuildEvent } = await import('../../images/event.ts');
+  const live = process.stderr.isTTY;
+  let open = false;
+  let last = '';
+  const end = (): void => {
+    if (open) process.stderr.write('\n');
+    open = false;
+  };
+  return {
+    end,
+    event(event) {
+      if (!wanted) return;
+      const counted = event.kind === 'step' && event.doneBytes !== undefined;
+      const line = describeBuildEvent(event);
+      if (live && counted) {
+        process.stderr.write(`\r\x1b[K${line}`);
+        open = true;
+        return;
+      }
+      // Without a terminal a download is told once, when it begins.
+      const title = counted ? line.replace(/: [\d.]+ of /, ': ') : line;
+      if (title === last) return;
+      last = title;
+      end();
+      context.warn(title);
+    },
+  };
+}
