@@ -160,8 +160,8 @@ function dhcpStep(title: string, decision: Decision): Step {
 }
 
 function showOption(value: unknown): string {
-  if (typeof value !== 'object') return String(value);
-  return JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? toHex(part) : part));
+  if (typeof value === 'string') return value;
+  return JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? toHex(part) : part)) ?? '';
 }
 
 function ask(world: DhcpWorld, message: DhcpMessage): Decision {

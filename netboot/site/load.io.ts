@@ -217,6 +217,8 @@ export async function watchSite(
     ignorePermissionErrors: true,
   });
   watcher.on('all', wake);
+  // What changed while the watch was being set up was told to nobody.
+  watcher.on('ready', wake);
   watcher.on('error', (error) =>
     onChange(state, `watching the configuration failed, it is read every ${SCAN_MS / 1000} s: ${reasonOf(error)}`),
   );

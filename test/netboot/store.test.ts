@@ -74,7 +74,7 @@ test('a spent overlay is gone from the file, and the token in it', async () => {
   expect(again.content.boots).toEqual([{ ...boot('a'), overlay: undefined }]);
   await again.close();
   const { readFileSync } = await import('node:fs');
-  expect(readFileSync(file).includes(secret)).toBe(false);
+  expect(readFileSync(file).includes(Buffer.from(secret))).toBe(false);
 });
 
 test('of each machine the latest boots are loaded, the oldest first', async () => {
