@@ -110,6 +110,18 @@ const ROWS: Row[] = [
     want: 'none pool-full',
   },
   {
+    what: 'not the address that it declined itself, though it asks for it',
+    leases: [lease('10.0.0.13', 1, { state: 'declined' })],
+    ask: { requested: ip('10.0.0.13'), pools: ['10.0.0.11-10.0.0.11', '10.0.0.13-10.0.0.13'] },
+    want: '10.0.0.11 from-pool',
+  },
+  {
+    what: 'not its reservation while that is in quarantine',
+    leases: [lease('10.0.0.99', 1, { state: 'declined' })],
+    ask: { reservation: ip('10.0.0.99'), pools: ['10.0.0.11-10.0.0.11'] },
+    want: '10.0.0.11 from-pool',
+  },
+  {
     what: 'an address out of quarantine',
     leases: [...full.slice(0, 3), lease('10.0.0.13', 1, { state: 'declined', ...expired })],
     want: '10.0.0.13 from-pool',

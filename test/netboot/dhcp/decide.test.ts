@@ -150,6 +150,13 @@ const ROWS: Row[] = [
     want: { kind: 'nak', why: 'not-ours' },
   },
   {
+    state: "SELECTING, the server's own address, which lies in a pool",
+    type: 'request',
+    asked: { from: STRANGER, ...chosen(US, US) },
+    world: { subnets: [subnet({ pool: '10.77.1.1-10.77.1.9' })] },
+    want: { kind: 'nak', why: 'not-ours' },
+  },
+  {
     state: "SELECTING, the network's broadcast address",
     type: 'request',
     asked: { from: STRANGER, ...chosen(US, ip('10.77.1.255')) },
@@ -685,6 +692,13 @@ const PROXY: ProxyRow[] = [
     options: { ...CLIENTS.bios, vendorInformation: [{ code: 71, octets: Uint8Array.of(0, 1, 0, 0) }] },
     port: 4011,
     want: { kind: 'ack', file: 'undionly.kpxe', pxe: [71], to: '10.77.1.50:4011' },
+  },
+  {
+    what: 'a boot item that must be signed (BIS), which we cannot',
+    type: 'request',
+    options: { ...CLIENTS.bios, vendorInformation: [{ code: 71, octets: Uint8Array.of(0, 1, 0x80, 0) }] },
+    port: 4011,
+    want: { kind: 'ack', file: 'undionly.kpxe', pxe: [6], to: '10.77.1.50:4011' },
   },
   { what: 'an operating system', type: 'discover', options: {}, want: { kind: 'ignore', why: 'not-pxe' } },
   {

@@ -261,6 +261,14 @@ test('a reply is padded to 300 octets, and gives up what can be spared to fit it
   expect(least.ok && Object.keys(least.message.options)).toEqual(['messageType', 'bootFile']);
 });
 
+test('a name of 127 characters fits the file field, one of 128 is left to option 67', () => {
+  const file = (length: number): unknown => {
+    const decoded = decodeMessage(encodeMessage(blank({ messageType: 2 }, { file: 'f'.repeat(length) })));
+    return decoded.ok && decoded.message.file.length;
+  };
+  expect([file(127), file(128)]).toEqual([127, 0]);
+});
+
 const LIMITS: [asked: number | undefined, want: number][] = [
   [undefined, 548],
   [300, 548],
@@ -292,6 +300,7 @@ test('domain names are read with compression, and a pointer that does not go bac
   // RFC 3397's own example: eng.apple.com., marketing.apple.com. with a pointer to apple.com.
   const value = hex('03656e67 056170706c65 03636f6d 00 096d61726b6574696e67 c004');
   expect(domainList.decode(value)).toEqual(['eng.apple.com', 'marketing.apple.com']);
+  expect(domainList.decode(hex('c002 0161 00'))).toBeUndefined();
   expect(domainList.decode(hex('c000'))).toBeUndefined();
   expect(domainList.decode(hex('0161 c002'))).toBeUndefined();
 });
