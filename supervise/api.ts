@@ -2,6 +2,7 @@
 //
 //   GET  /v1/services              all, sorted by name
 //   GET  /v1/services/NAME         one; NAME is percent-encoded ("web%2Flog")
+//   GET  /v1/services/NAME/history what is remembered of it, oldest first
 //   POST /v1/services/NAME/ORDER   an order of control.ts; answered with the service as it is right after
 //
 // Owns: routes and answers' shapes. Does not own: the listener (server.io.ts), the services. Errors are
@@ -12,7 +13,7 @@ import type { Order } from './control.ts';
 
 export type ApiRequest =
   | { readonly kind: 'list' }
-  | { readonly kind: 'show'; readonly name: string }
+  | { readonly kind: 'show' | 'history'; readonly name: string }
   | { readonly kind: 'order'; readonly name: string; readonly order: Order }
   | { readonly kind: 'refuse'; readonly status: 400 | 404 | 405; readonly error: string };
 
@@ -30,6 +31,11 @@ export function route(method: string, url: string): ApiRequest {
   if (verb === undefined) {
     return method === 'GET' ? { kind: 'show', name } : { kind: 'refuse', status: 405, error: 'GET shows a service' };
   }
+  if (verb === 'history') {
+    return method === 'GET'
+      ? { kind: 'history', name }
+      : { kind: 'refuse', status: 405, error: 'GET shows the history' };
+  }
   if (method !== 'POST') return { kind: 'refuse', status: 405, error: 'orders are given with POST' };
   if (!isOrder(verb)) {
     return { kind: 'refuse', status: 404, error: `unknown order '${verb}'; there are ${ORDER_NAMES.join(', ')}` };
@@ -46,7 +52,7 @@ function decode(text: string): string | undefined {
 }
 
 /** The path of a request, for the client. */
-export function pathOf(name?: string, order?: Order): string {
+export function pathOf(name?: string, order?: Order | 'history'): string {
   const base = name === undefined ? '/v1/services' : `/v1/services/${encodeURIComponent(name)}`;
   return order === undefined ? base : `${base}/${order}`;
 }

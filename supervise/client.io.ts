@@ -8,6 +8,7 @@ import { pathOf } from './api.ts';
 import { isReached } from './control.ts';
 import type { Order } from './control.ts';
 import { errorCode } from './directory.io.ts';
+import type { HistoryEntry } from './history.ts';
 import type { ServiceList, ServiceView } from './view.ts';
 
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -22,6 +23,12 @@ export async function listServices(socketPath: string): Promise<readonly Service
 /** One service. @throws Fault E_UNREACHABLE, E_NOT_FOUND. */
 export async function showService(socketPath: string, name: string): Promise<ServiceView> {
   return (await ask(socketPath, 'GET', pathOf(name))) as ServiceView;
+}
+
+/** What is remembered of a service, oldest first. @throws Fault E_UNREACHABLE, E_NOT_FOUND. */
+export async function serviceHistory(socketPath: string, name: string): Promise<readonly HistoryEntry[]> {
+  const { entries } = (await ask(socketPath, 'GET', pathOf(name, 'history'))) as { entries: HistoryEntry[] };
+  return entries;
 }
 
 /** Gives an order. @returns the service right after. @throws Fault E_UNREACHABLE, E_NOT_FOUND. */

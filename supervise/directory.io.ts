@@ -70,12 +70,19 @@ export function exists(path: string): boolean {
 /** Settings of the directory. */
 export function readSettings(base: string): SettingsResult {
   const files: Partial<Record<SettingFile, string>> = {};
+  let present: ReadonlySet<string>;
+  try {
+    present = new Set(readdirSync(base));
+  } catch (thrown) {
+    return { ok: false, why: `the directory cannot be read: ${reasonOf(thrown)}` };
+  }
   for (const name of SETTING_FILE_NAMES) {
+    if (!present.has(name)) continue;
     const read = readSmallFile(`${base}/${name}`);
     if (read.kind === 'refused') return { ok: false, why: `file ${name}: ${read.why}` };
     if (read.kind === 'text') files[name] = read.text;
   }
-  return parseSettings(files, { hasFinish: exists(`${base}/finish`), hasCheck: exists(`${base}/check`) });
+  return parseSettings(files, { hasFinish: present.has('finish'), hasCheck: present.has('check') });
 }
 
 type SmallFile =

@@ -24,6 +24,7 @@ import { wallTimeFromMs } from '../formats/tai64n.ts';
 import { lockFiles } from './commands.io.ts';
 import { DeathWatch } from './deaths.io.ts';
 import { errorCode, listServices, pathOfFd } from './directory.io.ts';
+import type { HistoryEntry } from './history.ts';
 import { openDirectories, openFifo } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import { readBootId } from './procfs.io.ts';
@@ -31,7 +32,7 @@ import { scan } from './scan.ts';
 import type { Part, ScanAction, Slot } from './scan.ts';
 import { serve } from './server.io.ts';
 import type { Event, Moment } from './service.ts';
-import { missingOf, stopSteps } from './shutdown.ts';
+import { cycleOf, missingOf, stopSteps } from './shutdown.ts';
 import type { Ordered } from './shutdown.ts';
 import type { StandardStreams, Unit, UnitHost } from './unit.io.ts';
 import { blockedView, viewOf } from './view.ts';
@@ -50,8 +51,10 @@ export type SuperviseOptions = {
 const SCAN_EVERY_MS = 5000;
 /** After the first of several changes in the folder. */
 const SETTLE_MS = 50;
-/** Directories opened with one lock command; bounded by how many descriptors one command line of a shell should have. */
-const OPEN_AT_ONCE = 32;
+/** Directories opened with one lock command. */
+const OPEN_AT_ONCE = 128;
+/** Entries in an answer of the socket. */
+const HISTORY_SHOWN = 200;
 /** How long a logger may go on reading after its service has ended, before it gets TERM. */
 const LOG_DRAIN_MS = 5000;
 
@@ -205,14 +208,20 @@ class Supervisor {
   }
 
   feed(name: string, event: Event): boolean {
+    const unit = this.#unit(name);
+    unit?.feed(event);
+    return unit !== undefined;
+  }
+
+  history(name: string): HistoryEntry[] | undefined {
+    return this.#unit(name)?.history(HISTORY_SHOWN);
+  }
+
+  #unit(name: string): Unit | undefined {
     for (const slot of this.#slots.values()) {
-      for (const [part, unit] of slot.units) {
-        if (nameOf(slot, part) !== name) continue;
-        unit.feed(event);
-        return true;
-      }
+      for (const [part, unit] of slot.units) if (nameOf(slot, part) === name) return unit;
     }
-    return false;
+    return undefined;
   }
 
   #enqueueStart(start: () => void): void {
@@ -335,7 +344,7 @@ class Supervisor {
       slot.units.set(part, unit);
       // An adopted service may be the only other holder of what was written and not yet read.
       if (slot.isLogged) holdLog(slot);
-      begun.push(() => unit.begin(okFd, missingOf(unit.depends, this.#readiness())));
+      begun.push(() => unit.begin(okFd, this.#missing(slot, unit)));
     }
     for (const begin of begun) begin();
   }
@@ -373,6 +382,13 @@ class Supervisor {
     }, SETTLE_MS);
   }
 
+  #missing(slot: SlotState, unit: Unit): string[] {
+    if (unit.depends.length === 0) return [];
+    const slots = [...this.#slots.values()];
+    const cycle = cycleOf(slot.name, new Map(slots.map(({ name, units }) => [name, units.get('main')?.depends ?? []])));
+    return missingOf(unit.depends, this.#readiness(), cycle);
+  }
+
   #readiness(): Map<string, boolean> {
     return new Map(
       [...this.#slots.values()].map((slot) => [slot.name, slot.units.get('main')?.service.ready ?? false]),
@@ -402,11 +418,10 @@ class Supervisor {
       this.#stopFurther();
       return;
     }
-    const readiness = this.#readiness();
     for (const slot of this.#slots.values()) {
       const unit = slot.units.get('main');
       if (unit === undefined || (unit.depends.length === 0 && unit.service.missing.length === 0)) continue;
-      const missing = missingOf(unit.depends, readiness);
+      const missing = this.#missing(slot, unit);
       if (missing.join('\n') !== unit.service.missing.join('\n')) unit.feed({ kind: 'dependencies', missing });
     }
   }

@@ -7,12 +7,15 @@ import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { route } from './api.ts';
+import type { HistoryEntry } from './history.ts';
 import type { Event } from './service.ts';
 import type { ServiceView } from './view.ts';
 import { ORDERS } from './control.ts';
 
 export type ServedServices = {
   readonly list: () => readonly ServiceView[];
+  /** @returns undefined where no service of that name is open. */
+  readonly history: (name: string) => readonly HistoryEntry[] | undefined;
   /** @returns false where no service of that name takes orders. */
   readonly feed: (name: string, event: Event) => boolean;
 };
@@ -28,6 +31,12 @@ export async function serve(socketPath: string, services: ServedServices): Promi
     request.resume();
     if (asked.kind === 'refuse') return answer(asked.status, { error: asked.error });
     if (asked.kind === 'list') return answer(200, { services: services.list() });
+    if (asked.kind === 'history') {
+      const entries = services.history(asked.name);
+      return entries === undefined
+        ? answer(404, { error: `${asked.name}: no such service` })
+        : answer(200, { entries });
+    }
     const show = (): ServiceView | undefined => services.list().find(({ name }) => name === asked.name);
     if (asked.kind === 'order' && !services.feed(asked.name, ORDERS[asked.order].event)) {
       const why = show()?.why ?? 'no such service';

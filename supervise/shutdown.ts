@@ -34,10 +34,31 @@ export function stopSteps(slots: readonly Ordered[]): StopStep[] {
 }
 
 /** Dependencies that are not ready, each with why where that helps: "db", "db (no such service)". */
-export function missingOf(depends: readonly string[], isReady: ReadonlyMap<string, boolean>): string[] {
+export function missingOf(
+  depends: readonly string[],
+  isReady: ReadonlyMap<string, boolean>,
+  cycle: string | undefined,
+): string[] {
+  if (cycle !== undefined) return [`itself (a circle of depends: ${cycle})`];
   return depends.flatMap((name) => {
     const ready = isReady.get(name);
     if (ready === undefined) return [`${name} (no such service)`];
     return ready ? [] : [name];
   });
+}
+
+/** The way in which a service depends on itself, "a, b, a"; undefined where it does not. */
+export function cycleOf(name: string, dependsOf: ReadonlyMap<string, readonly string[]>): string | undefined {
+  const seen = new Set<string>();
+  const search = (at: string, path: readonly string[]): string | undefined => {
+    for (const next of dependsOf.get(at) ?? []) {
+      if (next === name) return [...path, next].join(', ');
+      if (seen.has(next)) continue;
+      seen.add(next);
+      const found = search(next, [...path, next]);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };
+  return search(name, [name]);
 }

@@ -4,7 +4,17 @@
 // Does not own: decisions (machine.ts, record.ts), opening the directory (open.io.ts), which directories (main.io.ts).
 
 import { spawn } from 'node:child_process';
-import { closeSync, constants, openSync, readSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
@@ -12,6 +22,8 @@ import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
 import type { OnDeath } from './deaths.io.ts';
 import { exists, readAccount, readEnv, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
+import { decodeEntries, encodeEntry, entryOf, HISTORY_BYTES_MAX } from './history.ts';
+import type { HistoryEntry } from './history.ts';
 import { launch } from './launch.io.ts';
 import { runCommand } from './launch.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
@@ -118,6 +130,7 @@ export class Unit {
         if (service.trouble !== undefined && service.trouble !== this.service.trouble) {
           this.#host.log(`${this.name}: ${service.trouble}`);
         }
+        this.#remember(entryOf(this.service, next, service, Date.now()));
         this.service = service;
         for (const effect of effects) this.#perform(effect);
       }
@@ -126,6 +139,15 @@ export class Unit {
     }
     if (this.isOpen) this.#armTimer();
     this.#host.onChange();
+  }
+
+  /** What is remembered, oldest first; at most the given number of the newest. */
+  history(limit: number): HistoryEntry[] {
+    const entries = ['history.old', 'history'].flatMap((name) => {
+      const file = readSmallFile(`${this.statePath}/${name}`, 2 * HISTORY_BYTES_MAX);
+      return file.kind === 'text' ? decodeEntries(file.text) : [];
+    });
+    return entries.slice(-limit);
   }
 
   /** Lets go of everything without touching the service: the supervisor exits, the next one adopts. */
@@ -156,6 +178,17 @@ export class Unit {
       },
       this.#host.now(),
     );
+  }
+
+  #remember(entry: HistoryEntry | undefined): void {
+    if (entry === undefined) return;
+    const path = `${this.statePath}/history`;
+    try {
+      if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > HISTORY_BYTES_MAX) renameSync(path, `${path}.old`);
+      appendFileSync(path, encodeEntry(entry), { mode: 0o600 });
+    } catch {
+      // A disk that is full or read-only is said by #write; a service does not depend on being remembered.
+    }
   }
 
   #armTimer(): void {

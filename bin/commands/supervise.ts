@@ -62,6 +62,20 @@ Example:
       else for (const line of renderTable(shown, Date.now())) context.print(line);
     });
 
+  program
+    .command('history')
+    .description('starts, deaths and orders of a service: why did it restart?')
+    .argument('<service>', 'name as rouse status shows it')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExample:\n  rouse history web')
+    .action(async (name: string, { json }: { json?: boolean }) => {
+      const { serviceHistory } = await import('../../supervise/client.io.ts');
+      const { renderEntry } = await import('../../supervise/history.ts');
+      const entries = await serviceHistory(socketPath(), name);
+      if (json === true) context.print(JSON.stringify({ entries }));
+      else for (const entry of entries) context.print(renderEntry(entry));
+    });
+
   for (const [order, help] of Object.entries(ORDER_COMMANDS) as [Order, string][]) {
     const command = program
       .command(order)

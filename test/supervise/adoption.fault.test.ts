@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { orderService, waitFor } from '../../supervise/client.io.ts';
+import { orderService, serviceHistory, waitFor } from '../../supervise/client.io.ts';
 import { eventually, Rig, run } from './rig.ts';
 
 const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
@@ -29,6 +29,13 @@ test('after SIGKILL the next supervisor has the same processes, and sees and con
   await run('svc', '-t', join(rig.folder, 'web'));
   const restarted = await rig.until('web', 'restarted', ({ phase, pid }) => phase === 'up' && pid !== before.pid);
   expect(restarted).toMatchObject({ adopted: false, starts: 2, lastDeath: { signal: 'SIGTERM' } });
+  expect((await serviceHistory(rig.socketPath, 'web')).map(({ what, detail }) => `${what} ${detail}`.trim())).toEqual([
+    'started',
+    'adopted',
+    'ordered SIGTERM',
+    'died killed by SIGTERM',
+    'started',
+  ]);
 });
 
 test('TERM leaves the services to the next supervisor', async () => {

@@ -113,10 +113,19 @@ test('a service waits for what it depends on, and for nothing that is not there'
     'cache/run': SLEEP,
     'lost/run': SLEEP,
     'lost/depends': 'nowhere\n',
+    'hen/run': SLEEP,
+    'hen/depends': 'egg\n',
+    'egg/run': SLEEP,
+    'egg/depends': 'hen\n',
   });
   rig.start();
   await rig.until('web', 'waits for db alone', ({ why, phase }) => phase === 'waiting' && why === 'waits for db');
   await rig.until('lost', 'says what is missing', ({ why }) => why === 'waits for nowhere (no such service)');
+  await rig.until(
+    'hen',
+    'says the circle',
+    ({ why }) => why === 'waits for itself (a circle of depends: hen, egg, hen)',
+  );
   rig.write({ 'db/ready': '' });
   await rig.until('web', 'up', ({ phase }) => phase === 'up');
 });

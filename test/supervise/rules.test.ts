@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { route } from '../../supervise/api.ts';
 import { eventsOfControl, orderOfSignal, ORDERS } from '../../supervise/control.ts';
+import { decodeEntries, encodeEntry, entryOf, renderEntry } from '../../supervise/history.ts';
 import { accountOf, envValue, runCommand } from '../../supervise/launch.ts';
 import { newService } from '../../supervise/machine.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
@@ -13,7 +14,7 @@ import type { Entry, Slot } from '../../supervise/scan.ts';
 import { DEFAULT_SETTINGS } from '../../supervise/service.ts';
 import type { Moment, Service } from '../../supervise/service.ts';
 import { parseSettings, refusalOf } from '../../supervise/servicedir.ts';
-import { missingOf, stopSteps } from '../../supervise/shutdown.ts';
+import { cycleOf, missingOf, stopSteps } from '../../supervise/shutdown.ts';
 import { packStatus, unpackStatus } from '../../supervise/status.ts';
 import { renderAge, renderTable, viewOf } from '../../supervise/view.ts';
 
@@ -302,21 +303,41 @@ test('stopping: what others need goes last, the logger after its service, a circ
   expect(stopSteps([ordered('a', ['b'], 'open'), ordered('b', ['a'], 'open')])).toHaveLength(2);
 });
 
-test('dependencies: not ready, and not there', () => {
-  expect(
-    missingOf(
-      ['db', 'cache', 'web'],
-      new Map([
-        ['db', false],
-        ['web', true],
-      ]),
-    ),
-  ).toEqual(['db', 'cache (no such service)']);
+test('dependencies: not ready, not there, in a circle', () => {
+  const ready = new Map([
+    ['db', false],
+    ['web', true],
+  ]);
+  expect(missingOf(['db', 'cache', 'web'], ready, undefined)).toEqual(['db', 'cache (no such service)']);
+  const depends = new Map([
+    ['a', ['x', 'b']],
+    ['b', ['c']],
+    ['c', ['b', 'a']],
+    ['x', []],
+  ]);
+  expect(cycleOf('a', depends)).toBe('a, b, c, a');
+  expect(cycleOf('x', depends)).toBeUndefined();
+  expect(missingOf(['b'], ready, 'a, b, a')).toEqual(['itself (a circle of depends: a, b, a)']);
+});
+
+test('history: deaths, starts and orders are remembered, a failure repeated each second once', () => {
+  const gone: Service = { ...running, phase: 'clearing', pid: 0 };
+  const death = { exitCode: undefined, signal: 'SIGKILL', atMs: 5 };
+  const entry = entryOf(running, { kind: 'died', pid: 77, death }, gone, 1_700_000_000_123);
+  expect(entry).toEqual({ atMs: 1_700_000_000_123, what: 'died', pid: 77, detail: 'killed by SIGKILL' });
+  expect(entry && renderEntry(entry)).toBe('2023-11-14 22:13:20.123Z  died killed by SIGKILL (pid 77)');
+  const waiting: Service = { ...gone, trouble: 'no' };
+  expect(entryOf(gone, { kind: 'failed', why: 'no' }, waiting, 0)?.what).toBe('failed');
+  expect(entryOf(waiting, { kind: 'failed', why: 'no' }, waiting, 0)).toBeUndefined();
+  const text = `${encodeEntry({ atMs: 1, what: 'ordered', pid: 0, detail: 'down' })}{"atMs":1e99}\n{"at`;
+  expect(decodeEntries(text)).toEqual([{ atMs: 1, what: 'ordered', pid: 0, detail: 'down' }]);
+  fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (foreign) => decodeEntries(foreign).length === 0));
 });
 
 test('routes: names are percent-encoded, orders are POSTed, the rest is refused with words', () => {
   expect(route('GET', '/v1/services')).toEqual({ kind: 'list' });
   expect(route('GET', '/v1/services/web%2Flog')).toEqual({ kind: 'show', name: 'web/log' });
+  expect(route('GET', '/v1/services/web/history')).toEqual({ kind: 'history', name: 'web' });
   expect(route('POST', '/v1/services/web/restart')).toEqual({ kind: 'order', name: 'web', order: 'restart' });
   expect(route('GET', '/v1/services/web/restart')).toMatchObject({ kind: 'refuse', status: 405 });
   expect(route('POST', '/v1/services/web/toString')).toMatchObject({ kind: 'refuse', status: 404 });
