@@ -3,6 +3,7 @@
 // Owns: arguments, progress and output of these commands; netboot/lab does the work.
 
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
 import type { CommandContext } from '../context.ts';
@@ -150,14 +151,9 @@ async function up(context: CommandContext, rouse: string, port: number): Promise
   const places = context.places();
   const home = process.env['ROUSE_HOME'] ?? (IS_CLONE ? join(ROOT, '.rouse') : '/var/lib/rouse/lab');
   const abort = new AbortController();
-  const interrupted = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        abort.abort(new Fault('E_NO', { what: 'the lab was interrupted' }));
-        resolve();
-      });
-    }
-  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => abort.abort(new Fault('E_NO', { what: 'the lab was interrupted' })));
+  }
   const steps = labSteps({ places, rouse, home, nodes: [labNode(0, 'web1')], port, signal: abort.signal });
   const tasks = steps.map((step) => ({
     title: step.title,
@@ -178,13 +174,19 @@ async function up(context: CommandContext, rouse: string, port: number): Promise
     }).run();
     const url = readLab(places.runDir)?.url ?? '';
     for (const line of whatToTry(url, rouse, places.configDir)) context.print(line);
-    await interrupted;
+    // Until ctrl-C here or `rouse lab down` elsewhere.
+    while (!abort.signal.aborted && readLab(places.runDir) !== undefined) {
+      await sleep(500, undefined, { signal: abort.signal }).catch(() => undefined);
+    }
   } catch (error) {
     // What an interrupted step throws says only that it was interrupted.
     throw abort.signal.aborted ? abort.signal.reason : error;
   } finally {
-    context.warn('removing the lab');
-    await stopRack(places);
+    // Another command's lab, over which this one may have stumbled, is left alone.
+    if (readLab(places.runDir)?.processes['up']?.pid === process.pid) {
+      context.warn('removing the lab');
+      await stopRack(places);
+    }
   }
 }
 

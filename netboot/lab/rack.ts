@@ -136,7 +136,7 @@ http: {port: 8080}
     `# What a web server of this lab is. Change the greeting, then: rouse lab reboot web1
 extends: role/web
 image: web
-cmdline: [console=ttyS0]
+cmdline: [console=ttyS0, rouse.console=shell]   # a root shell on the console: right for a lab, wrong for a rack
 loader: undionly      # QEMU's network card holds iPXE already; this makes it fetch ours by TFTP, as real BIOSes do
 vars:
   greeting: Hello from a machine without a disk

@@ -8,6 +8,7 @@ import { Fault } from '../../formats/errors.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { describeBuildEvent } from '../../images/event.ts';
 import { fetchLoaders } from '../../images/loaders.io.ts';
+import { openStore } from '../../images/store.io.ts';
 import { askNetboot } from '../client.io.ts';
 import { chooseAccelerator } from './accel.io.ts';
 import { followBoot } from './follow.io.ts';
@@ -71,7 +72,10 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
           cacheDir: places.cacheDir,
           onProgress: (event) => report(describeBuildEvent(event)),
         });
-        kernel = join(places.libDir, 'images', 'kernels', manifest.kernel.sha256);
+        const store = openStore(places.libDir);
+        // A lab is where one looks at what was just built. Elsewhere publishing is an operator's own step.
+        if (built) await store.promote('web', manifest.generation);
+        kernel = store.kernelPath(manifest.kernel.sha256);
         const bytes = manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
         return `generation ${manifest.generation}, ${(bytes / 1e6).toFixed(1)} MB${built ? '' : ', unchanged'}`;
       },
