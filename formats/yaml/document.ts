@@ -7,7 +7,7 @@
 // Plain scalars reach a schema that wants a string as they were written: `serial: 00042` stays "00042", because the
 // text of the scalar is used and not what YAML makes of it. Sources: yaml 2.9 documentation, zod 4 issue formats. Pure.
 
-import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, Pair, parseDocument } from 'yaml';
+import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
 
 /** A place in a file; line and column start at 1. */
@@ -33,6 +33,7 @@ export type Parsed<T> =
 
 /** Files larger than this are refused unread: no config of a rack is, and parsing cost grows with it. */
 export const YAML_LIMIT_BYTES = 1_048_576;
+const DEPTH_LIMIT = 64;
 
 /** "nodes/web1.yaml:3:1 unknown key 'profil', did you mean 'profile'?" */
 export function renderProblem({ file, line, column, message }: Problem): string {
@@ -86,12 +87,12 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
  * kinds, a number that would not read back the same (00042, 1e5, 1.50) stays a text.
  */
 function asWritten(node: unknown, document: Document, schema: unknown, depth = 0): unknown {
-  if (depth > 64) throw new Error('is nested more than 64 levels deep');
+  if (depth > DEPTH_LIMIT) throw new Error(`is nested more than ${DEPTH_LIMIT} levels deep`);
   if (isMap(node)) {
     const inside = alternative(schema, 'map');
     const result: Record<string, unknown> = {};
     for (const { key, value } of node.items) {
-      const name = isScalar(key) ? (key.source ?? String(key.value)) : String(key);
+      const name = keyText(key);
       // defineProperty, because a key named __proto__ must be a key like any other.
       Object.defineProperty(result, name, {
         value: asWritten(value, document, descend(inside, name), depth + 1),
@@ -132,47 +133,55 @@ function alternative(schema: unknown, shape: 'map' | 'list' | 'scalar'): unknown
   }
 }
 
+/** Where a value stands, and its key, as offsets into the text. */
+type Place = { readonly value: number | undefined; readonly key: number | undefined };
+
+const pathKey = (path: KeyPath): string => path.join('\0');
+
+/** Keeps offsets, not nodes: thousands of files stay in memory for as long as the site they make up. */
 function positionsOf(file: string, document: Document, lines: LineCounter): Positions {
+  const places = new Map<string, Place>();
+  const note = (node: unknown, key: unknown, path: KeyPath): void => {
+    if (path.length > DEPTH_LIMIT) return;
+    places.set(pathKey(path), { value: offsetOf(node), key: offsetOf(key) });
+    if (isMap(node)) {
+      for (const { key: inner, value } of node.items) note(value, inner, [...path, keyText(inner)]);
+    } else if (isSeq(node)) {
+      for (const [index, item] of node.items.entries()) note(item, undefined, [...path, index]);
+    }
+  };
+  note(document.contents, undefined, []);
   const position = (offset: number | undefined): Position => {
     const { line, col } = lines.linePos(offset ?? 0);
     return { file, line: Math.max(1, line), column: Math.max(1, col) };
   };
-  const walk = (path: KeyPath): { node: unknown; pair: Pair | undefined; complete: boolean } => {
-    let node: unknown = document.contents;
-    let pair: Pair | undefined;
-    for (const step of path) {
-      if (isMap(node)) {
-        const found = node.items.find(
-          ({ key }) => (isScalar(key) ? (key.source ?? String(key.value)) : '') === String(step),
-        );
-        if (found === undefined) return { node, pair, complete: false };
-        pair = found;
-        node = found.value;
-      } else if (isSeq(node)) {
-        const item = node.items[Number(step)];
-        if (item === undefined) return { node, pair, complete: false };
-        pair = undefined;
-        node = item;
-      } else return { node, pair, complete: false };
+  /** The place at the path, or of its nearest parent that exists. */
+  const nearestPlace = (path: KeyPath): { place: Place | undefined; complete: boolean } => {
+    for (let length = path.length; length >= 0; length -= 1) {
+      const place = places.get(pathKey(path.slice(0, length)));
+      if (place !== undefined) return { place, complete: length === path.length };
     }
-    return { node, pair, complete: true };
+    return { place: undefined, complete: false };
   };
-  const keyOffset = (pair: Pair | undefined): number | undefined => (pair?.key as Node | undefined)?.range?.[0];
   return {
     of(path) {
-      const { node, pair, complete } = walk(path);
+      const { place, complete } = nearestPlace(path);
       // A missing key is told at its parent's key, where an operator will add it.
-      return position(
-        complete
-          ? ((node as Node | null)?.range?.[0] ?? keyOffset(pair))
-          : (keyOffset(pair) ?? (node as Node | null)?.range?.[0]),
-      );
+      return position(complete ? (place?.value ?? place?.key) : (place?.key ?? place?.value));
     },
     ofKey(path) {
-      const { node, pair } = walk(path);
-      return position(keyOffset(pair) ?? (node as Node | null)?.range?.[0]);
+      const { place } = nearestPlace(path);
+      return position(place?.key ?? place?.value);
     },
   };
+}
+
+function offsetOf(node: unknown): number | undefined {
+  return (node as Node | null | undefined)?.range?.[0];
+}
+
+function keyText(key: unknown): string {
+  return isScalar(key) ? (key.source ?? String(key.value)) : String(key);
 }
 
 type Issue = z.core.$ZodIssue;
