@@ -225,10 +225,10 @@ export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
       return { ok: false, reason: 'an entry goes on behind the end of the file', offset: at };
     }
     const path = new TextDecoder('utf-8').decode(octets.subarray(at + HEADER_BYTES, nameEnd - 1));
-    at = dataStart + roundUp4(header.filesize);
+    at = Math.min(dataStart + roundUp4(header.filesize), octets.length);
     if (path === TRAILER_NAME) {
       restoreLinks(entries, linked);
-      return { ok: true, entries, end: Math.min(at, octets.length) };
+      return { ok: true, entries, end: at };
     }
     if (path === '.') continue;
     const problem = pathProblem(path);
