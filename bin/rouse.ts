@@ -17,7 +17,7 @@ const COMMANDS = [registerSupervise, registerNetboot, registerNode, registerImag
 
 const program = new Command('rouse')
   .description('Keeps daemons alive on every host, and boots nodes without disks into what their profile says.')
-  .option('--config DIR', 'configuration folder (default /etc/rouse, $ROUSE_CONFIG, or .rouse/etc in a clone)')
+  .option('--config <dir>', 'configuration folder (default /etc/rouse, $ROUSE_CONFIG, or .rouse/etc in a clone)')
   .showSuggestionAfterError()
   .exitOverride()
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'rouse: ')) })

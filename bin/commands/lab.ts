@@ -23,7 +23,7 @@ export function registerLab(program: Command, context: CommandContext): void {
   lab
     .command('up')
     .description('build what is missing, start the boot server and boot the machines; ctrl-C removes it all')
-    .option('--port PORT', 'port on localhost that leads to the first node', String(PORT))
+    .option('--port <port>', 'port on localhost that leads to the first node', String(PORT))
     .addHelpText('after', '\nExample:\n  sudo rouse lab up')
     .action(async ({ port }: { port: string }) => {
       if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
