@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } f
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { orderService, waitFor } from '../../supervise/client.io.ts';
+import { decodeEntries } from '../../supervise/history.ts';
 import { eventually, Rig, run } from './rig.ts';
 
 const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
@@ -99,7 +100,7 @@ test('what a killed master leaves in its group is ended before the next start', 
   const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
   await eventually('the worker is deaf', () => (existsSync(join(rig.folder, 'web/deaf')) ? true : undefined));
   process.kill(pid, 'SIGKILL');
-  await rig.until('web', 'up again', (view) => view.phase === 'up' && view.pid !== pid);
+  expect(await rig.until('web', 'ready again', (view) => view.ready && view.pid !== pid)).toMatchObject({ starts: 2 });
   expect(existsSync(join(rig.folder, 'web/held'))).toBe(false);
 });
 
@@ -148,6 +149,9 @@ test('HUP stops all in the order of their need, loggers last, and exits 0 leavin
   expect(await rig.end('SIGHUP')).toBe(0);
   expect(read(rig, 'order')).toBe('web\ndb\n');
   expect(read(rig, 'web/log/main/current')).toBe('bye\n');
+  // The end of its input ended the logger; it did not take an order.
+  const ordered = decodeEntries(read(rig, 'web/log/supervise/history')).filter(({ what }) => what === 'ordered');
+  expect(ordered.map(({ detail }) => detail)).toEqual(['exit']);
   // multilog marks a clean end by making the file executable for its owner.
   expect((await run('stat', '-c', '%a', join(rig.folder, 'web/log/main/current'))).stdout).toBe('744\n');
   expect(rig.processes()).toEqual([]);

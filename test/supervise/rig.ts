@@ -35,6 +35,8 @@ const HOST = `
   }
 `;
 
+const INHERITED_FD = 30;
+
 export type Ran = { readonly exitCode: number; readonly stdout: string; readonly stderr: string };
 
 export class Rig {
@@ -60,10 +62,12 @@ export class Rig {
   }
 
   start(): void {
-    const child = spawn(process.execPath, ['--input-type=module', '-e', HOST, this.folder, this.socketPath], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    child.stderr.on('data', (chunk: Buffer) => {
+    const stdio: ('ignore' | 'pipe' | number)[] = Array.from({ length: INHERITED_FD }, () => 'ignore');
+    stdio[2] = 'pipe';
+    // Something that the supervisor itself inherits, at a number after a hole: no service may see it.
+    stdio[INHERITED_FD] = 1;
+    const child = spawn(process.execPath, ['--input-type=module', '-e', HOST, this.folder, this.socketPath], { stdio });
+    child.stderr?.on('data', (chunk: Buffer) => {
       this.said += chunk.toString();
     });
     this.supervisor = child;

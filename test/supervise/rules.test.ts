@@ -30,7 +30,7 @@ test('status: the bytes that svstat and sv read', () => {
     activity: 'run',
   });
   // 2^62 + 10 + 1700000000, nanoseconds, pid little-endian, paused, 'd', got TERM, run.
-  expect(Buffer.from(octets).toString('hex')).toBe('400000006553f10a075bcbf4020100000164' + '0101');
+  expect(Buffer.from(octets).toString('hex')).toBe('400000006553f10a075bcbf40201000001640101');
 });
 
 test('status: what is packed is unpacked; foreign bytes never throw', () => {
