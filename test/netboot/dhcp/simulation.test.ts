@@ -13,7 +13,7 @@ import { decide } from '../../../netboot/dhcp/decide.ts';
 import { decodeMessage, encodeMessage, type MessageType, messageTypeOf } from '../../../netboot/dhcp/message.ts';
 import type { DhcpNode, DhcpWorld, ReplyDecision } from '../../../netboot/dhcp/world.ts';
 import { type Lease, LeaseBook } from '../../../netboot/leases.ts';
-import { type Asked, ip, mac, message, request, subnet, US } from './messages.ts';
+import { type Asked, mac, message, request, subnet, US } from './messages.ts';
 
 const LEASE_TIME_S = 120;
 const START_MS = 1_800_000_000_000;
