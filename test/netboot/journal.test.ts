@@ -162,6 +162,16 @@ const RESTARTS: { what: string; events: BootEvent[]; want: string[] }[] = [
     ],
     want: ['running a'],
   },
+  {
+    what: 'a reset during iPXE in the ROM, after its script, breaks the boot off',
+    events: [
+      at(0, dhcp('loader', 'ack')),
+      at(2, script('a')),
+      at(3, file('a', 'kernel', 1)),
+      at(9, dhcp('loader', 'offer')),
+    ],
+    want: ['running', 'abandoned a'],
+  },
   { what: 'a local boot is done with its script', events: [at(0, script('a', 'local'))], want: ['ready a'] },
   { what: 'a stage of a boot that nobody remembers', events: [at(0, stage('zz', 'ready', 1))], want: [] },
   { what: 'an ignored packet', events: [at(0, { kind: 'ignored', why: 'no' } as Loose)], want: [] },

@@ -132,6 +132,21 @@ test('a body that is too long is cut, its reader told by what is there', async (
   expect(requests[0]?.body.length).toBeLessThan(100_000);
 });
 
+test('a reader that is slow gets every block in its place', async () => {
+  const blocks = Buffer.concat(Array.from({ length: 64 }, (_, index) => Buffer.alloc(256 * 1024, `block ${index} `)));
+  writeFileSync(large, blocks);
+  const socket = connect(server.port, '127.0.0.1');
+  socket.write(`GET /large HTTP/1.1\r\nHost: x\r\nRange: bytes=0-${blocks.length - 1}\r\nConnection: close\r\n\r\n`);
+  socket.pause();
+  // Until the kernel's buffers are full and the server must wait.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  const all = Buffer.concat(chunks);
+  expect(digest(all.subarray(all.indexOf('\r\n\r\n') + 4))).toBe(digest(blocks));
+  truncateSync(large, LARGE_BYTES);
+});
+
 test('a client that goes away in the middle is told as broken off, and the next is served', async () => {
   sent.length = 0;
   const socket = connect(server.port, '127.0.0.1');

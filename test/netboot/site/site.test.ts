@@ -121,6 +121,11 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
     says: ["profiles/b.yaml:1:10 extends: profile 'a' extends itself (a → b → a)"],
   },
   {
+    what: 'a profile that extends itself directly',
+    files: { 'profiles/a.yaml': 'image: web\nextends: a\n' },
+    says: ["profiles/a.yaml:2:10 extends: profile 'a' extends itself (a → a)"],
+  },
+  {
     what: 'one MAC in two nodes',
     files: { 'nodes/web2.yaml': 'profile: web\nmacs:\n  - 52-54-00-77-00-01\n' },
     says: ["nodes/web2.yaml:3:5 macs[0]: 52:54:00:77:00:01 is already a MAC of node 'web1' (nodes/web1.yaml:1:8)"],
