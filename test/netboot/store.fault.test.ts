@@ -20,7 +20,7 @@ test(`acknowledged leases survive ${KILLS} kills in mid-write`, async () => {
       const writer = spawn(process.execPath, [join(import.meta.dirname, 'store-writer.ts'), file, String(first)]);
       let output = '';
       let errors = '';
-      const goal = 300 + kill * 137;
+      const goal = 100 + kill * 7;
       // Killed at the very acknowledgement: what was told a moment too early is not on disk yet.
       writer.stdout.on('data', (chunk: Buffer) => {
         output += chunk.toString();
@@ -32,14 +32,15 @@ test(`acknowledged leases survive ${KILLS} kills in mid-write`, async () => {
       // The last line may have been cut by the kill; every whole line was acknowledged.
       for (const line of output.split('\n').slice(0, -1)) if (/^\d+$/.test(line)) acknowledged.add(Number(line));
       const opened = Number(/^opened (\d+)/.exec(output)?.[1]);
-      expect(opened).toBeGreaterThanOrEqual(first === 0 ? 0 : 300);
+      expect(opened).toBeGreaterThanOrEqual(first === 0 ? 0 : 100);
     }
     const store = await openStore(file);
-    const kept = new Set(store.content.leases.map(({ expiresAtS }) => expiresAtS));
+    const kept = new Map<number, number>();
+    for (const { expiresAtS } of store.content.leases) kept.set(expiresAtS, (kept.get(expiresAtS) ?? 0) + 1);
     await store.close();
     expect(store.content.damaged).toEqual([]);
-    expect([...acknowledged].filter((number) => !kept.has(number))).toEqual([]);
-    expect(acknowledged.size).toBeGreaterThan(KILLS * 300);
+    expect([...acknowledged].filter((number) => kept.get(number) !== 50)).toEqual([]);
+    expect(acknowledged.size).toBeGreaterThan(KILLS * 100);
   } finally {
     rmSync(folder, { recursive: true });
   }
