@@ -156,8 +156,30 @@ function startsAnew(current: Attempt, event: BootEvent): boolean {
   if (event.kind === 'script') return current.bootId !== undefined;
   if (!isBeforeKernel(event)) return false;
   if (current.bootId !== undefined || current.outcome.kind !== 'running') return true;
-  // The same machine's firmware speaks again although a loader had taken over: it was reset.
-  return event.kind === 'dhcp' && event.client === 'firmware' && current.dhcp.loaderAcked;
+  // The same machine's firmware speaks again although it had a loader: it was reset, or the loader gave up.
+  const hadLoader = current.dhcp.loaderAcked || current.stages.loader !== undefined;
+  return event.kind === 'dhcp' && event.client === 'firmware' && hadLoader;
+}
+
+/** The rungs of `loader: auto` that are climbed: the loader that uses the firmware's driver, and iPXE with its own. */
+const RUNGS = 2;
+
+/**
+ * How far `loader: auto` has climbed for a machine (dhcp/loaders.ts): what led to a script last time, and one rung more
+ * for each loader that was fetched, or refused, since and led nowhere. The rungs go round.
+ *
+ * @param attempts the latest first.
+ */
+export function rungOf(attempts: readonly Attempt[]): number {
+  let inVain = 0;
+  for (const { stages } of attempts) {
+    if (stages.script !== undefined) {
+      const worked = stages.loader?.detail.startsWith('ipxe') === true ? 1 : 0;
+      return (worked + inVain) % RUNGS;
+    }
+    if (stages.loader !== undefined) inVain += 1;
+  }
+  return inVain % RUNGS;
 }
 
 function freshAttempt(event: BootEvent): Attempt {
@@ -366,6 +388,13 @@ export function progressOf(
   const silentMs = Math.max(0, nowMs - attempt.lastEventAtMs);
   const limitMs = (wait.afterS ?? attempt.readyTimeoutS) * 1000;
   return { waitingFor: wait.stage, silentMs, stuck: silentMs > limitMs ? wait.cause : undefined };
+}
+
+/** Whether the machine is between its first DHCP and its kernel: firmware or a loader is at work. */
+export function isLoading(attempt: Attempt | undefined): boolean {
+  return (
+    attempt?.outcome.kind === 'running' && attempt.stages.dhcp !== undefined && attempt.stages.kernel === undefined
+  );
 }
 
 /** "ready after 61.3 s", "stuck in loader for 95 s: …", "failed: …": one line for lists and the log. */

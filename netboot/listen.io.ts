@@ -8,6 +8,7 @@ import { reasonOf } from '../formats/errors.ts';
 import { type Ipv4Address, parseIpv4 } from '../formats/ipv4.ts';
 import { serveDhcp, type DhcpServerOptions } from './dhcp/server.io.ts';
 import { serveHttp, type HttpServerOptions } from './http/server.io.ts';
+import { type NdpOptions, serveNdp } from './ndp.io.ts';
 import type { Site } from './site/site.ts';
 import { serveTftp, type TftpServerOptions } from './tftp/server.io.ts';
 import { type HostAddress, servedInterfaces } from './world.ts';
@@ -17,6 +18,7 @@ export type ListenOptions = {
   readonly dhcp: Omit<DhcpServerOptions, 'interfaces'>;
   readonly tftp: Omit<TftpServerOptions, 'interfaces'>;
   readonly respond: HttpServerOptions['respond'];
+  readonly loading: NdpOptions['loading'];
   /** Told before the servers start, so that the first packet finds its interface known. */
   readonly onServing: (interfaces: readonly HostAddress[]) => void;
   readonly log: (line: string) => void;
@@ -57,6 +59,9 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     const addresses: readonly Ipv4Address[] = interfaces.map(({ address }) => address);
     closers.push((await serveDhcp({ ...options.dhcp, interfaces })).close);
     closers.push((await serveTftp({ ...options.tftp, interfaces })).close);
+    closers.push(
+      serveNdp({ interfaces: interfaces.map(({ name }) => name), loading: options.loading, log: options.log }).close,
+    );
     closers.push((await serveHttp({ addresses, port, respond: options.respond, log: options.log })).close);
   };
   const update = async (): Promise<void> => {

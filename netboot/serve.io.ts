@@ -14,7 +14,7 @@ import { serveApi } from './api.io.ts';
 import { BootDesk } from './boots.io.ts';
 import type { DhcpEvent } from './dhcp/event.ts';
 import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
-import { type BootEvent, Journal, renderOutcome } from './journal.ts';
+import { type BootEvent, isLoading, Journal, renderOutcome, rungOf } from './journal.ts';
 import { LeaseBook } from './leases.ts';
 import { listen } from './listen.io.ts';
 import type { StoredBoot, StoreRecord } from './records.ts';
@@ -145,8 +145,15 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   };
   const onTftp = (event: TftpEvent): void => {
     const { file, peer } = event;
-    if (event.kind === 'refused') return log(`tftp: ${peer.address} ${file} refused: ${event.why}`);
     const mac = macAt(peer.address);
+    if (event.kind === 'refused') {
+      log(`tftp: ${peer.address} ${file} refused: ${event.why}`);
+      // Other names (autoexec.ipxe, grub.cfg) are what loaders ask for by habit.
+      if (mac === undefined || !loaderFiles().includes(file)) return;
+      const refused = { kind: 'loader', file, bytes: 0, durationMs: 0, outcome: 'failed', why: event.why } as const;
+      void record({ ...refused, atMs: Date.now(), mac });
+      return;
+    }
     log(
       `tftp: ${peer.address} ${file} ${event.outcome}, ${event.bytesSent} bytes in ${Math.round(event.durationMs)} ms`,
     );
@@ -188,6 +195,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
             serverAddress: own.address,
             leases,
             loaderFetchedRecently: (mac) => loaderMemory.fetchedRecently(mac, nowS()),
+            rung: (mac) => rungOf(journal.ofMac(mac)),
             nowS: nowS(),
           });
         },
@@ -200,6 +208,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       },
       tftp: { files: (name) => loaders.read(name), onEvent: onTftp },
       respond: desk.respond,
+      loading: (mac) => isLoading(journal.ofMac(mac)[0]),
       log,
     });
     closers.push(listening.close);
