@@ -13,7 +13,7 @@ import { Fault, reasonOf } from '../formats/errors.ts';
 import { parseIpv4 } from '../formats/ipv4.ts';
 import { parseMac } from '../formats/mac.ts';
 import { ARCH_NAMES, explain } from './explain.ts';
-import type { Attempt, BootEvent, Journal } from './journal.ts';
+import { type Attempt, type BootEvent, type Journal, rungOf } from './journal.ts';
 import { type Lease, type LeaseBook } from './leases.ts';
 import type { StoreRecord } from './records.ts';
 import type { LiveSite } from './site/load.io.ts';
@@ -144,7 +144,13 @@ function routes(facts: ApiFacts): Hono {
     const images = await live.images();
     const loaders = new Set(facts.loaders().keys());
     const interfaces = facts.interfaces();
-    return c.json(explain({ site, images, leases, interfaces, loaders, nowMs: Date.now() }, mac, arch));
+    return c.json(
+      explain(
+        { site, images, leases, interfaces, loaders, rung: (one) => rungOf(journal.ofMac(one)), nowMs: Date.now() },
+        mac,
+        arch,
+      ),
+    );
   });
   api.get('/v1/boots', (c) => {
     const limit = Math.min(MOST_BOOTS, Math.max(1, Number(c.req.query('limit') ?? 50) || 50));

@@ -108,7 +108,7 @@ export async function askExplanation(
   if (mac === undefined) throw notAMachine(machine)(undefined);
   return ask(places, `/v1/explain?mac=${encodeURIComponent(mac)}&arch=${arch}`, ({ site, images, leases, nowMs }) => {
     const { interfaces } = servedInterfaces(site, hostAddresses());
-    return explain({ site, images, leases, interfaces, loaders: undefined, nowMs }, mac, arch);
+    return explain({ site, images, leases, interfaces, loaders: undefined, rung: () => 0, nowMs }, mac, arch);
   });
 }
 

@@ -45,6 +45,8 @@ export type ExplainFacts = {
   readonly interfaces: readonly HostAddress[];
   /** Loader files that are on disk; undefined where that is not known. */
   readonly loaders: ReadonlySet<string> | undefined;
+  /** How far `loader: auto` has climbed for a machine. */
+  readonly rung: (mac: MacAddress) => number;
   readonly nowMs: number;
 };
 
@@ -126,6 +128,7 @@ function dhcpSteps(facts: ExplainFacts, served: HostAddress, mac: MacAddress, ar
       serverAddress: served.address,
       leases,
       loaderFetchedRecently: () => hasLoader,
+      rung: facts.rung,
       nowS: Math.floor(nowMs / 1000),
     });
   const first = discover(mac, arch, 'firmware');

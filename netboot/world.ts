@@ -21,6 +21,8 @@ export type DhcpFacts = {
   readonly serverAddress: Ipv4Address;
   readonly leases: LeaseLookup;
   readonly loaderFetchedRecently: (mac: MacAddress) => boolean;
+  /** How many rungs of the loaders' ladder have failed for a machine. */
+  readonly rung: (mac: MacAddress) => number;
   readonly nowS: number;
 };
 
@@ -31,7 +33,7 @@ export function subnetAt(site: Site, address: Ipv4Address): Subnet | undefined {
 
 /** One interface's view for DHCP decisions. */
 export function dhcpWorld(facts: DhcpFacts): DhcpWorld {
-  const { site, interfaceName, serverAddress, leases, nowS } = facts;
+  const { site, interfaceName, serverAddress, leases, rung, nowS } = facts;
   const dhcpNode = (node: SiteNode | undefined): DhcpNode | undefined =>
     node === undefined ? undefined : { name: node.name, address: node.address };
   return {
@@ -40,7 +42,7 @@ export function dhcpWorld(facts: DhcpFacts): DhcpWorld {
     nodeByMac: (mac) => dhcpNode(site.byMac.get(mac)),
     nodeByAddress: (address) => dhcpNode(site.byAddress.get(address)),
     leases,
-    bootPolicy: (mac) => bootPolicy(site, mac, subnetAt(site, serverAddress), serverAddress),
+    bootPolicy: (mac) => bootPolicy(site, mac, subnetAt(site, serverAddress), serverAddress, rung(mac)),
     loaderFetchedRecently: facts.loaderFetchedRecently,
     nowS,
   };
@@ -50,13 +52,20 @@ export function dhcpWorld(facts: DhcpFacts): DhcpWorld {
  * What DHCP points a machine at. One that cannot boot now (its image is not built) is pointed at its script all the same,
  * which says why on its screen and tries again.
  */
-function bootPolicy(site: Site, mac: MacAddress, subnet: Subnet | undefined, serverAddress: Ipv4Address): BootPolicy {
+function bootPolicy(
+  site: Site,
+  mac: MacAddress,
+  subnet: Subnet | undefined,
+  serverAddress: Ipv4Address,
+  rung: number,
+): BootPolicy {
   const matched = matchMachine(site, mac, subnet);
   if (matched.kind === 'ignore') return { kind: 'none', reason: matched.why };
   return {
     kind: 'boot',
     loader: matched.effective.loader.value,
     httpBase: `http://${serverAddress}:${site.rouse.http.port}`,
+    rung,
   };
 }
 

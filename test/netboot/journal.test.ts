@@ -11,6 +11,7 @@ import {
   progressOf,
   renderOutcome,
   renderWaterfall,
+  rungOf,
 } from '../../netboot/journal.ts';
 
 const MAC = '52:54:00:77:00:01' as MacAddress;
@@ -266,6 +267,38 @@ test('failed says the node’s own words; a late ready mends it', () => {
   expect(renderOutcome(fold(failed)[0]!, T0)).toBe('failed after 60.0 s: check of nginx');
   expect(fold([...failed, at(70, stage('a', 'ready', 50))])[0]?.outcome.kind).toBe('ready');
 });
+
+const RUNG_CASES: { what: string; events: BootEvent[]; want: number }[] = [
+  { what: 'nothing known', events: [], want: 0 },
+  { what: 'the first loader is being fetched', events: WHOLE.slice(0, 2), want: 0 },
+  { what: 'the first loader led nowhere', events: [...WHOLE.slice(0, 3), at(90, dhcp('firmware', 'offer'))], want: 1 },
+  {
+    what: 'both led nowhere: round again',
+    events: [0, 90]
+      .flatMap((s) => [at(s, dhcp('firmware', 'ack')), at(s + 2, loader)])
+      .concat(at(180, dhcp('firmware', 'offer'))),
+    want: 0,
+  },
+  { what: 'the first led to a script', events: [...WHOLE, at(90, dhcp('firmware', 'offer'))], want: 0 },
+  {
+    what: 'the second led to a script',
+    events: [
+      at(0, dhcp('firmware', 'ack')),
+      at(2, { ...loader, file: 'ipxe.efi' } as Loose),
+      at(3, script('a')),
+      at(90, dhcp('firmware', 'offer')),
+    ],
+    want: 1,
+  },
+  {
+    what: 'a loader that is not on disk counts as one that led nowhere',
+    events: [at(0, dhcp('firmware', 'ack')), at(2, { ...loader, outcome: 'failed', why: 'not there' } as Loose)],
+    want: 1,
+  },
+];
+for (const { what, events, want } of RUNG_CASES) {
+  test(`the loaders' ladder: ${what}`, () => expect(rungOf(fold(events))).toBe(want));
+}
 
 test('the journal keeps the latest boots of a machine and forgets the rest', () => {
   const journal = new Journal();
