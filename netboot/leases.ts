@@ -133,7 +133,7 @@ export type AddressAnswer =
       readonly kind: 'address';
       readonly address: Ipv4Address;
       readonly why: 'reservation' | 'last-address' | 'requested-address' | 'from-pool';
-      /** Whether nobody can vouch that the address is unused: it is new to this client and comes from a pool. */
+      /** Whether somebody else may be using the address: it comes from a pool, and no living lease vouches for it. */
       readonly isNew: boolean;
     }
   | { readonly kind: 'none'; readonly why: 'pool-full' | 'no-pool' | 'reservation-in-use' };
@@ -168,7 +168,10 @@ export function chooseAddress(leases: LeaseLookup, question: AddressQuestion): A
     .byMac(mac)
     .filter((lease) => lease.subnet === subnet.name && lease.state !== 'declined' && isDynamic(lease.address))
     .sort((a, b) => b.expiresAtS - a.expiresAtS)[0];
-  if (last !== undefined) return { kind: 'address', address: last.address, why: 'last-address', isNew: false };
+  if (last !== undefined) {
+    const isNew = last.state !== 'bound' || !isAlive(last, nowS);
+    return { kind: 'address', address: last.address, why: 'last-address', isNew };
+  }
   if (requested !== undefined && isDynamic(requested) && isFree(requested)) {
     return { kind: 'address', address: requested, why: 'requested-address', isNew: true };
   }

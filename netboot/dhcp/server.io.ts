@@ -16,9 +16,11 @@ import type { Lease } from '../leases.ts';
 import { claimedMac, decide } from './decide.ts';
 import { PROXY_PORT, SERVER_PORT } from './destination.ts';
 import { type DhcpEvent, eventOf } from './event.ts';
-import { decodeMessage, type DhcpMessage, encodeMessage, replyLimit } from './message.ts';
+import { decodeMessage, type DhcpMessage, encodeMessage, macOf, replyLimit } from './message.ts';
 import { Pacer } from './pace.ts';
 import { bindUdp } from './ports.io.ts';
+import { probeAddress } from './probe.io.ts';
+import { conflictOf, isProbed } from './probe.ts';
 import type { Decision, DhcpRequest, DhcpWorld } from './world.ts';
 
 export type ServedInterface = { readonly name: string; readonly address: Ipv4Address };
@@ -37,6 +39,9 @@ export type DhcpServerOptions = {
   readonly onEvent: (event: DhcpEvent) => void;
 };
 
+/** Addresses looked at for one DISCOVER; after that the client's own ARP check has to do. */
+const MOST_PROBES = 4;
+
 export type RunningServer = { readonly close: () => Promise<void> };
 
 /**
@@ -49,11 +54,28 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServ
   const open: Socket[] = [];
   const senders = new Map<string, { 67: Socket; 4011: Socket }>();
 
+  /** The decision, after a look at whether an address that nobody vouches for is in use. */
+  const decideSafely = async (served: ServedInterface, request: DhcpRequest): Promise<Decision> => {
+    const socket = senders.get(served.name)?.[SERVER_PORT];
+    const client = macOf(request.message);
+    for (let attempt = 1; ; attempt += 1) {
+      const current = world(served.name);
+      const decision = decide(current, request);
+      if (decision.kind !== 'ignore' && decision.kind !== 'record' && decision.hold !== undefined) hold(decision.hold);
+      if (!isProbed(decision) || attempt > MOST_PROBES || socket === undefined || client === undefined) return decision;
+      const holder = await probeAddress(socket, decision.message.yiaddr, served.name);
+      const conflict = conflictOf(decision, client, holder, current.nowS);
+      if (conflict === undefined) return decision;
+      // In memory only: what strangers' DISCOVERs bring about never reaches the disk.
+      hold(conflict.commit);
+      onEvent(eventOf(served.name, request.message, conflict));
+    }
+  };
+
   const answer = async (served: ServedInterface, request: DhcpRequest): Promise<void> => {
-    const decision = decide(world(served.name), request);
+    const decision = await decideSafely(served, request);
     const tell = (outcome: Decision): void => onEvent(eventOf(served.name, request.message, outcome));
     if (decision.kind === 'ignore') return tell(decision);
-    if (decision.kind !== 'record' && decision.hold !== undefined) hold(decision.hold);
     if (decision.commit !== undefined) {
       try {
         await commit(decision.commit);

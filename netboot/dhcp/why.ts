@@ -25,6 +25,7 @@ export const WHY = {
   // Recorded, without a reply.
   declined: 'the client found its address in use; nobody gets it for ten minutes',
   released: 'the client gave its address back',
+  conflict: 'another machine answers for the address; nobody gets it for a minute',
 
   // Not answered.
   'too-short': 'the packet is too short for DHCP',

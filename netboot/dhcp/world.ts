@@ -70,14 +70,14 @@ export type Decision =
       readonly to: Destination;
       readonly commit?: Lease | undefined;
       readonly hold?: Lease | undefined;
-      /** Whether the address is new to the client and comes from a pool, so that a conflict is possible. */
+      /** Whether no living lease vouches for the address, so that somebody else may be using it (probe.ts). */
       readonly isNewAddress: boolean;
       readonly boot: BootAnswer;
     }
   /** Send nothing; `commit` is written. */
   | {
       readonly kind: 'record';
-      readonly why: 'declined' | 'released';
+      readonly why: 'declined' | 'released' | 'conflict';
       readonly detail?: string | undefined;
       readonly commit: Lease;
     }

@@ -171,7 +171,7 @@ for (const { what, leases = [], ask, want } of ROWS) {
   });
 }
 
-test('only an address that is new to the client can be in conflict', () => {
+test('only an address that no living lease vouches for can be in conflict', () => {
   const isNew = (leases: Lease[], ask?: Parameters<typeof question>[0]): unknown => {
     const answer = chooseAddress(new LeaseBook(leases), question(ask));
     return answer.kind === 'address' && answer.isNew;
@@ -179,6 +179,8 @@ test('only an address that is new to the client can be in conflict', () => {
   expect(isNew([])).toBe(true);
   expect(isNew([], { requested: ip('10.0.0.11') })).toBe(true);
   expect(isNew([lease('10.0.0.12', 1)])).toBe(false);
+  expect(isNew([lease('10.0.0.12', 1, expired)])).toBe(true);
+  expect(isNew([lease('10.0.0.12', 1, { state: 'offered' })])).toBe(true);
   expect(isNew([], { reservation: ip('10.0.0.99') })).toBe(false);
 });
 

@@ -166,6 +166,31 @@ test.skipIf(notRoot)('beside dnsmasq it says only what to boot, on 67 and on 401
   expect(boot).toMatchObject({ yiaddr: '0.0.0.0', file: 'snponly.efi', fromPort: 4011, hasOption43: true });
 });
 
+test.skipIf(notRoot)('an address that a machine uses without a lease is not offered, and said', async () => {
+  await rack.make(['10.77.1.1/24'], [MAC1]);
+  const squatter = await rack.space('squat');
+  await rack.in(rack.server, 'ip', ['link', 'add', 'br0', 'type', 'bridge']);
+  await rack.in(rack.server, 'ip', ['address', 'del', '10.77.1.1/24', 'dev', 'v1']);
+  await rack.in(rack.server, 'ip', ['link', 'set', 'v1', 'master', 'br0']);
+  await rack.in(rack.server, 'ip', ['link', 'add', 'v9', 'type', 'veth', 'peer', 'name', 'd0', 'netns', squatter]);
+  await rack.in(rack.server, 'ip', ['link', 'set', 'v9', 'master', 'br0', 'up']);
+  await rack.in(rack.server, 'ip', ['address', 'add', '10.77.1.1/24', 'dev', 'br0']);
+  await rack.in(rack.server, 'ip', ['link', 'set', 'br0', 'up']);
+  await rack.in(squatter, 'ip', ['link', 'set', 'd0', 'address', '52:54:00:00:55:55', 'up']);
+  await rack.in(squatter, 'ip', ['address', 'add', '10.77.1.100/24', 'dev', 'd0']);
+  const config = oneWire();
+  const subnets = config.subnets.map((one) => ({ ...one, interface: 'br0', pools: ['10.77.1.100-10.77.1.101'] }));
+  const lines = await serve({ interfaces: [{ name: 'br0', address: '10.77.1.1' }], subnets });
+  const asking = ['-i', 'c0', '-n', '-q', '-f', '-t', '4', '-T', '2', '-s', join(folder, 'udhcpc.sh')];
+  const done = await rack.in(rack.wires[0]!.client, 'udhcpc', [...asking, '-r', '10.77.1.100']);
+  expect(done.stdout).toContain('bound ip=10.77.1.101');
+  expect(await lines.next((line) => line.why === 'conflict')).toMatchObject({
+    outcome: 'record',
+    address: '10.77.1.100',
+    text: 'noted: another machine answers for the address; nobody gets it for a minute (10.77.1.100 is at 52:54:00:00:55:55)',
+  });
+});
+
 test.skipIf(notRoot)('mode: observe sends nothing and says what it would have sent', async () => {
   await rack.make(['10.77.1.1/24'], [MAC1]);
   const lines = await serve(oneWire('observe'));
