@@ -190,9 +190,7 @@ function followNeeds(closure: Closure): void {
     }
     const origin = entry.path.slice(0, entry.path.lastIndexOf('/'));
     const folders = [
-      ...needs.runpath.map((folder) =>
-        mergedPath(folder.replaceAll(/\$ORIGIN|\$\{ORIGIN\}/g, `/${origin}`).replace(/^\/+/, '')),
-      ),
+      ...needs.runpath.map((folder) => resolvePath(folder.replaceAll(/\$ORIGIN|\$\{ORIGIN\}/g, `/${origin}`))),
       ...LIBRARY_FOLDERS,
     ];
     for (const library of needs.needed) {
@@ -230,8 +228,13 @@ function demand(
 }
 
 function resolveLink(path: string, target: string): string {
-  const steps = target.startsWith('/') ? [] : path.split('/').slice(0, -1);
-  for (const step of target.split('/')) {
+  return resolvePath(target.startsWith('/') ? target : `${path.slice(0, path.lastIndexOf('/') + 1)}${target}`);
+}
+
+/** A path of the node without "." and "..", without leading slash, below the merged folders. */
+function resolvePath(path: string): string {
+  const steps: string[] = [];
+  for (const step of path.split('/')) {
     if (step === '..') steps.pop();
     else if (step !== '' && step !== '.') steps.push(step);
   }

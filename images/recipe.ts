@@ -18,7 +18,7 @@ const path = z
     (text) => !text.split('/').some((step) => step === '.' || step === '..'),
     'a path leaves the root with . or ..',
   );
-const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644, in quotes');
+const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644');
 const id = z.int().min(0).max(65_534);
 
 export const RecipeSchema = z.strictObject({

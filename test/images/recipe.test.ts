@@ -1,0 +1,152 @@
+// Recipes: what is refused and where, and what a role's folder becomes.
+
+import { expect, test } from 'vitest';
+import { renderProblem } from '../../formats/yaml/document.ts';
+import { conflicts } from '../../images/plan.ts';
+import { type LoadedRecipe, parseRecipe } from '../../images/recipe.ts';
+import { layoutRole, type RoleFile } from '../../images/role.ts';
+
+const problems = (text: string): string[] => {
+  const parsed = parseRecipe('web/recipe.yaml', text);
+  return parsed.ok ? [] : parsed.problems.map(renderProblem);
+};
+
+const WRONG: [string, string, string][] = [
+  [
+    'a misspelt key',
+    'version: 1\npackage: [nginx]\n',
+    "web/recipe.yaml:2:1 unknown key 'package', did you mean 'packages'?",
+  ],
+  ['another version', 'version: 2\n', 'web/recipe.yaml:1:10 version: expected 1, got 2'],
+  ['a path that leaves the root', 'version: 1\nlinks: {/etc/../../x: y}\n', 'web/recipe.yaml:2:'],
+  [
+    'a relative path',
+    'version: 1\nkeep: [etc/x]\n',
+    'web/recipe.yaml:2:8 keep[0]: expected an absolute path on the node, got "etc/x"',
+  ],
+  [
+    'an unknown class of modules',
+    'version: 1\nkernel: {package: linux-image-amd64, modules: metl}\n',
+    'web/recipe.yaml:2:47 kernel.modules: expected none | virtio | cloud | metal | all, got "metl", did you mean \'metal\'?',
+  ],
+  [
+    'a mode that is not octal',
+    'version: 1\ndirectories: [{path: /tmp, mode: 1798}]\n',
+    'web/recipe.yaml:2:34 directories[0].mode: expected an octal mode such as 0644, got',
+  ],
+  [
+    'a default of another type',
+    'version: 1\nvars: {n: {type: number, default: many, text: how many}}\n',
+    'web/recipe.yaml:2:35 vars.n.default: expected a number, got "many"',
+  ],
+  ['a package name with a blank', 'version: 1\npackages: ["nginx; rm -rf /"]\n', 'web/recipe.yaml:2:12 packages[0]'],
+];
+for (const [what, text, want] of WRONG) {
+  test(`${what} is refused with its place`, () => expect(problems(text)[0]).toContain(want));
+}
+
+const load = (text: string, role = 'web'): LoadedRecipe => {
+  const parsed = parseRecipe(`${role}/recipe.yaml`, text);
+  if (!parsed.ok) throw new Error(parsed.problems.map(renderProblem).join('\n'));
+  return { role, file: `${role}/recipe.yaml`, recipe: parsed.value, positions: parsed.positions };
+};
+const file = (path: string, content = '', executable = false): RoleFile => ({
+  kind: 'file',
+  path,
+  executable,
+  data: new TextEncoder().encode(content),
+});
+const entry = (files: ReturnType<typeof layoutRole>, path: string) => files.entries.find((one) => one.path === path);
+
+test('files, service directories, hooks and templates go to their places; the rest of the folder stays out', () => {
+  const recipe = load(
+    'version: 1\nservices: [nginx]\nhooks: [tune]\nattributes: [{path: /etc/key, mode: "0600", uid: 33}]\n',
+  );
+  const result = layoutRole(
+    [recipe],
+    [
+      file('recipe.yaml'),
+      file('README'),
+      file('other/run'),
+      file('files/etc/key', 'k'),
+      file('files/bin/tool', 'x', true),
+      file('files/srv/index.html.liquid', '{{ node.name }}'),
+      file('nginx/run', '#!/bin/sh\n', true),
+      file('nginx/log/run', '#!/bin/sh\n', true),
+      file('hooks/tune', '#!/bin/sh\n', true),
+    ],
+  );
+  expect(result.problems).toEqual([]);
+  expect(result.entries.map(({ path }) => path).sort()).toEqual([
+    'etc/key',
+    'etc/rouse/hooks/00-tune',
+    'service/nginx/log/run',
+    'service/nginx/run',
+    'usr/bin/tool',
+  ]);
+  expect(entry(result, 'etc/key')).toMatchObject({ mode: 0o600, uid: 33, gid: 0 });
+  expect(entry(result, 'usr/bin/tool')).toMatchObject({ mode: 0o755, uid: 0 });
+  expect(result.templates).toEqual([
+    { path: '/srv/index.html', mode: 0o644, source: '{{ node.name }}', origin: 'web/files/srv/index.html.liquid' },
+  ]);
+});
+
+test('users of the whole chain are in /etc/passwd, by uid, with no password', () => {
+  const base = load(
+    'version: 1\nusers: [{name: nobody, uid: 65534}, {name: root, uid: 0, home: /root, shell: /bin/sh}]\n',
+    'base',
+  );
+  const web = load('version: 1\nusers: [{name: www-data, uid: 33}]\n');
+  const text = (path: string): string => {
+    const found = entry(layoutRole([base, web], []), path);
+    return found?.kind === 'file' ? new TextDecoder().decode(found.data) : '';
+  };
+  expect(text('etc/passwd').split('\n')).toEqual([
+    'root:x:0:0:root:/root:/bin/sh',
+    'www-data:x:33:33:www-data:/nonexistent:/bin/false',
+    'nobody:x:65534:65534:nobody:/nonexistent:/bin/false',
+    '',
+  ]);
+  expect(text('etc/shadow')).toContain('root:*:');
+  expect(entry(layoutRole([base, web], []), 'etc/shadow')).toMatchObject({ mode: 0o600 });
+});
+
+const ROLE_PROBLEMS: [string, string, RoleFile[], string][] = [
+  ['a service without run', 'services: [nginx]', [], 'web/recipe.yaml:2:12 there is no web/nginx/run'],
+  [
+    'a run that is not executable',
+    'services: [nginx]',
+    [file('nginx/run')],
+    'web/recipe.yaml:2:12 web/nginx/run is not executable',
+  ],
+  [
+    'a log folder without run, which would block its service',
+    'services: [nginx]',
+    [file('nginx/run', '', true), file('nginx/log/multilog')],
+    'web/recipe.yaml:2:12 web/nginx/log has no run',
+  ],
+  ['a hook that is not there', 'hooks: [tune]', [], 'web/recipe.yaml:2:9 there is no web/hooks/tune'],
+  ['attributes of no file', 'attributes: [{path: /etc/x}]', [], 'there is no file /etc/x in web/files'],
+  [
+    'a link where a file is',
+    'links: {/etc/x: y}',
+    [file('files/etc/x')],
+    'web/recipe.yaml:2:17 /etc/x is also a file of web',
+  ],
+];
+for (const [what, line, files, want] of ROLE_PROBLEMS) {
+  test(`${what} is refused with its place`, () => {
+    expect(layoutRole([load(`version: 1\n${line}\n`)], files).problems[0]).toContain(want);
+  });
+}
+
+test('a later layer may replace what it says it overrides, and the generated accounts; nothing else', () => {
+  const below = new Map([
+    ['etc/passwd', 'base'],
+    ['etc/motd', 'base'],
+    ['etc/issue', 'base'],
+  ]);
+  expect(conflicts(['etc/passwd', 'etc/motd', 'etc/issue', 'etc/new'], below, ['/etc/motd'])).toEqual([
+    { path: 'etc/issue', layer: 'base' },
+  ]);
+});

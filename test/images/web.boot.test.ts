@@ -1,0 +1,260 @@
+// The web image, from Debian's archive to an answer of nginx in a guest: built with the real apt, booted by the real kernel.
+//
+// The package cache is shared over runs ($ROUSE_TEST_CACHE, or the clone's own), the store is this test's.
+
+import { createServer, type Server } from 'node:http';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildImage } from '../../images/build.io.ts';
+import type { CpioEntry } from '../../images/cpio.ts';
+import type { BuildEvent } from '../../images/event.ts';
+import { packLayer } from '../../images/layers.io.ts';
+import type { Manifest } from '../../images/manifest.ts';
+import { openStore } from '../../images/store.io.ts';
+import { renderTemplates } from '../../netboot/templates.ts';
+import { type Guest, startGuest } from './guest.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const SERVICES = join(ROOT, 'services');
+const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');
+const BOOT_ID = '0123456789abcdef';
+const TOKEN = '00112233445566778899aabbccddeeff';
+
+let folder = '';
+let manifest: Manifest;
+let guest: Guest | undefined;
+const store = () => openStore(join(folder, 'lib'));
+const build = (libDir: string, roleDirs = [SERVICES], cache = cacheDir, onProgress?: (event: BuildEvent) => void) =>
+  buildImage({ roleDirs, role: 'web', libDir, cacheDir: cache, ...(onProgress === undefined ? {} : { onProgress }) });
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'rouse-web-'));
+  ({ manifest } = await build(join(folder, 'lib')));
+});
+afterAll(async () => {
+  await guest?.kill();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const layerOctets = (): Buffer[] => manifest.layers.map((layer) => readFileSync(store().layerPath(layer)));
+const names = (): string[] => manifest.layers.map(({ sha256 }) => sha256);
+
+/** What the boot server makes for one boot: the rendered page, the hostname and the token. */
+async function overlay() {
+  const rendered = renderTemplates(manifest.templates, {
+    node: { name: 'web1', hostname: 'web1', mac: '52:54:00:77:00:01', address: '10.0.2.15', labels: {}, note: '' },
+    profile: { name: 'web' },
+    boot: { id: BOOT_ID, startedAt: '2026-01-02T03:04:05.000Z' },
+    vars: { greeting: 'Good <morning>' },
+  });
+  if (!rendered.ok) throw new Error(JSON.stringify(rendered.problems));
+  const file = (path: string, mode: number, data: Uint8Array): CpioEntry => ({
+    kind: 'file',
+    path,
+    mode,
+    uid: 0,
+    gid: 0,
+    data,
+  });
+  const text = (content: string): Uint8Array => new TextEncoder().encode(content);
+  return packLayer(
+    'overlay',
+    [
+      file('etc/hostname', 0o644, text('web1\n')),
+      file('etc/rouse/boot', 0o600, text(`token ${TOKEN}\nnode web1\nprofile web\n`)),
+      ...rendered.files.map(({ path, mode, content }) => file(path.slice(1), mode, content)),
+    ],
+    'gzip',
+    'quick',
+  );
+}
+
+test('the image is small, and every byte of it has an owner', () => {
+  const served = manifest.layers.reduce((sum, { servedBytes }) => sum + servedBytes, 0);
+  expect(served).toBeLessThanOrEqual(6_000_000);
+  const unpacked = manifest.layers.reduce((sum, { unpackedBytes }) => sum + unpackedBytes, 0);
+  const packaged = manifest.packages.reduce((sum, { bytes }) => sum + bytes, 0);
+  // What is no package's is the recipes' own: some scripts and a configuration file.
+  expect(unpacked - packaged).toBeLessThan(64_000);
+  expect(manifest.packages.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['busybox-static', 'nginx', 'libc6']),
+  );
+});
+
+test('a second build asks for nothing, makes nothing and publishes nothing', async () => {
+  const events: BuildEvent[] = [];
+  const again = await build(join(folder, 'lib'), [SERVICES], cacheDir, (event) => events.push(event));
+  expect(again).toEqual({ manifest, built: false });
+  expect(events).toEqual([]);
+});
+
+test('another folder, umask, time zone and layer cache: the same octets', async () => {
+  const other = join(folder, 'elsewhere');
+  const before = process.umask(0o077);
+  const zone = process.env['TZ'];
+  process.env['TZ'] = 'Pacific/Kiritimati';
+  try {
+    cpSync(SERVICES, join(other, 'services'), { recursive: true });
+    const cache = join(other, 'cache');
+    // The packages are the same, the layers are built anew.
+    cpSync(join(cacheDir, 'apt'), join(cache, 'apt'), { recursive: true });
+    const { manifest: second, built } = await build(join(other, 'lib'), [join(other, 'services')], cache);
+    expect(built).toBe(true);
+    expect(second.layers).toEqual(manifest.layers);
+    expect(second.kernel).toEqual(manifest.kernel);
+  } finally {
+    process.umask(before);
+    if (zone === undefined) delete process.env['TZ'];
+    else process.env['TZ'] = zone;
+  }
+});
+
+test('one edited file of the role changes that layer alone, and no node before promote', async () => {
+  const own = join(folder, 'own');
+  cpSync(SERVICES, own, { recursive: true });
+  writeFileSync(join(own, 'web', 'files', 'etc', 'motd'), 'edited\n');
+  const lib = join(folder, 'edited');
+  await build(lib);
+  const { manifest: edited, built } = await build(lib, [own]);
+  expect(built).toBe(true);
+  expect(edited.generation).toBe(2);
+  const changed = edited.layers.filter(({ sha256 }) => !names().includes(sha256)).map(({ name }) => name);
+  expect(changed).toEqual(['web']);
+  const edited_ = openStore(lib);
+  expect((await edited_.manifest('web')).generation).toBe(1);
+  await edited_.promote('web', 2);
+  expect((await edited_.manifest('web')).generation).toBe(2);
+  expect(await edited_.rollback('web')).toBe(1);
+});
+
+test('an unknown package ends with the line of the recipe that asks for it, and changes nothing', async () => {
+  const own = join(folder, 'unknown');
+  cpSync(SERVICES, own, { recursive: true });
+  const recipe = join(own, 'web', 'recipe.yaml');
+  const text = readFileSync(recipe, 'utf8').replace('packages: [nginx]', 'packages: [nginx, nginxx-no-such]');
+  writeFileSync(recipe, text);
+  const line = text.split('\n').findIndex((one) => one.startsWith('packages:')) + 1;
+  const failure = await build(join(folder, 'lib'), [own]).catch((error: Error) => error);
+  expect(failure).toMatchObject({ name: 'Fault', code: 'E_ARCHIVE' });
+  expect((failure as Error).message).toContain(`${recipe}:${line}:19: `);
+  expect((failure as Error).message).toContain('Unable to locate package nginxx-no-such');
+  expect((await store().list())[0]).toMatchObject({ image: 'web', generations: [1], current: 1 });
+});
+
+test('the guest boots in 128 MB, reports its stages with its token, and nginx answers with its page', async () => {
+  const stages: { authorization: string | undefined; body: string }[] = [];
+  let refused = 0;
+  const server: Server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      // The first report finds a server that is not well: nothing of it may be lost.
+      if (refused < 1) {
+        refused += 1;
+        response.writeHead(503).end();
+        return;
+      }
+      expect(request.url).toBe(`/node/v1/boots/${BOOT_ID}/stage`);
+      stages.push({ authorization: request.headers.authorization, body });
+      response.writeHead(204).end();
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address() as { port: number };
+  try {
+    const { layer, octets } = await overlay();
+    guest = await startGuest({
+      kernel: store().kernelPath(manifest.kernel.sha256),
+      initrd: [...layerOctets(), octets],
+      memoryMb: 128,
+      cmdline: [
+        'BOOTIF=01-52-54-00-77-00-01',
+        `rouse.server=10.0.2.2:${port}`,
+        `rouse.boot=${BOOT_ID}`,
+        `rouse.layers=${[...names(), layer.sha256].join(',')}`,
+        'rouse.readyTimeoutS=300',
+        'rouse.console=shell',
+      ],
+    });
+    await guest.sees(/rouse: ready at/);
+    const page = await (await fetch(`http://127.0.0.1:${guest.httpPort}/`)).text();
+    expect(page).toContain('<dt>hostname</dt><dd>web1</dd>');
+    expect(page).toContain('Good &lt;morning&gt;');
+    expect(page).toContain('2026-01-02T03:04:05.000Z');
+    await expect.poll(() => stages.length, { timeout: 60_000 }).toBe(5);
+    expect(stages.map(({ body }) => /^stage (\w+)\nuptimeMs [1-9]\d*\n/.exec(body)?.[1])).toEqual([
+      ...['init', 'layers', 'network', 'services', 'ready'],
+    ]);
+    expect(new Set(stages.map(({ authorization }) => authorization))).toEqual(new Set([`Bearer ${TOKEN}`]));
+  } finally {
+    server.close();
+  }
+});
+
+/** Types a command at the guest's console; the shell splits the words, so that the echo of the line does not match. */
+async function value(name: string, expression: string): Promise<string> {
+  if (guest === undefined) throw new Error('the guest did not boot');
+  // The shell puts the two halves together: the echo of what is typed does not match. Half a line must not either.
+  guest.type(`echo "${name}"="${expression}"`);
+  const [, found = ''] = await guest.sees(new RegExp(`^${name}=(.*?)\\r?\\n`, 'm'));
+  return found;
+}
+const answers = async (): Promise<string> => {
+  try {
+    const response = await fetch(`http://127.0.0.1:${guest?.httpPort ?? 0}/healthz`, {
+      signal: AbortSignal.timeout(10_000),
+    });
+    return await response.text();
+  } catch (error) {
+    return String(error);
+  }
+};
+
+test('the master of nginx is killed and the node answers again, with a new master', async () => {
+  const before = await value('pid', '$(cat /run/nginx.pid)');
+  await value('killed', '$(kill -9 $(cat /run/nginx.pid))');
+  await expect.poll(() => value('pid', '$(cat /run/nginx.pid)'), { timeout: 120_000, interval: 1000 }).not.toBe(before);
+  await expect.poll(answers, { timeout: 120_000, interval: 1000 }).toBe('ok\n');
+  // A worker of the dead master would hold port 80, and every new master would die on it.
+  expect(await value('orphans', '$(ps -o ppid,comm | grep -c "^ *1 nginx")')).toBe('0');
+  const master = await value('pid', '$(cat /run/nginx.pid)');
+  expect(await value('service', '$(svstat /service/nginx)')).toContain(`up (pid ${master})`);
+});
+
+test('the token is not for services to read', async () => {
+  expect(await value('mode', '$(stat -c %a /etc/rouse/boot)')).toBe('600');
+  expect(await value('seen', "$(setuidgid www-data ps | grep -c '[s]vscan')")).toBe('0');
+  expect(await value('root', "$(ps | grep -c '[s]vscan')")).toBe('1');
+});
+
+test('a lease that ran out unanswered leaves the address', async () => {
+  await value('deconfigured', '$(interface=eth0 /usr/lib/rouse/dhcp deconfig)');
+  expect(await value('address', '$(ip -o -4 address show dev eth0)')).toContain('10.0.2.15/24');
+  expect(await answers()).toBe('ok\n');
+});
+
+test('reboot stops services, their loggers last, and ends the machine', async () => {
+  guest?.type('reboot');
+  await guest?.ended();
+  expect(guest?.said()).toContain('The system is going down');
+  await guest?.kill();
+});
+
+test('a missing layer is refused: no service is started, the console says which, and the machine reboots', async () => {
+  const without = manifest.layers.findIndex(({ name }) => name === 'web-packages');
+  guest = await startGuest({
+    kernel: store().kernelPath(manifest.kernel.sha256),
+    initrd: layerOctets().filter((_, index) => index !== without),
+    cmdline: [`rouse.layers=${names().join(',')}`, 'rouse.readyTimeoutS=40', 'rouse.console=shell'],
+  });
+  const [line] = await guest.sees(/rouse: failed at \d+ ms: missing layers[^\n]*no service is started/);
+  expect(line).toContain(manifest.layers[without]?.sha256);
+  expect(await value('running', "$(ps | grep -c '[s]vscan')")).toBe('0');
+  await guest.ended();
+  expect(guest.said()).toContain('started no services within 40 s');
+});
