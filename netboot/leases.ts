@@ -24,7 +24,7 @@ import {
 import type { MacAddress } from '../formats/mac.ts';
 
 /** offered: held in memory only; bound: on disk before its ACK left; declined: in quarantine; released: given back. */
-export type LeaseState = 'offered' | 'bound' | 'declined' | 'released';
+type LeaseState = 'offered' | 'bound' | 'declined' | 'released';
 
 export type Lease = {
   readonly address: Ipv4Address;

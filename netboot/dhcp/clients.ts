@@ -24,10 +24,10 @@ export const FIRMWARES = [
 ] as const;
 export type Firmware = (typeof FIRMWARES)[number];
 
-export type Architecture = { readonly firmware: Firmware; readonly transport: 'tftp' | 'http' };
+type Architecture = { readonly firmware: Firmware; readonly transport: 'tftp' | 'http' };
 
 /** Option 93's numbers. */
-export const ARCHITECTURES: Readonly<Record<number, Architecture>> = {
+const ARCHITECTURES: Readonly<Record<number, Architecture>> = {
   0: { firmware: 'bios', transport: 'tftp' },
   6: { firmware: 'efi-ia32', transport: 'tftp' },
   7: { firmware: 'efi-x64', transport: 'tftp' },
@@ -50,7 +50,7 @@ export const ARCHITECTURES: Readonly<Record<number, Architecture>> = {
 
 /** iPXE's features that matter here, by their number in option 175. */
 const IPXE_FEATURES = { http: 0x13, bzImage: 0x18, efi: 0x24, menu: 0x27 } as const;
-export type IpxeFeature = keyof typeof IPXE_FEATURES;
+type IpxeFeature = keyof typeof IPXE_FEATURES;
 
 export type Client =
   /** Firmware that fetches a boot program by TFTP. */

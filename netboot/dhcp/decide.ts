@@ -77,7 +77,7 @@ const BY_TYPE = {
  * The subnet a client is in: what option 118 or a relay's link selection names; where its relay is; else, for a client
  * that has an address, where that is; else the one of the interface itself.
  */
-export function subnetOf(world: DhcpWorld, { message }: DhcpRequest): DhcpSubnet | undefined {
+function subnetOf(world: DhcpWorld, { message }: DhcpRequest): DhcpSubnet | undefined {
   const containing = (address: Ipv4Address): DhcpSubnet | undefined =>
     world.subnets.find(({ network }) => networkContains(network, address));
   const linkSelection = relaySubOption(message, 5);

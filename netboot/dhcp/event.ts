@@ -79,7 +79,7 @@ export function describeDecision(decision: Decision): string {
 }
 
 /** "TFTP snponly.efi: snponly is what efi-x64 takes first". */
-export function describeBoot(boot: BootAnswer): string {
+function describeBoot(boot: BootAnswer): string {
   switch (boot.kind) {
     case 'tftp':
       return `TFTP ${boot.file}: ${boot.why}`;

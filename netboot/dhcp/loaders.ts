@@ -12,7 +12,7 @@ import type { MacAddress } from '../../formats/mac.ts';
 import type { Client, Firmware } from './clients.ts';
 
 /** A loader's file for each firmware it exists for; the names are those of Debian's packages. */
-export const LOADERS = {
+const LOADERS = {
   undionly: { bios: 'undionly.kpxe' },
   ipxe: { bios: 'ipxe.pxe', 'efi-x64': 'ipxe.efi', 'efi-ia32': 'ipxe-ia32.efi', 'efi-arm64': 'ipxe-arm64.efi' },
   snponly: { 'efi-x64': 'snponly.efi', 'efi-ia32': 'snponly-ia32.efi', 'efi-arm64': 'snponly-arm64.efi' },
@@ -64,7 +64,7 @@ export function scriptUrl(httpBase: string, mac: MacAddress): string {
 }
 
 /** Where UEFI HTTP boot finds a loader's file. */
-export function loaderUrl(httpBase: string, file: string): string {
+function loaderUrl(httpBase: string, file: string): string {
   return `${httpBase}/loader/${file}`;
 }
 

@@ -49,7 +49,7 @@ const DEFAULT_BYTES = 548;
 export const FILE_FIELD_CHARACTERS = 127;
 
 export const BOOTREQUEST = 1;
-export const BOOTREPLY = 2;
+const BOOTREPLY = 2;
 export const BROADCAST_FLAG = 0x8000;
 
 /** Values of option 53. */
@@ -89,7 +89,7 @@ export type DhcpMessage = {
 };
 
 /** Why octets are no DHCP message; the sentences are in why.ts. */
-export type MessageProblem = 'too-short' | 'not-dhcp' | 'options-truncated' | 'option-value';
+type MessageProblem = 'too-short' | 'not-dhcp' | 'options-truncated' | 'option-value';
 
 export type MessageResult =
   | { readonly ok: true; readonly message: DhcpMessage; readonly raw: readonly RawOption[] }

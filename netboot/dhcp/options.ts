@@ -80,7 +80,7 @@ export const OPTIONS = {
 } as const satisfies Record<string, Omit<OptionRow<unknown>, 'kind'>>;
 
 export type OptionName = keyof typeof OPTIONS;
-export type OptionValue<N extends OptionName> = (typeof OPTIONS)[N] extends OptionRow<infer T> ? T : never;
+type OptionValue<N extends OptionName> = (typeof OPTIONS)[N] extends OptionRow<infer T> ? T : never;
 
 /** The options of a message by name. */
 export type DhcpOptions = { readonly [N in OptionName]?: OptionValue<N> | undefined };

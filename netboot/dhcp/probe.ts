@@ -12,7 +12,7 @@ import type { Decision, ReplyDecision } from './world.ts';
  * How long an address that somebody answers for is left alone. Short, because the kernel's entry may be that of a machine
  * just gone: the probe itself makes the kernel find that out within some ten seconds.
  */
-export const CONFLICT_HOLD_S = 60;
+const CONFLICT_HOLD_S = 60;
 
 /** Who answers for the address on the interface. */
 export function holderInArp(table: string, address: Ipv4Address, interfaceName: string): MacAddress | undefined {

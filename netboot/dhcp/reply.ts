@@ -14,7 +14,7 @@ import { type Ipv4Address, broadcastOf, netmaskOf } from '../../formats/ipv4.ts'
 import type { MacAddress } from '../../formats/mac.ts';
 import { type Client, isRaspberryPi } from './clients.ts';
 import type { BootAnswer } from './loaders.ts';
-import { type DhcpMessage, FILE_FIELD_CHARACTERS, MESSAGE_TYPES, replyTo } from './message.ts';
+import { BROADCAST_FLAG, type DhcpMessage, FILE_FIELD_CHARACTERS, MESSAGE_TYPES, replyTo } from './message.ts';
 import { type DhcpOptions, type OptionName, OPTIONS } from './options.ts';
 import { subOptions, text } from './values.ts';
 import type { DhcpNode, DhcpSubnet } from './world.ts';
@@ -79,7 +79,7 @@ export function refusal(
   return {
     ...reply,
     // RFC 2131 4.3.2: through a relay the client must get it as a broadcast, for its address is wrong.
-    flags: reply.flags | 0x8000,
+    flags: reply.flags | BROADCAST_FLAG,
     options: { ...identity('nak', facts), message },
   };
 }

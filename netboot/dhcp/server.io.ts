@@ -23,7 +23,7 @@ import { probeAddress } from './probe.io.ts';
 import { conflictOf, isProbed } from './probe.ts';
 import type { Decision, DhcpRequest, DhcpWorld } from './world.ts';
 
-export type ServedInterface = { readonly name: string; readonly address: Ipv4Address };
+type ServedInterface = { readonly name: string; readonly address: Ipv4Address };
 
 export type DhcpServerOptions = {
   readonly interfaces: readonly ServedInterface[];

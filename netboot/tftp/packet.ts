@@ -25,10 +25,10 @@ export const OPTION_BOUNDS = {
   windowsize: [1, 65535],
 } as const satisfies Record<string, readonly [least: number, most: number]>;
 
-export type OptionName = keyof typeof OPTION_BOUNDS;
+type OptionName = keyof typeof OPTION_BOUNDS;
 export type TftpOptions = { readonly [N in OptionName]?: number };
 
-export type TftpMode = 'octet' | 'netascii';
+type TftpMode = 'octet' | 'netascii';
 
 export type Request = {
   readonly kind: 'rrq' | 'wrq';

@@ -15,7 +15,7 @@ import { toNetascii } from './netascii.ts';
 import { decodePacket, encodePacket, ERROR_CODES, type Request } from './packet.ts';
 import { beginTransfer, type Outcome, step, type StepResult, type Transfer, type TransferEvent } from './transfer.ts';
 
-export type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
+type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
 
 export type FileAnswer =
   /** The content is read, never changed, and may serve any number of transfers at once. */

@@ -44,7 +44,7 @@ export function subnet(more: Partial<DhcpSubnet> & { at?: string; pool?: string 
   };
 }
 
-export const NODES = new Map<MacAddress, DhcpNode>([
+const NODES = new Map<MacAddress, DhcpNode>([
   [WEB1, { name: 'web1', address: ip('10.77.1.11') }],
   [mac('52:54:00:77:00:02'), { name: 'web2', address: ip('10.77.1.12') }],
 ]);
