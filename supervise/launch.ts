@@ -1,6 +1,6 @@
 // supervise/launch.ts - what stands in front of ./run: the account, the limits, the environment.
 //
-// Owns: the command line made of settings, and the meaning of env/ files.
+// Owns: the command line made of settings, the meaning of env/ files, and what a service must not inherit.
 // Does not own: the settings' grammar (servicedir.ts), starting (launch.io.ts).
 //
 // Done by util-linux (prlimit, setpriv), which every Debian has, because Node can do neither in a child: its uid option
@@ -54,4 +54,22 @@ export function accountOf(passwd: string, name: string): Account | undefined {
 export function envValue(content: string): string | undefined {
   if (content === '') return undefined;
   return (content.split('\n')[0] ?? '').replace(/[ \t]+$/, '').replaceAll('\0', '\n');
+}
+
+const O_ACCMODE = 3;
+const O_CLOEXEC = 0o2000000;
+
+/**
+ * Whether a descriptor was left to us by whoever started us, and would be left to every service.
+ *
+ * What Node opens has O_CLOEXEC, but for one thing: its threads may be reading a file through stdio just then
+ * (NODE_EXTRA_CA_CERTS; seen), and closing that makes the thread close somebody else's descriptor later. So files that
+ * can only be read are left alone.
+ *
+ * @param target what /proc/self/fd/N points to. @param fdinfo text of /proc/self/fdinfo/N.
+ */
+export function isInherited(target: string, fdinfo: string): boolean {
+  const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(fdinfo)?.[1] ?? '', 8);
+  if (Number.isNaN(flags) || (flags & O_CLOEXEC) !== 0) return false;
+  return !target.startsWith('/') || (flags & O_ACCMODE) !== 0;
 }

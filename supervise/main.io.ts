@@ -14,6 +14,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   statSync,
   watch,
 } from 'node:fs';
@@ -25,6 +26,7 @@ import { lockFiles } from './commands.io.ts';
 import { DeathWatch } from './deaths.io.ts';
 import { errorCode, listServices, pathOfFd } from './directory.io.ts';
 import type { HistoryEntry } from './history.ts';
+import { isInherited } from './launch.ts';
 import { openDirectories, openFifo } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import { readBootId } from './procfs.io.ts';
@@ -113,15 +115,15 @@ async function takeLock(socketPath: string): Promise<number> {
   });
 }
 
-/** Descriptors that were inherited without O_CLOEXEC would leak into every service; libuv closes only the first few. */
+/** Closes what we inherited and would pass on; libuv closes only the first few in a child. */
 function closeInheritedFds(): void {
   const keep = Number(process.env['NODE_CHANNEL_FD'] ?? -1);
   for (const name of readdirSync('/proc/self/fd')) {
     const fd = Number(name);
     if (fd <= 2 || fd === keep) continue;
     try {
-      const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
-      if ((Number.parseInt(flags, 8) & 0o2000000) === 0) closeSync(fd);
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      if (isInherited(target, readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))) closeSync(fd);
     } catch {
       // The descriptor of the listing itself, closed by now.
     }

@@ -119,7 +119,7 @@ export class Rig {
     await this.end('SIGKILL');
     await eventually('all processes of the rig gone', () => {
       const left = this.processes();
-      for (const pid of left) process.kill(pid, 'SIGKILL');
+      for (const pid of left) kill(pid);
       return left.length === 0 ? true : undefined;
     });
     rmSync(this.root, { recursive: true, force: true });
@@ -144,5 +144,13 @@ export async function eventually<T>(what: string, look: () => T | undefined | Pr
     if (found !== undefined) return found;
     if (Date.now() > endMs) throw new Error(`waited in vain: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended by itself since it was listed.
   }
 }

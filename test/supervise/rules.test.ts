@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { route } from '../../supervise/api.ts';
 import { eventsOfControl, orderOfSignal, ORDERS } from '../../supervise/control.ts';
 import { decodeEntries, encodeEntry, entryOf, renderEntry } from '../../supervise/history.ts';
-import { accountOf, envValue, runCommand } from '../../supervise/launch.ts';
+import { accountOf, envValue, isInherited, runCommand } from '../../supervise/launch.ts';
 import { newService } from '../../supervise/machine.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
 import type { Finding } from '../../supervise/record.ts';
@@ -154,6 +154,17 @@ test('what stands in front of run: limits, then the account', () => {
   expect(runCommand({ user: undefined, limits: [] })).toEqual(['./run']);
   expect(accountOf('root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:\n', 'www')).toEqual({ uid: 33, gid: 34 });
   expect(accountOf('www:x:zero:0::/:\n', 'www')).toBeUndefined();
+});
+
+test('inherited descriptors are told from our own, and from a file that a thread of ours is reading', () => {
+  const info = (flags: string): string => `pos:\t0\nflags:\t${flags}\nmnt_id:\t9\nino:\t1\n`;
+  expect(isInherited('pipe:[1]', info('00'))).toBe(true);
+  expect(isInherited('socket:[1]', info('02'))).toBe(true);
+  expect(isInherited('/var/log/x', info('02001'))).toBe(true);
+  expect(isInherited('pipe:[1]', info('02000000'))).toBe(false);
+  expect(isInherited('anon_inode:[eventpoll]', info('02000002'))).toBe(false);
+  expect(isInherited('/etc/ssl/certs/ca-certificates.crt', info('0100000'))).toBe(false);
+  expect(isInherited('pipe:[1]', 'no flags')).toBe(false);
 });
 
 test("env files: envdir's rules", () => {
