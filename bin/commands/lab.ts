@@ -167,7 +167,8 @@ async function up(context: CommandContext, rouse: string, port: number): Promise
   }));
   try {
     await new Listr(tasks, {
-      renderer: context.isTerminal ? 'default' : 'simple',
+      // Some pseudo-terminals say that they are 0 columns wide.
+      renderer: context.isTerminal && process.stdout.columns > 20 ? 'default' : 'simple',
       registerSignalListeners: false,
       rendererOptions: { collapseErrors: false, showErrorMessage: false },
       fallbackRendererOptions: {},
