@@ -16,6 +16,7 @@ import { ARCH_NAMES, explain } from './explain.ts';
 import { type Attempt, type BootEvent, type Journal, rungOf } from './journal.ts';
 import { type Lease, type LeaseBook } from './leases.ts';
 import type { StoreRecord } from './records.ts';
+import { readNodeEdit } from './site/edit.ts';
 import type { LiveSite } from './site/load.io.ts';
 import type { Site } from './site/site.ts';
 import { configView, nodeRow, nodeView, profileView, type ViewFacts } from './view.ts';
@@ -120,6 +121,20 @@ function routes(facts: ApiFacts): Hono {
     const node = site?.nodes.get(name);
     if (site === undefined || node === undefined) return c.json(say(`there is no node '${name}'`), 404);
     return c.json(nodeView(await viewFacts(site), node));
+  });
+  api.post('/v1/nodes/:range/set', async (c) => {
+    const request = readNodeEdit(c.req.param('range'), c.req.queries('set') ?? []);
+    if (!request.ok) return c.json(say(request.why), 400);
+    const who = (c.req.query('who') ?? 'unknown').replace(/[^ -~]/g, '?').slice(0, 64);
+    const isDryRun = c.req.query('dry') === '1';
+    try {
+      const changes = await live.edit({ names: request.names, assignments: request.assignments, who, isDryRun });
+      if (!isDryRun) for (const { file, diff } of changes) facts.log(`${who} changed ${file}: ${diff.join(' ')}`);
+      return c.json({ changes });
+    } catch (error) {
+      if (error instanceof Fault) return c.json(say(error.message), error.code === 'E_NOT_FOUND' ? 404 : 400);
+      throw error;
+    }
   });
   api.get('/v1/profiles', (c) => {
     const site = siteInForce();

@@ -11,7 +11,9 @@ import { askNetboot } from './client.io.ts';
 import { ARCH_NAMES, explain, type Explanation } from './explain.ts';
 import { LeaseBook } from './leases.ts';
 import { hostAddresses } from './listen.io.ts';
-import { readSite, type SitePlaces } from './site/load.io.ts';
+import { readNodeEdit } from './site/edit.ts';
+import { readSite, type SitePlaces, SiteReader } from './site/load.io.ts';
+import { editNodes, type FileChange } from './site/write.io.ts';
 import {
   type NodeRow,
   nodeRow,
@@ -89,6 +91,37 @@ export function askProfile(places: AskPlaces, name: string): Promise<Answered<Pr
     if (profile === undefined) throw missing('profile', name, [...site.profiles.keys()]);
     return profileView(site, profile);
   });
+}
+
+export type SetRequest = {
+  readonly range: string;
+  /** KEY=VALUE, one each. */
+  readonly words: readonly string[];
+  readonly isDryRun: boolean;
+  /** Edits the files without a boot server; refused while one answers, for it would not be the one that writes. */
+  readonly isOffline: boolean;
+};
+
+/** Sets values on nodes through the boot server, or with `isOffline` in the files. @throws Fault with the reason. */
+export async function setNodes(places: AskPlaces, request: SetRequest): Promise<readonly FileChange[]> {
+  const { range, words, isDryRun, isOffline } = request;
+  const socket = join(places.runDir, 'netboot.sock');
+  const who = process.env['SUDO_USER'] ?? process.env['USER'] ?? `uid ${process.getuid?.() ?? '?'}`;
+  if (!isOffline) {
+    const query = new URLSearchParams({ who, dry: isDryRun ? '1' : '0' });
+    for (const word of words) query.append('set', word);
+    const path = `/v1/nodes/${encodeURIComponent(range)}/set?${query.toString()}`;
+    return ((await askNetboot(socket, path, 'POST')) as { changes: readonly FileChange[] }).changes;
+  }
+  const isServed = await askNetboot(socket, '/v1/health').then(
+    () => true,
+    () => false,
+  );
+  if (isServed)
+    throw new Fault('E_USAGE', { what: '--offline', why: 'a boot server answers here', todo: 'leave --offline out' });
+  const edit = readNodeEdit(range, words);
+  if (!edit.ok) throw new Fault('E_USAGE', { what: edit.why });
+  return editNodes(places, new SiteReader(places), { ...edit, who, isDryRun });
 }
 
 /**

@@ -55,6 +55,25 @@ export function registerNode(program: Command, context: CommandContext): void {
       }
     });
 
+  node
+    .command('set')
+    .description('change values in node files: the whole site is checked first, comments and all other bytes stay')
+    .argument('<nodes>', 'a node, or many: web[01-20],lb1')
+    .argument('<key=value...>', 'profile=, address=, note=, loader=, macs=[…], labels.NAME=, vars.NAME=')
+    .option('--dry-run', 'show what would change')
+    .option('--offline', 'edit the files while no boot server runs')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  rouse node set web2 profile=lb\n  rouse node set web[01-20] vars.workers=4 --dry-run',
+    )
+    .action(async (range: string, words: string[], { dryRun, offline }: { dryRun?: boolean; offline?: boolean }) => {
+      const { setNodes } = await import('../../netboot/ask.io.ts');
+      const request = { range, words, isDryRun: dryRun === true, isOffline: offline === true };
+      const changes = await setNodes(context.places(), request);
+      for (const { file, diff } of changes) for (const line of [file, ...diff]) context.print(line);
+      if (changes.length === 0) context.print('nothing to change: it is so already');
+    });
+
   const profile = program.command('profile').description('the profiles of this site');
   profile
     .command('ls')

@@ -13,6 +13,7 @@ import { reasonOf } from '../../formats/errors.ts';
 import { type Problem, YAML_LIMIT_BYTES } from '../../formats/yaml/document.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
+import { editNodes, type FileChange, type NodeEdit } from './write.io.ts';
 import { buildSite, type Images, type Site, type SiteResult } from './site.ts';
 
 export type SitePlaces = {
@@ -134,6 +135,8 @@ export type LiveSite = {
   readonly images: () => Promise<Images>;
   /** Reads the files now, without waiting for the watch. */
   readonly reload: () => Promise<SiteState>;
+  /** Changes node files and has the change in force before it resolves. @throws as editNodes does. */
+  readonly edit: (edit: NodeEdit) => Promise<readonly FileChange[]>;
   readonly close: () => Promise<void>;
 };
 
@@ -227,6 +230,14 @@ export async function watchSite(
     state: () => state,
     images: () => reader.images.read(),
     reload,
+    edit: (edit) => {
+      const next = reading.then(() => editNodes(places, reader, edit));
+      reading = next.catch(() => undefined);
+      return next.then(async (changes) => {
+        await reload();
+        return changes;
+      });
+    },
     close: async () => {
       clearTimeout(timer);
       clearInterval(scan);

@@ -294,6 +294,38 @@ test('the management socket is for its owner and group; an answer for what is no
   });
 });
 
+test('a node is set through the socket: checked as a whole, in force at once, audited, every other byte kept', async () => {
+  writeFileSync(join(home, 'etc/profiles/other.yaml'), 'extends: role/web\ncmdline: [other]\n');
+  const file = join(home, 'etc/nodes/web1.yaml');
+  writeFileSync(file, `# the first\nmacs: [${MAC1}]\nprofile:  web   # for now\naddress: 10.77.1.11\n`);
+  await start();
+  const wrong = await api('/v1/nodes/web1/set?set=profile%3Dothr&who=me', 'POST');
+  expect(wrong).toEqual({
+    status: 400,
+    error:
+      "nothing was changed, for then the configuration would not validate: nodes/web1.yaml:3:11 profile: unknown profile 'othr', did you mean 'other'?",
+  });
+  const dry = await api('/v1/nodes/web1/set?set=profile%3Dother&dry=1', 'POST');
+  expect(dry).toEqual({
+    status: 200,
+    changes: [{ file: 'nodes/web1.yaml', diff: ['-profile:  web   # for now', '+profile:  other   # for now'] }],
+  });
+  expect(readFileSync(file, 'utf8')).toMatch(/profile: {2}web/);
+  expect(await api('/v1/nodes/web%5B1-2%5D/set?set=profile%3Dother', 'POST')).toMatchObject({
+    status: 404,
+    error: "there is no node 'web2'; did you mean 'web1'?",
+  });
+  await api('/v1/nodes/web1/set?set=profile%3Dother&set=vars.greeting%3Dhi&who=me', 'POST');
+  expect(readFileSync(file, 'utf8')).toBe(
+    `# the first\nmacs: [${MAC1}]\nprofile:  other   # for now\naddress: 10.77.1.11\nvars:\n  greeting: hi\n`,
+  );
+  expect(await api('/v1/nodes/web1')).toMatchObject({ profile: 'other' });
+  const audit = readFileSync(join(home, 'lib/audit.jsonl'), 'utf8').trim().split('\n');
+  expect(audit.map((line) => JSON.parse(line) as unknown)).toMatchObject([
+    { who: 'me', what: 'node set', changes: [{ file: 'nodes/web1.yaml' }] },
+  ]);
+});
+
 test('the event stream tells what happens while it happens', async () => {
   await start();
   const events = rack.start(rack.server, 'curl', [

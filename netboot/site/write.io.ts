@@ -1,0 +1,96 @@
+// netboot/site/write.io.ts - changing node files by command: checked as a whole, written one by one, audited.
+//
+// Owns: the order (read, edit, check the whole site with the edit in place, see that nobody wrote meanwhile, write beside,
+// rename) and the audit log's lines. Does not own the edit (edit.ts), the checks (site.ts), who may ask (api.io.ts).
+
+import { appendFile, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Fault } from '../../formats/errors.ts';
+import { nearest, renderProblem } from '../../formats/yaml/document.ts';
+import { type Assignment, editNodeText, lineDiff } from './edit.ts';
+import type { SitePlaces, SiteReader } from './load.io.ts';
+
+export type NodeEdit = {
+  readonly names: readonly string[];
+  readonly assignments: readonly Assignment[];
+  /** As the command says; goes into the audit log. */
+  readonly who: string;
+  /** Shows what would change and writes nothing. */
+  readonly isDryRun: boolean;
+};
+
+/** What changed in one file: "nodes/web1.yaml" and its lines with - and +. */
+export type FileChange = { readonly file: string; readonly diff: readonly string[] };
+
+/**
+ * Sets values on nodes, all of them or none.
+ *
+ * @param reader whose cache makes this cheap in the daemon.
+ * @throws Fault E_NOT_FOUND for an unknown node; E_CONFIG where the site would not validate, with the first problem; E_NO
+ *   where a file changed since it was read or cannot be edited in place.
+ */
+export async function editNodes(
+  places: SitePlaces,
+  reader: SiteReader,
+  edit: NodeEdit,
+): Promise<readonly FileChange[]> {
+  const texts = await reader.readTexts();
+  const nodes = new Map(texts.nodes);
+  const changes: { file: string; before: string; after: string }[] = [];
+  for (const name of edit.names) {
+    const file = nodes.get(name);
+    if (file === undefined) {
+      const near = nearest(name, [...nodes.keys()]);
+      const todo = near === undefined ? 'see all with: rouse node ls' : `did you mean '${near}'?`;
+      throw new Fault('E_NOT_FOUND', { what: `there is no node '${name}'`, todo });
+    }
+    const result = editNodeText(file.text, edit.assignments);
+    if (!result.ok) throw new Fault('E_NO', { what: `cannot change ${file.path}`, why: result.why });
+    if (result.text === file.text) continue;
+    nodes.set(name, { path: file.path, text: result.text });
+    changes.push({ file: file.path, before: file.text, after: result.text });
+  }
+  const checked = reader.build({ ...texts, nodes }, await reader.images.read());
+  if (!checked.ok) {
+    const [first] = checked.problems;
+    throw new Fault('E_CONFIG', {
+      what: 'nothing was changed, for then the configuration would not validate',
+      why: first === undefined ? undefined : renderProblem(first),
+    });
+  }
+  const shown = changes.map(({ file, before, after }) => ({ file, diff: lineDiff(before, after) }));
+  if (edit.isDryRun || changes.length === 0) return shown;
+  for (const { file, before, after } of changes) await replaceFile(join(places.configDir, file), before, after);
+  await audit(join(places.libDir, 'audit.jsonl'), {
+    at: new Date().toISOString(),
+    who: edit.who,
+    what: 'node set',
+    changes: shown,
+  });
+  return shown;
+}
+
+async function replaceFile(path: string, before: string, after: string): Promise<void> {
+  const next = join(dirname(path), `.${path.split('/').at(-1)}.new`);
+  await writeFile(next, after, { flush: true });
+  // An editor that saved between our reading and now would lose its work; the last instant is as good as it gets.
+  if ((await readFile(path, 'utf8').catch(() => undefined)) !== before) {
+    throw new Fault('E_NO', {
+      what: `${path} was not changed`,
+      why: 'somebody else changed it meanwhile',
+      todo: 'try again',
+    });
+  }
+  await rename(next, path);
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function audit(file: string, entry: Readonly<Record<string, unknown>>): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await appendFile(file, `${JSON.stringify(entry)}\n`, { mode: 0o600, flush: true });
+}
