@@ -6,7 +6,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -34,14 +34,25 @@ const DEBIAN_PACKAGES = [
   { name: 'isc-dhcp-client', shows: 'dhclient', for: 'test' },
   { name: 'tftp-hpa', shows: '/usr/bin/tftp', for: 'test' },
   { name: 'atftp', shows: 'atftp', for: 'test' },
+  { name: 'dnsmasq-base', shows: 'dnsmasq', for: 'test' },
+  { name: 'dhcpcd-base', shows: 'dhcpcd', for: 'test' },
 ];
+
+/** Peers whose packages would start a daemon of their own: unpacked for the tests and not installed. */
+const UNPACKED_PACKAGES = [{ name: 'isc-dhcp-relay', shows: 'dhcrelay' }];
+const PEERS = join(ROOT, '.rouse', 'cache', 'peers');
+/** Tools of /usr/sbin (ip, dhclient) are not on every user's PATH. */
+const ALSO_ON_PATH = ['/usr/sbin', '/sbin', join(PEERS, 'usr', 'sbin')];
 
 const [command, ...rest] = process.argv.slice(2);
 if (command !== 'start' && command !== 'test') stop(100, 'usage: node bin/bootstrap.mjs start|test [ARG ...]');
 
 installNpmPackages();
 const stage = command === 'test' ? rest[0] : undefined;
-if (stage !== 'check' && stage !== 'unit') installDebianPackages(command);
+if (stage !== 'check' && stage !== 'unit') {
+  installDebianPackages(command);
+  if (command === 'test') unpackPeers();
+}
 handOver();
 
 function installNpmPackages() {
@@ -88,9 +99,22 @@ function installDebianPackages(purpose) {
     );
 }
 
+function unpackPeers() {
+  for (const { name, shows } of UNPACKED_PACKAGES) {
+    if (isThere(shows)) continue;
+    mkdirSync(PEERS, { recursive: true });
+    const run = (program, args) => spawnSync(program, args, { cwd: PEERS, stdio: ['ignore', 'ignore', 'inherit'] });
+    run('apt-get', ['-q', 'download', name]);
+    const file = readdirSync(PEERS).find((entry) => entry.startsWith(`${name}_`));
+    // Without it the tests that need it fail (as root) or are skipped, and say so.
+    if (file === undefined) say(`the package ${name} could not be downloaded; its tests cannot run`);
+    else run('dpkg-deb', ['-x', file, '.']);
+  }
+}
+
 function isThere(shows) {
   if (shows.startsWith('/')) return existsSync(shows);
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/bin', '/bin'];
+  const folders = [...(process.env.PATH ?? '').split(delimiter), ...ALSO_ON_PATH, '/usr/bin', '/bin'];
   return folders.some((folder) => {
     try {
       accessSync(join(folder, shows), constants.X_OK);
@@ -112,13 +136,7 @@ function handOver() {
       ? [join(ROOT, 'bin', 'rouse.ts'), 'lab', 'up', ...rest]
       : [join(ROOT, 'test', 'run.ts'), ...rest];
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {});
-  // Tools of /usr/sbin (ip, dhclient) are not on every user's PATH.
-  const path = [
-    join(ROOT, 'node_modules', `node-linux-${process.arch}`, 'bin'),
-    process.env.PATH,
-    '/usr/sbin',
-    '/sbin',
-  ];
+  const path = [join(ROOT, 'node_modules', `node-linux-${process.arch}`, 'bin'), process.env.PATH, ...ALSO_ON_PATH];
   const env = { ...process.env, PATH: path.join(delimiter) };
   const child = spawn(pinnedNode(), ['--disable-warning=ExperimentalWarning', ...args], {
     cwd: ROOT,
