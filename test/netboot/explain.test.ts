@@ -74,6 +74,9 @@ test('a node of the site: each answer of the wire, every value with its line, th
     '  OFFER 10.0.0.11: the node file gives it this address; TFTP undionly.kpxe: loader: undionly',
   );
   expect(lines).toContain('  undionly.kpxe is not on disk: the request will be refused');
+  expect(lines).toContain(
+    '  OFFER 10.0.0.11: the node file gives it this address; http://10.0.0.1:8080/ipxe/52-54-00-77-00-01: it has fetched undionly.kpxe, so this is the iPXE that it was given, which gets the script',
+  );
   expect(
     lines
       .filter((line) => /^ {2}(loader|vars.greeting|boot|readyTimeoutS) {2}/.test(line))
