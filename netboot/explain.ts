@@ -25,7 +25,7 @@ import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.t
 import { dhcpWorld, type HostAddress, subnetAt } from './world.ts';
 
 /** The firmware that `--arch` may name, by option 93. */
-export const DHCP_CLIENTS = {
+const DHCP_CLIENTS = {
   bios: { architecture: 0, vendor: 'PXEClient' },
   'efi-ia32': { architecture: 6, vendor: 'PXEClient' },
   'efi-x64': { architecture: 7, vendor: 'PXEClient' },
@@ -51,7 +51,7 @@ export type ExplainFacts = {
 };
 
 /** One question and its answer. */
-export type Step = { readonly title: string; readonly answer: string; readonly lines: readonly string[] };
+type Step = { readonly title: string; readonly answer: string; readonly lines: readonly string[] };
 
 export type EffectiveValue = { readonly name: string; readonly value: string; readonly source: string };
 

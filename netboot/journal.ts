@@ -2,7 +2,7 @@
 //
 // Owns: the events, how they make up attempts (told apart when a machine restarts in the middle), each stage's time and
 // bytes, and the naming of a machine that is stuck, with what usually causes that.
-// Does not own: storing events (store.io.ts), making them (serve.io.ts), showing all nodes (api.io.ts).
+// Does not own: the attempts of all machines (attempts.ts), storing events (store.io.ts), making them (serve.io.ts).
 //
 // An attempt begins with the first packet of a machine's firmware and ends with ready, failed, or the next attempt.
 // The node sends its first stages only when its network is up, each with its uptime: they are put where they happened.
@@ -159,27 +159,6 @@ function startsAnew(current: Attempt, event: BootEvent): boolean {
   // The same machine's firmware speaks again although it had a loader: it was reset, or the loader gave up.
   const hadLoader = current.dhcp.loaderAcked || current.stages.loader !== undefined;
   return event.kind === 'dhcp' && event.client === 'firmware' && hadLoader;
-}
-
-/** The rungs of `loader: auto` that are climbed: the loader that uses the firmware's driver, and iPXE with its own. */
-const RUNGS = 2;
-
-/**
- * How far `loader: auto` has climbed for a machine (dhcp/loaders.ts): what led to a script last time, and one rung more
- * for each loader that was fetched, or refused, since and led nowhere. The rungs go round.
- *
- * @param attempts the latest first.
- */
-export function rungOf(attempts: readonly Attempt[]): number {
-  let inVain = 0;
-  for (const { stages } of attempts) {
-    if (stages.script !== undefined) {
-      const worked = stages.loader?.detail.startsWith('ipxe') === true ? 1 : 0;
-      return (worked + inVain) % RUNGS;
-    }
-    if (stages.loader !== undefined) inVain += 1;
-  }
-  return inVain % RUNGS;
 }
 
 function freshAttempt(event: BootEvent): Attempt {
@@ -453,57 +432,4 @@ export function renderWaterfall(attempt: Attempt, nowMs: number): string[] {
 
 function seconds(durationMs: number): string {
   return `${(durationMs / 1000).toFixed(1)} s`;
-}
-
-/** How many attempts of one machine are kept in memory. */
-const KEPT_PER_MACHINE = 20;
-const KEPT_MACHINES = 8192;
-
-/** The attempts of every machine in memory, the latest first; filled from the store's events at start. */
-export class Journal {
-  readonly #byMac = new Map<MacAddress, Attempt[]>();
-  readonly #macByBoot = new Map<string, MacAddress>();
-
-  /** Takes one event in. @returns the attempt it belongs to as it now is, if it belongs to one. */
-  put(event: BootEvent): Attempt | undefined {
-    const attempts = this.#byMac.get(event.mac) ?? [];
-    const owned = 'bootId' in event && event.kind !== 'script' ? event.bootId : undefined;
-    const index = owned === undefined ? 0 : attempts.findIndex(({ bootId }) => bootId === owned);
-    if (index < 0) return undefined;
-    const result = advance(attempts[index], event);
-    if (result === undefined) return undefined;
-    const { attempt, ended } = result;
-    const next = [...attempts];
-    if (ended === undefined) next[index] = attempt;
-    else next.splice(index, 1, attempt, ended);
-    for (const { bootId } of next.splice(KEPT_PER_MACHINE)) if (bootId !== undefined) this.#macByBoot.delete(bootId);
-    if (attempt.bootId !== undefined) this.#macByBoot.set(attempt.bootId, attempt.mac);
-    // Put at the end again: what is dropped first is the machine heard of least recently.
-    this.#byMac.delete(event.mac);
-    this.#byMac.set(event.mac, next);
-    if (this.#byMac.size > KEPT_MACHINES) this.#dropOldestMachine();
-    return attempt;
-  }
-
-  /** A machine's attempts, the latest first. */
-  ofMac(mac: MacAddress): readonly Attempt[] {
-    return this.#byMac.get(mac) ?? [];
-  }
-
-  byBootId(bootId: string): Attempt | undefined {
-    const mac = this.#macByBoot.get(bootId);
-    return mac === undefined ? undefined : this.ofMac(mac).find((attempt) => attempt.bootId === bootId);
-  }
-
-  /** Every attempt, the latest first. */
-  all(): Attempt[] {
-    return [...this.#byMac.values()].flat().sort((a, b) => b.startedAtMs - a.startedAtMs);
-  }
-
-  #dropOldestMachine(): void {
-    const [oldest] = this.#byMac.keys();
-    if (oldest === undefined) return;
-    for (const { bootId } of this.ofMac(oldest)) if (bootId !== undefined) this.#macByBoot.delete(bootId);
-    this.#byMac.delete(oldest);
-  }
 }

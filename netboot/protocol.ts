@@ -13,7 +13,7 @@ export const PROTOCOL_BODY_LIMIT_BYTES = 4096;
 const DETAIL_LIMIT_BYTES = 500;
 const WEEK_MS = 7 * 24 * 3600 * 1000;
 
-export type StageReport = { readonly stage: NodeStage; readonly uptimeMs: number; readonly detail: string };
+type StageReport = { readonly stage: NodeStage; readonly uptimeMs: number; readonly detail: string };
 
 export type ReportResult =
   | { readonly ok: true; readonly report: StageReport }

@@ -27,7 +27,7 @@ export type BootIdentity = {
 const RETRY_S = 10;
 
 /** "http://10.77.0.1:8080". */
-export function serverUrl({ address, port }: BootServer): string {
+function serverUrl({ address, port }: BootServer): string {
   return `http://${address}:${port}`;
 }
 

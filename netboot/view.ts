@@ -6,7 +6,8 @@
 import type { MacAddress } from '../formats/mac.ts';
 import { renderProblem } from '../formats/yaml/document.ts';
 import { effectiveValues, type EffectiveValue, knownAddress } from './explain.ts';
-import { type Attempt, type Journal, renderOutcome } from './journal.ts';
+import type { Journal } from './attempts.ts';
+import { type Attempt, renderOutcome } from './journal.ts';
 import type { LeaseLookup } from './leases.ts';
 import { resolve } from './site/plan.ts';
 import { renderSource } from './site/settings.ts';
@@ -43,7 +44,7 @@ export type ViewFacts = {
 };
 
 /** The attempts of a node by any of its cards, the latest first. */
-export function bootsOf({ macs }: Pick<SiteNode, 'macs'>, journal: Journal | undefined): Attempt[] {
+function bootsOf({ macs }: Pick<SiteNode, 'macs'>, journal: Journal | undefined): Attempt[] {
   if (journal === undefined) return [];
   return macs.flatMap((mac) => [...journal.ofMac(mac)]).sort((a, b) => b.startedAtMs - a.startedAtMs);
 }
@@ -95,7 +96,7 @@ function renderPosition({ file, line }: { file: string; line: number }): string 
 }
 
 /** Settings and vars as the files give them, without the image's declarations. */
-export function settingsOf(effective: Profile['effective']): EffectiveValue[] {
+function settingsOf(effective: Profile['effective']): EffectiveValue[] {
   const { vars, ...settings } = effective;
   const rows = [
     ...Object.entries(settings),

@@ -11,11 +11,12 @@ import { renderProblem } from '../../formats/yaml/document.ts';
 import type { LoaderSetting } from '../dhcp/loaders.ts';
 import type { Subnet, VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';
-import { describeImage, DISCOVER_PROFILE, type Images, type Profile, type Site } from './site.ts';
+import { DISCOVER_PROFILE } from './checks.ts';
+import { describeImage, type Images, type Profile, type Site } from './site.ts';
 import { resolveVars } from './vars.ts';
 
 /** What a node is called and known by; goes into templates and the journal. */
-export type PlanNode = {
+type PlanNode = {
   readonly name: string;
   readonly mac: MacAddress;
   /** The reserved address; undefined where the lease alone decides. */
@@ -50,7 +51,7 @@ export type BootPlan = {
 };
 
 /** Which rule a machine fell under; `why` says it in words with file and line. */
-export type Match = {
+type Match = {
   readonly node: PlanNode;
   readonly profile: Profile;
   readonly effective: Effective;
@@ -81,7 +82,7 @@ export type PlanContext = {
 };
 
 /** The name of a machine that no node file names: "node-525400770001". */
-export function unknownName(mac: MacAddress): string {
+function unknownName(mac: MacAddress): string {
   return `node-${mac.replaceAll(':', '')}`;
 }
 

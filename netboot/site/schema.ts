@@ -58,14 +58,7 @@ const interfaceName = z
   .regex(/^[^\s/:]{1,15}$/, 'expected the name of a network interface, 1 to 15 characters without blanks, : and /');
 
 /** Parameters that the boot server itself puts on the command line. */
-export const RESERVED_PARAMETERS = [
-  'BOOTIF',
-  'initrd',
-  'rouse.server',
-  'rouse.boot',
-  'rouse.layers',
-  'rouse.readyTimeoutS',
-];
+const RESERVED_PARAMETERS = ['BOOTIF', 'initrd', 'rouse.server', 'rouse.boot', 'rouse.layers', 'rouse.readyTimeoutS'];
 
 const kernelParameter = z
   .string()
@@ -91,7 +84,7 @@ const labels = z.record(slug, line);
 const SCRIPTED_LOADERS = ['auto', 'snponly', 'ipxe', 'undionly'] as const satisfies readonly LoaderSetting[];
 const loader = z.enum(SCRIPTED_LOADERS);
 
-export const SubnetSchema = z.strictObject({
+const SubnetSchema = z.strictObject({
   name: slug,
   interface: interfaceName,
   network,
@@ -176,7 +169,6 @@ export const NodeSchema = z.strictObject({
 });
 
 export type VarValue = z.infer<typeof varValue>;
-export type Vars = Readonly<Record<string, VarValue>>;
 export type Subnet = z.infer<typeof SubnetSchema>;
 export type RouseFile = z.infer<typeof RouseSchema>;
 export type ProfileFile = z.infer<typeof ProfileSchema>;

@@ -1,16 +1,17 @@
 // netboot/site/site.ts - the site: every node with its profile, or everything that is wrong with the files.
 //
-// Owns: what must hold between files: profiles exist and do not extend themselves, one MAC and one address for one node,
-// addresses inside subnets, subnets apart, vars as the images declare them; and the lookups that the boot server uses.
-// Does not own: the shape of one file (schema.ts), merging (settings.ts), what a node boots now (plan.ts).
+// Owns: joining parsed files: profiles with their chains, nodes with their groups, vars against what images declare; and the
+// lookups that the boot server uses.
+// Does not own: the shape of one file (schema.ts), what must hold between files (checks.ts), merging (settings.ts), what a
+// node boots now (plan.ts).
 //
-// To add a check, add a function to CHECKS; each pushes problems with the position of the value to change. Pure.
+// To add a check between files, add a function to CHECKS (checks.ts). Pure.
 
-import { ipv4ToNumber, isHostAddress, networkContains, renderNetwork } from '../../formats/ipv4.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { nearest, type Parsed, type Position, type Positions, type Problem } from '../../formats/yaml/document.ts';
+import type { Parsed, Position, Positions, Problem } from '../../formats/yaml/document.ts';
 import type { Manifest } from '../../images/manifest.ts';
+import { CHECKS, type CheckContext, unknownName } from './checks.ts';
 import { type ParsedSite, parseProblems } from './files.ts';
 import type { ProfileFile, RouseFile, Subnet } from './schema.ts';
 import { DEFAULTS, type Effective, overlaySettings } from './settings.ts';
@@ -59,9 +60,6 @@ export type SiteResult =
   | { readonly ok: true; readonly site: Site; readonly warnings: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** The profile that machines boot where their subnet says `unknown: discover`. */
-export const DISCOVER_PROFILE = 'discover';
-
 /**
  * Joins parsed files into a site.
  *
@@ -84,7 +82,7 @@ export function buildSite(parsed: ParsedSite, images: Images): SiteResult {
   const groups = rouse?.ok === true ? { list: rouse.value.groups, at: rouse.positions } : undefined;
   const nodes = resolveNodes(parsed, profiles, groups, problems);
   if (rouse?.ok === true) {
-    const context: CheckContext = { rouse: rouse.value, at: rouse.positions, parsed, profiles, nodes, problems };
+    const context: CheckContext = { rouse: rouse.value, at: rouse.positions, parsed, problems };
     for (const check of CHECKS) check(context);
   }
   const warnings: Problem[] = [];
@@ -106,16 +104,6 @@ function sortProblems(problems: readonly Problem[]): Problem[] {
   return [...unique.values()].sort((a, b) =>
     a.file < b.file ? -1 : a.file > b.file ? 1 : a.line - b.line || a.column - b.column,
   );
-}
-
-/** "unknown profile 'wbe', did you mean 'web'?" */
-function unknownName(kind: string, name: string, known: readonly string[]): string {
-  const near = nearest(name, known);
-  const hint =
-    near !== undefined
-      ? `did you mean '${near}'?`
-      : `expected ${known.length === 0 ? `a ${kind} that exists` : known.join(', ')}`;
-  return `unknown ${kind} '${name}', ${hint}`;
 }
 
 function resolveProfiles({ profiles, roles }: ParsedSite, problems: Problem[]): Map<string, Profile> {
@@ -267,150 +255,4 @@ export function describeImage(name: string, state: Exclude<ImageState, { kind: '
   return state.kind === 'missing'
     ? `image '${name}' is not built; build it with: rouse image build ${name}`
     : `image '${name}' cannot be read (${state.why}); build it again with: rouse image build ${name}`;
-}
-
-type CheckContext = {
-  readonly rouse: RouseFile;
-  readonly at: Positions;
-  readonly parsed: ParsedSite;
-  readonly profiles: ReadonlyMap<string, Profile>;
-  readonly nodes: ReadonlyMap<string, SiteNode>;
-  readonly problems: Problem[];
-};
-
-const CHECKS: readonly ((context: CheckContext) => void)[] = [
-  checkSubnets,
-  checkProfileNames,
-  checkMacs,
-  checkAddresses,
-];
-
-function checkSubnets({ rouse: { subnets }, at, problems }: CheckContext): void {
-  for (const [index, subnet] of subnets.entries()) {
-    const text = renderNetwork(subnet.network);
-    const twin = subnets.slice(0, index).find(({ name }) => name === subnet.name);
-    if (twin !== undefined) {
-      problems.push({
-        ...at.of(['subnets', index, 'name']),
-        message: `subnets[${index}].name: '${subnet.name}' is the name of an earlier subnet, expected another`,
-      });
-    }
-    for (const earlier of subnets.slice(0, index)) {
-      const overlaps =
-        networkContains(earlier.network, subnet.network.address) ||
-        networkContains(subnet.network, earlier.network.address);
-      if (overlaps) {
-        problems.push({
-          ...at.of(['subnets', index, 'network']),
-          message: `subnets[${index}].network: ${text} overlaps ${renderNetwork(earlier.network)} of subnet '${earlier.name}'`,
-        });
-      }
-    }
-    for (const [poolIndex, { first, last }] of subnet.pools.entries()) {
-      if (!isHostAddress(subnet.network, first) || !isHostAddress(subnet.network, last)) {
-        problems.push({
-          ...at.of(['subnets', index, 'pools', poolIndex]),
-          message: `subnets[${index}].pools[${poolIndex}]: ${first}-${last} does not lie inside ${text}, its first and last address left out`,
-        });
-      }
-      const overlapping = subnet.pools
-        .slice(0, poolIndex)
-        .find(
-          (other) => ipv4ToNumber(other.first) <= ipv4ToNumber(last) && ipv4ToNumber(first) <= ipv4ToNumber(other.last),
-        );
-      if (overlapping !== undefined) {
-        problems.push({
-          ...at.of(['subnets', index, 'pools', poolIndex]),
-          message: `subnets[${index}].pools[${poolIndex}]: ${first}-${last} overlaps ${overlapping.first}-${overlapping.last}`,
-        });
-      }
-    }
-    if (subnet.router !== undefined && !isHostAddress(subnet.network, subnet.router)) {
-      problems.push({
-        ...at.of(['subnets', index, 'router']),
-        message: `subnets[${index}].router: ${subnet.router} is no host address of ${text}`,
-      });
-    }
-  }
-}
-
-function checkProfileNames({ rouse, at, parsed, problems }: CheckContext): void {
-  const known = [...parsed.profiles.keys()];
-  const { defaultProfile } = rouse;
-  if (defaultProfile !== undefined && !parsed.profiles.has(defaultProfile)) {
-    problems.push({
-      ...at.of(['defaultProfile']),
-      message: `defaultProfile: ${unknownName('profile', defaultProfile, known)}`,
-    });
-  }
-  for (const [index, { unknown }] of rouse.subnets.entries()) {
-    const here = at.of(['subnets', index, 'unknown']);
-    if (unknown === 'default' && defaultProfile === undefined) {
-      problems.push({ ...here, message: `subnets[${index}].unknown: 'default' needs the key defaultProfile` });
-    }
-    if (unknown === 'discover' && !parsed.profiles.has(DISCOVER_PROFILE)) {
-      problems.push({
-        ...here,
-        message: `subnets[${index}].unknown: 'discover' boots the profile '${DISCOVER_PROFILE}', expected profiles/${DISCOVER_PROFILE}.yaml`,
-      });
-    }
-  }
-  for (const [pool, { match }] of Object.entries(rouse.pools)) {
-    if (match.profile !== undefined && !parsed.profiles.has(match.profile)) {
-      problems.push({
-        ...at.of(['pools', pool, 'match', 'profile']),
-        message: `pools.${pool}.match.profile: ${unknownName('profile', match.profile, known)}`,
-      });
-    }
-  }
-}
-
-function checkMacs({ parsed, problems }: CheckContext): void {
-  const owners = new Map<MacAddress, { node: string; at: Position }>();
-  for (const [node, file] of parsed.nodes) {
-    if (!file.ok) continue;
-    for (const [index, mac] of file.value.macs.entries()) {
-      const at = file.positions.of(['macs', index]);
-      const owner = owners.get(mac);
-      if (owner === undefined) owners.set(mac, { node, at });
-      else {
-        problems.push({
-          ...at,
-          message: `macs[${index}]: ${mac} is already a MAC of node '${owner.node}' (${owner.at.file}:${owner.at.line}:${owner.at.column})`,
-        });
-      }
-    }
-  }
-}
-
-function checkAddresses({ rouse: { subnets }, parsed, problems }: CheckContext): void {
-  const owners = new Map<Ipv4Address, { node: string; at: Position }>();
-  for (const [node, file] of parsed.nodes) {
-    if (!file.ok || file.value.address === undefined) continue;
-    const { address } = file.value;
-    const at = file.positions.of(['address']);
-    const owner = owners.get(address);
-    if (owner === undefined) owners.set(address, { node, at });
-    else {
-      problems.push({
-        ...at,
-        message: `address: ${address} is already the address of node '${owner.node}' (${owner.at.file}:${owner.at.line}:${owner.at.column})`,
-      });
-    }
-    const subnet = subnets.find(({ network }) => networkContains(network, address));
-    if (subnet === undefined) {
-      const known = subnets.map(({ name, network }) => `${name} ${renderNetwork(network)}`).join(', ');
-      problems.push({ ...at, message: `address: ${address} lies in no subnet, expected one of ${known}` });
-    } else if (!isHostAddress(subnet.network, address)) {
-      problems.push({
-        ...at,
-        message: `address: ${address} is the first or last address of ${renderNetwork(subnet.network)}, expected one between`,
-      });
-    } else if (subnet.router === address) {
-      problems.push({
-        ...at,
-        message: `address: ${address} is the router of subnet '${subnet.name}', expected another`,
-      });
-    }
-  }
 }

@@ -3,15 +3,14 @@
 import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
+import { Journal, rungOf } from '../../netboot/attempts.ts';
 import {
   type Attempt,
   type BootEvent,
-  Journal,
   type NodeStage,
   progressOf,
   renderOutcome,
   renderWaterfall,
-  rungOf,
 } from '../../netboot/journal.ts';
 
 const MAC = '52:54:00:77:00:01' as MacAddress;
