@@ -21,7 +21,7 @@ export async function listServices(socketPath: string): Promise<readonly Service
 }
 
 /** One service. @throws Fault E_UNREACHABLE, E_NOT_FOUND. */
-export async function showService(socketPath: string, name: string): Promise<ServiceView> {
+async function showService(socketPath: string, name: string): Promise<ServiceView> {
   return (await ask(socketPath, 'GET', pathOf(name))) as ServiceView;
 }
 

@@ -18,7 +18,7 @@ import type { Backoff, Death, Effect, Event, EventOf, Moment, Phase, Service, Wa
 
 export const MIN_START_GAP_MS = 1000;
 /** A service without notification-fd and check counts as ready after having run this long. */
-export const READY_AFTER_MS = 1000;
+const READY_AFTER_MS = 1000;
 const CHECK_EVERY_MS = 1000;
 /** How often the rest of a process group is looked at while it is being ended. */
 const SWEEP_EVERY_MS = 50;

@@ -4,7 +4,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 
-export type ProcessStat = {
+type ProcessStat = {
   readonly isZombie: boolean;
   readonly groupId: number;
   /** Field 22, clock ticks since boot: with the pid and the boot ID it names one process for ever. */
@@ -17,7 +17,7 @@ export function readBootId(): string {
 }
 
 /** @returns undefined where no process has this pid. */
-export function processStat(pid: number): ProcessStat | undefined {
+function processStat(pid: number): ProcessStat | undefined {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, 'latin1');

@@ -30,7 +30,7 @@ const KEPT = [
   'lastDeath',
 ] as const satisfies readonly (keyof Service)[];
 
-export type Kept = Pick<Service, (typeof KEPT)[number]>;
+type Kept = Pick<Service, (typeof KEPT)[number]>;
 
 export type Adoptable = {
   readonly kept: Kept;

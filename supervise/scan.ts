@@ -1,7 +1,7 @@
 // supervise/scan.ts - which service directories are supervised: svscan's rules.
 //
 // Owns: comparing a listing of the scanned folder with what is supervised, and what to do about the difference.
-// Does not own: reading the folder (main.io.ts), opening a directory (open.io.ts).
+// Does not own: reading the folder (supervisor.io.ts), opening a directory (open.io.ts).
 //
 // The rules, of svscan 0.76: names with a leading dot are skipped; what is not a directory is ignored; a service is its
 // directory's device and inode, so a rename keeps it and two names for one directory are one service; whether it is

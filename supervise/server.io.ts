@@ -1,6 +1,6 @@
 // supervise/server.io.ts - supervise.sock: HTTP with JSON on a UNIX socket, mode 0600.
 //
-// Owns: the listener. Does not own: what requests mean (api.ts), the services (main.io.ts).
+// Owns: the listener. Does not own: what requests mean (api.ts), the services (supervisor.io.ts).
 
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';

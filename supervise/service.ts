@@ -126,7 +126,7 @@ export type Service = {
   readonly settings: Settings;
 };
 
-export type Deadlines = {
+type Deadlines = {
   readonly startMs?: number;
   readonly readyMs?: number;
   readonly killMs?: number;

@@ -19,7 +19,7 @@ type Parsed = { readonly value: Partial<Settings> } | { readonly problem: string
 
 type SettingRow = { readonly parse: (text: string) => Parsed };
 
-export const SETTING_FILES = {
+const SETTING_FILES = {
   'notification-fd': {
     parse: (text) => wholeNumber(text, 3, 20, (notificationFd) => ({ notificationFd })),
   },
@@ -62,7 +62,7 @@ export function parseSettings(
 }
 
 /** Lines that say something: comments (#) and blank ones left out. */
-export function lines(text: string): string[] {
+function lines(text: string): string[] {
   return text
     .split('\n')
     .map((line) => line.replace(/(^|\s)#.*$/, '').trim())

@@ -1,6 +1,6 @@
 // supervise/shutdown.ts - dependencies between services: who may start, and in which order all are stopped.
 //
-// Owns: both orders. Does not own: carrying them out (main.io.ts), a service's own life (machine.ts).
+// Owns: both orders. Does not own: carrying them out (supervisor.io.ts), a service's own life (machine.ts).
 // A service starts when all it depends on are ready, and is stopped before any of them is. A logger ends after its
 // service, by the end of its input, so that no line is lost. Pure.
 

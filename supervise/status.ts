@@ -13,7 +13,7 @@ import { packTai64n, TAI64N_BYTES, unpackTai64n } from '../formats/tai64n.ts';
 import type { WallTime } from '../formats/tai64n.ts';
 import type { Phase, Want } from './service.ts';
 
-export const STATUS_BYTES = 20;
+const STATUS_BYTES = 20;
 
 export type Status = {
   readonly changedAt: WallTime;

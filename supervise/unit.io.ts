@@ -1,7 +1,7 @@
 // supervise/unit.io.ts - one service directory being supervised: carries out what machine.ts decides.
 //
 // Owns: the directory's control and ok FIFOs, its lock, record and status file, its processes and its one timer.
-// Does not own: decisions (machine.ts, record.ts), opening the directory (open.io.ts), which directories (main.io.ts).
+// Does not own: decisions (machine.ts, record.ts), opening the directory (open.io.ts), which directories (supervisor.io.ts).
 
 import { spawn } from 'node:child_process';
 import {

@@ -71,7 +71,7 @@ export function blockedView(name: string, why: string, atMs: number): ServiceVie
 }
 
 /** One or two words for the STATE column. */
-export function stateWord(view: ServiceView): string {
+function stateWord(view: ServiceView): string {
   if (view.paused) return 'paused';
   if (view.phase === 'up' && view.want === 'down') return 'stopping';
   if (view.phase === 'up' && !view.ready) return 'up, not ready';

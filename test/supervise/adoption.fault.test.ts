@@ -73,9 +73,11 @@ test('what died while nobody looked is started again; what was put down stays do
 
 test('a recorded pid that now belongs to another process is not adopted and not touched', async () => {
   await using rig = new Rig();
-  rig.write({ 'web/run': SLEEP, 'other/run': SLEEP });
+  rig.write({ 'web/run': SLEEP });
   rig.start();
-  const { pid } = await rig.until('web', 'up', ({ phase }) => phase === 'up');
+  const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
+  // Later, because start times count in hundredths of a second.
+  rig.write({ 'other/run': SLEEP });
   const other = await rig.until('other', 'up', ({ phase }) => phase === 'up');
   await rig.end('SIGKILL');
   // As if the kernel had given web's number to the other one.

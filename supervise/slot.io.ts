@@ -1,0 +1,97 @@
+// supervise/slot.io.ts - one slot: a service directory, its log, and the FIFO between them.
+//
+// Owns: what the supervisor keeps of a directory (its open descriptor, its units, the log's FIFO) and the descriptors
+// that each side starts with. Does not own: when slots come and go (scan.ts), opening (open.io.ts), the loop (supervisor.io.ts).
+
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { pathOfFd } from './directory.io.ts';
+import { openFifo } from './open.io.ts';
+import type { OpenRequest } from './open.io.ts';
+import type { Part, Slot } from './scan.ts';
+import type { Ordered } from './shutdown.ts';
+import type { StandardStreams, Unit } from './unit.io.ts';
+
+export type SlotState = {
+  readonly id: string;
+  name: string;
+  readonly isLogged: boolean;
+  isPresent: boolean;
+  readonly fd: number;
+  readonly units: Map<Part, Unit>;
+  /** Why a part could not be opened. */
+  readonly problems: Map<Part, string>;
+  /** Our end of the log's FIFO: keeps it alive while neither side runs. */
+  logFd: number | undefined;
+  readonly asked: Set<Part>;
+};
+
+/** The parts that the slot has. */
+export function partsOf({ isLogged }: SlotState): readonly Part[] {
+  return isLogged ? ['main', 'log'] : ['main'];
+}
+
+/** What a part is called: "web", "web/log". */
+export function nameOf({ name }: SlotState, part: Part): string {
+  return part === 'main' ? name : `${name}/log`;
+}
+
+/** The slot as scan.ts looks at it. */
+export function slotFacts(slot: SlotState): Slot {
+  const closed = partsOf(slot).filter((part) => slot.units.get(part)?.isOpen !== true);
+  const isDeleted = fstatSync(slot.fd).nlink === 0;
+  return { id: slot.id, name: slot.name, isLogged: slot.isLogged, isPresent: slot.isPresent, isDeleted, closed };
+}
+
+/** The slot as shutdown.ts looks at it. */
+export function orderedFacts(slot: SlotState): Ordered {
+  const state = (part: Part): Ordered['main'] => {
+    if (slot.units.get(part)?.isOpen !== true) return 'closed';
+    return slot.asked.has(part) ? 'stopping' : 'open';
+  };
+  return {
+    name: slot.name,
+    depends: slot.units.get('main')?.depends ?? [],
+    main: state('main'),
+    log: state('log'),
+  };
+}
+
+const LOG_FIFO = 'log.fifo';
+
+/** What to open for a part. Throws where the log directory cannot be. */
+export function openRequest(slot: SlotState, part: Part): OpenRequest {
+  const base = pathOfFd(slot.fd);
+  if (part === 'main') {
+    return {
+      name: slot.name,
+      base,
+      fifos: slot.isLogged ? [LOG_FIFO] : [],
+      ownFds: [],
+      streams: () => mainStreams(slot),
+    };
+  }
+  const fd = openSync(`${base}/log`, constants.O_RDONLY | constants.O_DIRECTORY);
+  return { name: nameOf(slot, part), base: pathOfFd(fd), fifos: [], ownFds: [fd], streams: () => logStreams(slot) };
+}
+
+/**
+ * The log's FIFO, held open by us from the first start of either side. We and the service hold it for reading and
+ * writing, so that a writer without a reader blocks instead of dying; the logger only reads, so that it sees the end
+ * once service and supervisor are both gone.
+ */
+export function holdLog(slot: SlotState): number {
+  slot.logFd ??= openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDWR, 0);
+  return slot.logFd;
+}
+
+const nothing = (): void => undefined;
+
+function mainStreams(slot: SlotState): StandardStreams {
+  return { stdin: 'ignore', stdout: slot.isLogged ? holdLog(slot) : 1, release: nothing };
+}
+
+function logStreams(slot: SlotState): StandardStreams {
+  holdLog(slot);
+  const fd = openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDONLY, 0);
+  return { stdin: fd, stdout: 1, release: () => closeSync(fd) };
+}

@@ -1,0 +1,391 @@
+// supervise/supervisor.io.ts - all services of a folder: scanning, opening, signals, the end.
+//
+// Owns: the scan loop, the slots (a service and its log), the signals, the order of the end.
+// Does not own: what a scan means (scan.ts), the order of stopping (shutdown.ts), one service (unit.io.ts, machine.ts).
+//
+// Signals as runsvdir's: TERM leaves, services live on and the next start adopts them; HUP stops all, then leaves;
+// INT (a terminal's ctrl-C) as HUP, and a second one kills what has not ended.
+
+import { closeSync, constants, openSync, statSync, watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
+import { reasonOf } from '../formats/errors.ts';
+import { wallTimeFromMs } from '../formats/tai64n.ts';
+import { DeathWatch } from './deaths.io.ts';
+import { listServices } from './directory.io.ts';
+import type { HistoryEntry } from './history.ts';
+import { openDirectories } from './open.io.ts';
+import type { OpenRequest } from './open.io.ts';
+import { readBootId } from './procfs.io.ts';
+import { scan } from './scan.ts';
+import type { Part, ScanAction } from './scan.ts';
+import type { Event, Moment } from './service.ts';
+import { cycleOf, missingOf, stopSteps } from './shutdown.ts';
+import { holdLog, nameOf, openRequest, orderedFacts, partsOf, slotFacts } from './slot.io.ts';
+import type { SlotState } from './slot.io.ts';
+import type { Unit, UnitHost } from './unit.io.ts';
+import { blockedView, viewOf } from './view.ts';
+import type { ServiceView } from './view.ts';
+
+/** svscan's interval: the net under the watch. */
+const SCAN_EVERY_MS = 5000;
+/** After the first of several changes in the folder. */
+const SETTLE_MS = 50;
+/** Directories opened with one lock command. */
+const OPEN_AT_ONCE = 128;
+/** Entries in an answer of the socket. */
+const HISTORY_SHOWN = 200;
+/** How long a logger may go on reading after its service has ended, before it gets TERM. */
+const LOG_DRAIN_MS = 5000;
+
+function now(): Moment {
+  return {
+    monotonicMs: Number(process.hrtime.bigint() / 1000n) / 1000,
+    wall: wallTimeFromMs(Date.now()),
+    random: Math.random(),
+  };
+}
+
+/** Supervises one folder from `run` until told to leave. */
+export class Supervisor {
+  readonly #directory: string;
+  readonly #log: (line: string) => void;
+  readonly #slots = new Map<string, SlotState>();
+  readonly #deaths: DeathWatch;
+  readonly #host: UnitHost;
+  readonly #starts: (() => void)[] = [];
+  #unscannable: readonly { readonly name: string; readonly why: string }[] = [];
+  #scanTimer: NodeJS.Timeout | undefined;
+  #isScanning = false;
+  #isScanAsked = false;
+  #isStopping = false;
+  #isLeaving = false;
+  #isReviewAsked = false;
+  #watcher: FSWatcher | undefined;
+  #watchedId = '';
+  #resolve: (exitCode: number) => void = () => undefined;
+
+  constructor(directory: string, log: (line: string) => void) {
+    this.#directory = directory;
+    this.#log = log;
+    this.#deaths = new DeathWatch(log);
+    this.#host = {
+      bootId: readBootId(),
+      now,
+      log,
+      enqueueStart: (start) => this.#enqueueStart(start),
+      watchDeath: (pid, startTime, onDeath) => this.#deaths.watch(pid, startTime, onDeath),
+      onChange: () => this.#askReview(),
+    };
+  }
+
+  async run(): Promise<number> {
+    const ended = new Promise<number>((resolve) => {
+      this.#resolve = resolve;
+    });
+    const onTerm = (): void => this.#leave();
+    const onStop = (): void => this.#stopAll();
+    process.on('SIGTERM', onTerm);
+    process.on('SIGHUP', onStop);
+    process.on('SIGINT', onStop);
+    const interval = setInterval(() => void this.#scan(), SCAN_EVERY_MS);
+    await this.#scan();
+    const exitCode = await ended;
+    clearInterval(interval);
+    clearTimeout(this.#scanTimer);
+    this.#watcher?.close();
+    this.#deaths.close();
+    for (const [signal, handler] of [
+      ['SIGTERM', onTerm],
+      ['SIGHUP', onStop],
+      ['SIGINT', onStop],
+    ] as const) {
+      process.off(signal, handler);
+    }
+    return exitCode;
+  }
+
+  list(): ServiceView[] {
+    const views = [...this.#slots.values()].flatMap((slot) =>
+      partsOf(slot).flatMap((part): ServiceView[] => {
+        const name = nameOf(slot, part);
+        const unit = slot.units.get(part);
+        if (unit !== undefined) return [viewOf(name, unit.service, slot.isPresent)];
+        return [blockedView(name, slot.problems.get(part) ?? 'it is being opened', Date.now())];
+      }),
+    );
+    const unscannable = this.#unscannable.map(({ name, why }) => blockedView(name, why, Date.now()));
+    return [...views, ...unscannable].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  feed(name: string, event: Event): boolean {
+    const unit = this.#unit(name);
+    unit?.feed(event);
+    return unit !== undefined;
+  }
+
+  history(name: string): HistoryEntry[] | undefined {
+    return this.#unit(name)?.history(HISTORY_SHOWN);
+  }
+
+  #unit(name: string): Unit | undefined {
+    for (const slot of this.#slots.values()) {
+      for (const [part, unit] of slot.units) if (nameOf(slot, part) === name) return unit;
+    }
+    return undefined;
+  }
+
+  #enqueueStart(start: () => void): void {
+    this.#starts.push(start);
+    if (this.#starts.length === 1) setImmediate(() => this.#startNext());
+  }
+
+  #startNext(): void {
+    if (this.#isLeaving) return;
+    this.#starts[0]?.();
+    this.#starts.shift();
+    if (this.#starts.length > 0) setImmediate(() => this.#startNext());
+  }
+
+  async #scan(): Promise<void> {
+    this.#isScanAsked = true;
+    if (this.#isScanning) return;
+    this.#isScanning = true;
+    try {
+      while (this.#isScanAsked && !this.#isStopping && !this.#isLeaving) {
+        this.#isScanAsked = false;
+        await this.#scanOnce();
+      }
+    } finally {
+      this.#isScanning = false;
+    }
+    // A signal during the scan waited for it: what was being opened is known now.
+    if (this.#isLeaving) this.#leaveNow();
+    else this.#askReview();
+  }
+
+  async #scanOnce(): Promise<void> {
+    this.#watch();
+    let entries: ReturnType<typeof listServices>;
+    try {
+      entries = listServices(this.#directory);
+    } catch (thrown) {
+      this.#log(`cannot read ${this.#directory}: ${reasonOf(thrown)}`);
+      return;
+    }
+    const { actions, problems } = scan([...this.#slots.values()].map(slotFacts), entries);
+    const known = new Set(this.#unscannable.map(({ name, why }) => `${name}: ${why}`));
+    for (const { name, why } of problems) if (!known.has(`${name}: ${why}`)) this.#log(`${name}: ${why}`);
+    this.#unscannable = problems;
+    const toOpen = actions.flatMap((action) => this.#apply(action));
+    for (let at = 0; at < toOpen.length && !this.#isLeaving; at += OPEN_AT_ONCE) {
+      await this.#open(toOpen.slice(at, at + OPEN_AT_ONCE));
+    }
+  }
+
+  /** @returns the part to open, where that is the action. */
+  #apply(action: ScanAction): { slot: SlotState; part: Part }[] {
+    if (action.kind === 'add') {
+      const { id, name, isLogged } = action;
+      try {
+        const fd = openSync(`${this.#directory}/${name}`, constants.O_RDONLY | constants.O_DIRECTORY);
+        this.#slots.set(id, {
+          id,
+          name,
+          isLogged,
+          isPresent: true,
+          fd,
+          units: new Map(),
+          problems: new Map(),
+          logFd: undefined,
+          asked: new Set(),
+        });
+      } catch (thrown) {
+        this.#unscannable = [...this.#unscannable, { name, why: reasonOf(thrown) }];
+      }
+      return [];
+    }
+    const slot = this.#slots.get(action.id);
+    if (slot === undefined) return [];
+    switch (action.kind) {
+      case 'open':
+        return [{ slot, part: action.part }];
+      case 'rename':
+        slot.name = action.name;
+        slot.isPresent = true;
+        for (const [part, unit] of slot.units) unit.name = nameOf(slot, part);
+        return [];
+      case 'absent':
+        slot.isPresent = false;
+        return [];
+      case 'release':
+        if (action.part === 'log') this.#endLog(slot);
+        else slot.units.get('main')?.feed({ kind: 'exit' });
+        return [];
+      case 'drop':
+        this.#slots.delete(slot.id);
+        for (const fd of [slot.fd, slot.logFd]) if (fd !== undefined) closeSync(fd);
+        return [];
+    }
+  }
+
+  async #open(wanted: readonly { slot: SlotState; part: Part }[]): Promise<void> {
+    const requests: { slot: SlotState; part: Part; request: OpenRequest }[] = [];
+    for (const { slot, part } of wanted) {
+      try {
+        requests.push({ slot, part, request: openRequest(slot, part) });
+      } catch (thrown) {
+        this.#block(slot, part, reasonOf(thrown));
+      }
+    }
+    const answers = await openDirectories(
+      requests.map(({ request }) => request),
+      this.#host,
+    );
+    const begun: (() => void)[] = [];
+    for (const [index, { slot, part }] of requests.entries()) {
+      const answer = answers[index];
+      if (answer === undefined) continue;
+      if (!answer.ok) {
+        this.#block(slot, part, answer.why);
+        continue;
+      }
+      const { unit, okFd } = answer;
+      slot.problems.delete(part);
+      slot.units.set(part, unit);
+      // An adopted service may be the only other holder of what was written and not yet read.
+      if (slot.isLogged) holdLog(slot);
+      begun.push(() => unit.begin(okFd, this.#missing(slot, unit)));
+    }
+    for (const begin of begun) begin();
+  }
+
+  #block(slot: SlotState, part: Part, why: string): void {
+    if (slot.problems.get(part) !== why) this.#log(`${nameOf(slot, part)}: ${why}`);
+    slot.problems.set(part, why);
+  }
+
+  /** Watches the folder, and the new one where another has taken its name. */
+  #watch(): void {
+    try {
+      const { dev, ino } = statSync(this.#directory, { bigint: true });
+      const id = `${dev}:${ino}`;
+      if (id === this.#watchedId) return;
+      this.#watcher?.close();
+      this.#watcher = watch(this.#directory, () => this.#wake());
+      this.#watcher.on('error', (error) => {
+        this.#log(`cannot watch ${this.#directory}: ${error.message}; looking every 5 s`);
+        this.#watcher?.close();
+      });
+      this.#watchedId = id;
+    } catch (thrown) {
+      // Out of inotify watches, or the folder is away: the 5 s scan goes on.
+      if (this.#watchedId !== 'none')
+        this.#log(`cannot watch ${this.#directory}: ${reasonOf(thrown)}; looking every 5 s`);
+      this.#watchedId = 'none';
+    }
+  }
+
+  #wake(): void {
+    this.#scanTimer ??= setTimeout(() => {
+      this.#scanTimer = undefined;
+      void this.#scan();
+    }, SETTLE_MS);
+  }
+
+  #missing(slot: SlotState, unit: Unit): string[] {
+    if (unit.depends.length === 0) return [];
+    const slots = [...this.#slots.values()];
+    const cycle = cycleOf(slot.name, new Map(slots.map(({ name, units }) => [name, units.get('main')?.depends ?? []])));
+    return missingOf(unit.depends, this.#readiness(), cycle);
+  }
+
+  #readiness(): Map<string, boolean> {
+    return new Map(
+      [...this.#slots.values()].map((slot) => [slot.name, slot.units.get('main')?.service.ready ?? false]),
+    );
+  }
+
+  /** Once per turn, whatever the number of changes: dependencies, closed parts, the end. */
+  #askReview(): void {
+    if (this.#isReviewAsked || this.#isLeaving) return;
+    this.#isReviewAsked = true;
+    setImmediate(() => {
+      this.#isReviewAsked = false;
+      if (!this.#isLeaving) this.#review();
+    });
+  }
+
+  #review(): void {
+    for (const slot of this.#slots.values()) {
+      for (const [part, unit] of slot.units) {
+        if (unit.isOpen) continue;
+        slot.units.delete(part);
+        // Nothing but the next scan would see that a removed service has ended.
+        if (!slot.isPresent) this.#wake();
+      }
+    }
+    if (this.#isStopping) {
+      this.#stopFurther();
+      return;
+    }
+    for (const slot of this.#slots.values()) {
+      const unit = slot.units.get('main');
+      if (unit === undefined || (unit.depends.length === 0 && unit.service.missing.length === 0)) continue;
+      const missing = this.#missing(slot, unit);
+      if (missing.join('\n') !== unit.service.missing.join('\n')) unit.feed({ kind: 'dependencies', missing });
+    }
+  }
+
+  /** TERM: let go of everything, services live on. */
+  #leave(): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    if (!this.#isScanning) this.#leaveNow();
+  }
+
+  #leaveNow(): void {
+    for (const slot of this.#slots.values()) {
+      for (const unit of slot.units.values()) unit.abandon();
+      for (const fd of [slot.fd, slot.logFd]) if (fd !== undefined) closeSync(fd);
+    }
+    this.#slots.clear();
+    this.#resolve(0);
+  }
+
+  /** HUP and INT: stop everything, then leave. */
+  #stopAll(): void {
+    if (this.#isStopping) {
+      for (const slot of this.#slots.values()) {
+        for (const unit of slot.units.values()) unit.feed({ kind: 'signal', signal: 'SIGKILL' });
+      }
+      return;
+    }
+    this.#isStopping = true;
+    if (!this.#isScanning) this.#askReview();
+  }
+
+  #stopFurther(): void {
+    if (this.#isScanning) return;
+    const slots = [...this.#slots.values()];
+    for (const { kind, name } of stopSteps(slots.map(orderedFacts))) {
+      const slot = slots.find((candidate) => candidate.name === name);
+      if (slot === undefined) continue;
+      if (kind === 'stop') {
+        slot.asked.add('main');
+        slot.units.get('main')?.feed({ kind: 'exit' });
+        slot.units.get('main')?.feed({ kind: 'down' });
+      } else this.#endLog(slot);
+    }
+    if (slots.every((slot) => slot.units.size === 0)) this.#leave();
+  }
+
+  #endLog(slot: SlotState): void {
+    if (slot.asked.has('log')) return;
+    slot.asked.add('log');
+    const unit = slot.units.get('log');
+    unit?.feed({ kind: 'exit' });
+    if (slot.logFd !== undefined) closeSync(slot.logFd);
+    slot.logFd = undefined;
+    setTimeout(() => unit?.feed({ kind: 'down' }), LOG_DRAIN_MS).unref();
+  }
+}
