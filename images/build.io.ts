@@ -15,6 +15,7 @@ import { type ArchivePackage, reachable } from './apt.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
 import { type KernelTree, openKernel, readModules } from './kernel.io.ts';
+import { withBuildLock } from './lock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
 import type { Layer, Manifest } from './manifest.ts';
@@ -54,7 +55,8 @@ export type BuildResult = {
  */
 export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   try {
-    return await build(options);
+    const onEvent = options.onProgress ?? (() => undefined);
+    return await withBuildLock(options.cacheDir, onEvent, () => buildOrRefresh(options, onEvent));
   } catch (error) {
     if (error instanceof Fault) throw error;
     const { code } = error as NodeJS.ErrnoException;
@@ -67,6 +69,25 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   }
 }
 
+/** The archive drops old versions: what was chosen some time ago may be gone, and newer versions are chosen then. */
+async function buildOrRefresh(options: BuildOptions, onEvent: OnBuildEvent): Promise<BuildResult> {
+  const outcome: Outcome = { downloadFailed: false };
+  try {
+    return await build(options, outcome);
+  } catch (error) {
+    if (!(error instanceof Fault) || !outcome.downloadFailed || options.refresh === true) throw error;
+    onEvent({ kind: 'note', text: `${error.message}; asking the archive for newer versions` });
+    try {
+      return await build({ ...options, refresh: true }, outcome);
+    } catch {
+      // Without a network the second failure would say less than the first.
+      throw error;
+    }
+  }
+}
+
+type Outcome = { downloadFailed: boolean };
+
 type Work = {
   readonly store: Store;
   readonly apt: Apt;
@@ -75,7 +96,7 @@ type Work = {
   readonly contents: Map<string, Promise<PackageContent>>;
 };
 
-async function build(options: BuildOptions): Promise<BuildResult> {
+async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResult> {
   const {
     roleDirs,
     role,
@@ -87,7 +108,15 @@ async function build(options: BuildOptions): Promise<BuildResult> {
   } = options;
   const chain = await loadChain(roleDirs, role);
   const store = openStore(libDir);
-  const apt = await openApt(join(cacheDir, 'apt'), architecture, onEvent);
+  const opened = await openApt(join(cacheDir, 'apt'), architecture, onEvent);
+  const apt: Apt = {
+    ...opened,
+    async fetch(packages) {
+      outcome.downloadFailed = true;
+      await opened.fetch(packages);
+      outcome.downloadFailed = false;
+    },
+  };
   const work: Work = { store, apt, cacheDir, onEvent, contents: new Map() };
 
   const kernelOwner = chain.findLast(({ recipe }) => recipe.kernel !== undefined);

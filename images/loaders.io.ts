@@ -9,6 +9,7 @@ import { Fault } from '../formats/errors.ts';
 import { openApt, readDeb } from './apt.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere } from './files.io.ts';
+import { withBuildLock } from './lock.io.ts';
 
 /** Name under lib/loaders → package and path in it. */
 const LOADER_FILES = {
@@ -30,7 +31,11 @@ export type FetchLoaders = {
  * @returns the names that were written.
  * @throws Fault E_ARCHIVE where the package cannot be had or has no such file.
  */
-export async function fetchLoaders({ libDir, cacheDir, onProgress }: FetchLoaders): Promise<string[]> {
+export async function fetchLoaders(wanted: FetchLoaders): Promise<string[]> {
+  return withBuildLock(wanted.cacheDir, wanted.onProgress, () => fetchMissing(wanted));
+}
+
+async function fetchMissing({ libDir, cacheDir, onProgress }: FetchLoaders): Promise<string[]> {
   const folder = join(libDir, 'loaders');
   const missing: [string, { package: string; path: string }][] = [];
   for (const row of Object.entries(LOADER_FILES)) {

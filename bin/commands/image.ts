@@ -75,18 +75,76 @@ export function registerImage(program: Command, context: CommandContext): void {
     .argument('<image>')
     .option('--generation N', 'another generation than the current one')
     .option('--json', 'the manifest as JSON')
+    .option('--sbom', 'its Debian packages as a CycloneDX document')
     .addHelpText('after', '\nExample:\n  rouse image show web')
-    .action(async (name: string, { generation, json }: Json & { generation?: string }) => {
+    .action(async (name: string, { generation, json, sbom }: Json & { generation?: string; sbom?: boolean }) => {
       const manifest = await (await openStore()).manifest(
         name,
         generation === undefined ? undefined : number(generation),
       );
       if (json === true) return context.print(JSON.stringify(manifest, undefined, 2));
+      if (sbom === true) {
+        const { renderBillOfMaterials } = await import('../../images/compare.ts');
+        return context.print(JSON.stringify(renderBillOfMaterials(manifest), undefined, 2));
+      }
       const { renderManifest } = await import('../../images/report.ts');
       for (const { heading, rows } of renderManifest(manifest)) {
         for (const line of renderTable(heading, rows)) context.print(line);
         context.print('');
       }
+    });
+
+  image
+    .command('diff')
+    .description('what changes for nodes from one generation to another (the current and the newest, unless told)')
+    .argument('<image>')
+    .argument('[before]')
+    .argument('[after]')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExample:\n  rouse image diff web 3 4')
+    .action(async (name: string, before: string | undefined, after: string | undefined, { json }: Json) => {
+      const { diffImages } = await import('../../images/audit.io.ts');
+      const { renderDifference } = await import('../../images/compare.ts');
+      const store = await openStore();
+      const newest = (await store.summary(name)).generations.at(-1);
+      const old = await store.manifest(name, before === undefined ? undefined : number(before));
+      const difference = await diffImages(
+        store,
+        old,
+        await store.manifest(name, after === undefined ? newest : number(after)),
+      );
+      if (json === true) return context.print(JSON.stringify(difference, undefined, 2));
+      for (const line of renderDifference(difference)) context.print(line);
+    });
+
+  image
+    .command('verify')
+    .description('read every published file again; exit 1 where one is gone or damaged')
+    .argument('[image]')
+    .action(async (name?: string) => {
+      const { verifyImage } = await import('../../images/audit.io.ts');
+      const store = await openStore();
+      const names = name === undefined ? (await store.list()).map((one) => one.image) : [name];
+      const problems = (await Promise.all(names.map((one) => verifyImage(store, one)))).flat();
+      for (const problem of problems) context.warn(`rouse: ${problem}`);
+      if (problems.length > 0) return context.exit(1);
+      context.print(names.length === 0 ? 'no image is built' : `${names.join(', ')}: every file is whole`);
+    });
+
+  image
+    .command('flatten')
+    .description('write all layers of an image into one file, for loaders that take one initrd')
+    .argument('<image>')
+    .argument('<file>')
+    .option('--generation N', 'another generation than the current one')
+    .action(async (name: string, file: string, { generation }: { generation?: string }) => {
+      const { flattenImage } = await import('../../images/audit.io.ts');
+      const store = await openStore();
+      const manifest = await store.manifest(name, generation === undefined ? undefined : number(generation));
+      const bytes = await flattenImage(store, manifest, file);
+      context.print(
+        `${file}: ${bytes} bytes; boot it with rouse.layers=${manifest.layers.map(({ sha256 }) => sha256).join(',')}`,
+      );
     });
 
   image

@@ -1,0 +1,118 @@
+// images/compare.ts - how two generations of an image differ, and an image told as a CycloneDX bill of materials.
+//
+// Owns: the differences in packages and files, the SBOM's form. Does not own: reading layers (audit.io.ts). Pure.
+//
+// Source: CycloneDX 1.6 JSON; package URLs of Debian packages as in the purl specification.
+
+import type { CpioEntry } from './cpio.ts';
+import type { Manifest } from './manifest.ts';
+
+/** One file of an image as two generations of it are compared: everything but its place in a layer. */
+export type FileFacts = { readonly path: string; readonly facts: string; readonly bytes: number };
+
+export type ImageDifference = {
+  readonly kernel: readonly [string, string] | undefined;
+  readonly packages: readonly {
+    readonly name: string;
+    readonly before: string | undefined;
+    readonly after: string | undefined;
+    readonly bytes: number;
+  }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly change: 'added' | 'removed' | 'changed';
+    readonly bytes: number;
+  }[];
+  /** Names of layers that are not the same. */
+  readonly layers: readonly string[];
+};
+
+/** What is compared of a file. @param contentSha256 of regular files. */
+export function factsOf(entry: CpioEntry, contentSha256: string): FileFacts {
+  const head = [entry.kind, entry.mode, entry.uid, entry.gid];
+  const rest =
+    entry.kind === 'file'
+      ? [contentSha256]
+      : entry.kind === 'symlink' || entry.kind === 'link'
+        ? [entry.target]
+        : entry.kind === 'character' || entry.kind === 'block'
+          ? [entry.major, entry.minor]
+          : [];
+  return {
+    path: entry.path,
+    facts: [...head, ...rest].join(' '),
+    bytes: entry.kind === 'file' ? entry.data.length : 0,
+  };
+}
+
+/** @param files of each of the two, later layers' files having replaced earlier ones. `bytes` of the result are after minus before. */
+export function compareImages(
+  before: { readonly manifest: Manifest; readonly files: ReadonlyMap<string, FileFacts> },
+  after: { readonly manifest: Manifest; readonly files: ReadonlyMap<string, FileFacts> },
+): ImageDifference {
+  const releases = [before.manifest.kernel.release, after.manifest.kernel.release] as const;
+  const sameKernel = before.manifest.kernel.sha256 === after.manifest.kernel.sha256;
+  const paths = [...new Set([...before.files.keys(), ...after.files.keys()])].sort();
+  const old = new Map(before.manifest.packages.map((one) => [one.name, one]));
+  const now = new Map(after.manifest.packages.map((one) => [one.name, one]));
+  const hashes = new Set(before.manifest.layers.map(({ sha256 }) => sha256));
+  return {
+    kernel: sameKernel ? undefined : releases,
+    packages: [...new Set([...old.keys(), ...now.keys()])].sort().flatMap((name) => {
+      const [was, is] = [old.get(name), now.get(name)];
+      if (was?.version === is?.version && was?.bytes === is?.bytes) return [];
+      return [{ name, before: was?.version, after: is?.version, bytes: (is?.bytes ?? 0) - (was?.bytes ?? 0) }];
+    }),
+    files: paths.flatMap((path) => {
+      const [was, is] = [before.files.get(path), after.files.get(path)];
+      if (was?.facts === is?.facts) return [];
+      const change = was === undefined ? 'added' : is === undefined ? 'removed' : 'changed';
+      return [{ path: `/${path}`, change, bytes: (is?.bytes ?? 0) - (was?.bytes ?? 0) } as const];
+    }),
+    layers: after.manifest.layers.filter(({ sha256 }) => !hashes.has(sha256)).map(({ name }) => name),
+  };
+}
+
+/** Lines of `rouse image diff`. */
+export function renderDifference({ kernel, packages, files, layers }: ImageDifference): string[] {
+  if (kernel === undefined && packages.length === 0 && files.length === 0 && layers.length === 0)
+    return ['no difference'];
+  const signed = (bytes: number): string => (bytes > 0 ? `+${bytes}` : String(bytes));
+  return [
+    ...(kernel === undefined ? [] : [`kernel ${kernel[0]} -> ${kernel[1]}`]),
+    ...packages.map(
+      ({ name, before = 'absent', after = 'absent', bytes }) =>
+        `package ${name} ${before} -> ${after} (${signed(bytes)} bytes)`,
+    ),
+    ...files.map(({ path, change, bytes }) => `${change} ${path} (${signed(bytes)} bytes)`),
+    `layers to load anew: ${layers.join(' ') || 'none'}`,
+  ];
+}
+
+/** A CycloneDX 1.6 document of the Debian packages in an image; the same image gives the same document. */
+export function renderBillOfMaterials(manifest: Manifest): unknown {
+  const { image, generation, builtAt, kernel, packages, layers } = manifest;
+  return {
+    bomFormat: 'CycloneDX',
+    specVersion: '1.6',
+    version: 1,
+    metadata: {
+      timestamp: builtAt,
+      component: {
+        type: 'operating-system',
+        name: image,
+        version: String(generation),
+        properties: [
+          { name: 'rouse:kernel', value: `${kernel.release} ${kernel.sha256}` },
+          ...layers.map(({ name, sha256 }) => ({ name: `rouse:layer:${name}`, value: sha256 })),
+        ],
+      },
+    },
+    components: packages.map(({ name, version, architecture }) => ({
+      type: 'library',
+      name,
+      version,
+      purl: `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}`,
+    })),
+  };
+}
