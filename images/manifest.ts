@@ -29,13 +29,50 @@ export const TemplateSchema = z.strictObject({
   source: z.string(),
   /** Where it was read from, for messages: "services/web/files/srv/index.html.liquid". */
   origin: z.string(),
+  /** Rendered again on running nodes when an input changes. Commands of the node's shell; `check` is given the candidate's path. */
+  live: z.strictObject({ check: z.string(), reload: z.string() }).optional(),
 });
 
+/** A value of a var as YAML and JSON know it. */
+export type PlainValue =
+  | string
+  | number
+  | boolean
+  | null
+  | readonly PlainValue[]
+  | { readonly [key: string]: PlainValue };
+
+const plainValue: z.ZodType<PlainValue> = z.json();
+
+/** A key of an `object` var. One that is left out takes its default; without one it must be given, unless optional (then null). */
+export type VarField = {
+  readonly type: 'string' | 'number' | 'boolean' | 'ipv4' | 'list' | 'object';
+  readonly default?: PlainValue | undefined;
+  readonly optional?: boolean | undefined;
+  /** The only values that it may have. */
+  readonly values?: readonly (string | number)[] | undefined;
+  /** For type object: its keys; without them any are taken. */
+  readonly fields?: Readonly<Record<string, VarField>> | undefined;
+};
+
+const varField: z.ZodType<VarField> = z.lazy(() =>
+  z.strictObject({
+    type: z.enum(['string', 'number', 'boolean', 'ipv4', 'list', 'object']),
+    default: plainValue.optional(),
+    optional: z.boolean().optional(),
+    values: z.array(z.union([z.string(), z.number()])).optional(),
+    fields: z.record(z.string(), varField).optional(),
+  }),
+);
+
 export const VarSchema = z.strictObject({
-  type: z.enum(['string', 'number', 'boolean', 'list']),
-  default: z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]),
+  /** list: of texts; object: a map, or a list of maps where the default is a list. */
+  type: z.enum(['string', 'number', 'boolean', 'ipv4', 'list', 'object']),
+  default: plainValue,
   /** One sentence for people. */
   text: z.string(),
+  /** For type object: the keys of the map, or of each map of the list; without them any are taken. */
+  fields: z.record(z.string(), varField).optional(),
 });
 
 export const ManifestSchema = z.strictObject({

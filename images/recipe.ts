@@ -101,13 +101,33 @@ export function parseRecipe(file: string, text: string): Parsed<Recipe> {
     ok: false,
     problems: wrong.map(([key, { type, default: given }]) => ({
       ...positions.of(['vars', key, 'default']),
-      message: `vars.${key}.default: expected ${type === 'list' ? 'a list of texts' : `a ${type}`}, got ${JSON.stringify(given)}`,
+      message: `vars.${key}.default: expected ${EXPECTED[type]}, got ${JSON.stringify(given)}`,
     })),
   };
 }
 
+const EXPECTED = {
+  string: 'a string',
+  number: 'a number',
+  boolean: 'a boolean',
+  ipv4: 'an IPv4 address in quotes, or an empty text for none',
+  list: 'a list of texts',
+  object: 'a map or a list of maps',
+} satisfies Record<Recipe['vars'][string]['type'], string>;
+
 function matches(type: Recipe['vars'][string]['type'], given: Recipe['vars'][string]['default']): boolean {
-  return type === 'list' ? Array.isArray(given) : typeof given === type;
+  switch (type) {
+    case 'list':
+      return Array.isArray(given) && given.every((item) => typeof item === 'string');
+    case 'object':
+      return typeof given === 'object' && given !== null;
+    case 'ipv4':
+      return typeof given === 'string';
+    case 'string':
+    case 'number':
+    case 'boolean':
+      return typeof given === type;
+  }
 }
 
 /** "services/web/recipe.yaml:4:5" of a value in a recipe. */

@@ -17,6 +17,7 @@ import {
   parseRange,
 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import type { PlainValue } from '../../images/manifest.ts';
 import type { LoaderSetting } from '../dhcp/loaders.ts';
 
 /** A text that a parser of formats/ understands, as what the parser makes of it. */
@@ -74,9 +75,12 @@ const kernelParameter = z
 /** A label's value, a note: one line for people. */
 const line = z.string().regex(/^[^\p{Cc}]{0,500}$/u, 'expected one line of at most 500 characters');
 
-const varValue = z.union([z.string().max(65_536), z.number(), z.boolean(), z.array(z.string().max(65_536)).max(4096)], {
-  error: 'expected a text, a number, true or false, or a list of texts',
-});
+const scalar = [z.string().max(65_536), z.number(), z.boolean()] as const;
+const BAD_VALUE = { error: 'expected a text, a number, true or false, a list, or a map' };
+/** Maps and lists within each other, four levels deep: what an image takes of them, its recipe says (vars.ts). */
+const nested = (inner: z.ZodType<PlainValue>): z.ZodType<PlainValue> =>
+  z.union([...scalar, z.array(inner).max(4096), z.record(z.string().max(64), inner)], BAD_VALUE);
+const varValue = nested(nested(nested(nested(z.union(scalar, BAD_VALUE)))));
 const vars = z.record(z.string().regex(IDENTIFIER, 'expected a variable name such as docRoot'), varValue);
 const labels = z.record(slug, line);
 
@@ -168,7 +172,7 @@ export const NodeSchema = z.strictObject({
   vars: vars.default({}),
 });
 
-export type VarValue = z.infer<typeof varValue>;
+export type VarValue = PlainValue;
 export type Subnet = z.infer<typeof SubnetSchema>;
 export type RouseFile = z.infer<typeof RouseSchema>;
 export type ProfileFile = z.infer<typeof ProfileSchema>;
