@@ -78,8 +78,12 @@ export async function readModules(
   }
   const { modules, load, absent, firmware } = result.selection;
   if (absent.length > 0) onEvent({ kind: 'note', text: `kernel ${kernel.release} has no module ${absent.join(', ')}` });
-  for (const { module, file } of firmware) {
-    onEvent({ kind: 'note', text: `module ${module} may ask for firmware ${file}, which is not in the image` });
+  for (const [module, files] of Map.groupBy(firmware, (one) => one.module)) {
+    const more = files.length === 1 ? '' : ` and ${files.length - 1} more`;
+    onEvent({
+      kind: 'note',
+      text: `module ${module} may ask for firmware ${files[0]?.file ?? ''}${more}, which the kernel package does not hold`,
+    });
   }
   const folder = `usr/lib/modules/${kernel.release}`;
   const utf8 = new TextEncoder();

@@ -1,0 +1,187 @@
+// The store: generations, promotion, and what verify and diff say of it. Real files in a folder of this test.
+
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { diffImages, flattenImage, verifyImage } from '../../images/audit.io.ts';
+import { renderBillOfMaterials, renderDifference } from '../../images/compare.ts';
+import type { CpioEntry } from '../../images/cpio.ts';
+import { inspectFile } from '../../images/inspect.io.ts';
+import { packLayer } from '../../images/layers.io.ts';
+import { withBuildLock } from '../../images/lock.io.ts';
+import type { Manifest } from '../../images/manifest.ts';
+import { renderManifest } from '../../images/report.ts';
+import { openStore, type Store } from '../../images/store.io.ts';
+
+let lib = '';
+let store: Store;
+beforeEach(() => {
+  lib = mkdtempSync(join(tmpdir(), 'rouse-store-'));
+  store = openStore(lib);
+});
+afterEach(() => rmSync(lib, { recursive: true, force: true }));
+
+const KERNEL = new TextEncoder().encode('not really a kernel');
+const sha256 = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
+const file = (path: string, text: string): CpioEntry => ({
+  kind: 'file',
+  path,
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  data: new TextEncoder().encode(text),
+});
+
+/** Publishes a generation of `web` whose role layer holds these files. */
+async function publish(files: readonly CpioEntry[], packages: Manifest['packages'] = []): Promise<Manifest> {
+  await store.putKernel(sha256(KERNEL), KERNEL);
+  const layers = [
+    await store.putLayer(await packLayer('base', [file('init', '#!/bin/sh\n')])),
+    await store.putLayer(await packLayer('web', files)),
+  ];
+  return store.publish({
+    version: 1,
+    image: 'web',
+    builtAt: '2026-01-02T03:04:05.000Z',
+    recipe: { file: 'web/recipe.yaml', sha256: sha256(KERNEL) },
+    kernel: { release: '6.1', package: 'linux-image', sha256: sha256(KERNEL), bytes: KERNEL.length },
+    layers,
+    packages,
+    vars: {},
+    templates: [],
+    services: [],
+  });
+}
+
+test('the first generation is what nodes boot; a later one waits for promote; rollback goes back to what was', async () => {
+  expect((await publish([file('a', '1')])).generation).toBe(1);
+  expect((await publish([file('a', '2')])).generation).toBe(2);
+  expect((await publish([file('a', '3')])).generation).toBe(3);
+  expect((await store.manifest('web')).generation).toBe(1);
+  expect(readlinkSync(join(lib, 'images/web/current'))).toBe('1.json');
+  expect(await store.promote('web', 3)).toBe(1);
+  expect((await store.manifest('web')).generation).toBe(3);
+  // Generation 2 was never what nodes booted.
+  expect(await store.rollback('web')).toBe(1);
+  expect(await store.rollback('web')).toBe(3);
+  expect(await store.summary('web')).toMatchObject({ generations: [1, 2, 3], current: 3, previous: 1 });
+  expect(readdirSync(join(lib, 'images/web')).filter((name) => name.startsWith('.'))).toEqual([]);
+});
+
+test('builds at the same moment get a generation each', async () => {
+  const made = await Promise.all([1, 2, 3, 4, 5].map((n) => publish([file('a', String(n))])));
+  expect(made.map(({ generation }) => generation).sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5]);
+});
+
+test('what is asked for and not there is said with what is', async () => {
+  await expect(store.manifest('web')).rejects.toThrow('there is no image web: none is built; build it with');
+  await publish([file('a', '1')]);
+  await expect(store.manifest('wed')).rejects.toThrow('there is no image wed: built are: web');
+  await expect(store.promote('web', 7)).rejects.toThrow('there is no generation 7 of web: there are: 1');
+  await expect(store.rollback('web')).rejects.toThrow('no other generation has been promoted before');
+});
+
+test('a manifest that is damaged is told by its file, and its image is still listed', async () => {
+  await publish([file('a', '1')]);
+  writeFileSync(join(lib, 'images/web/1.json'), '{"version":1');
+  await expect(store.manifest('web')).rejects.toMatchObject({ code: 'E_STORE' });
+  expect(await store.list()).toHaveLength(1);
+});
+
+test('a layer that is there is never written again', async () => {
+  const smallest = await packLayer('web', [file('a', 'x'.repeat(3000))], 'zstd', 'smallest');
+  const quick = await packLayer('web', [file('a', 'x'.repeat(3000))], 'gzip', 'quick');
+  expect(quick.layer.sha256).toBe(smallest.layer.sha256);
+  const first = await store.putLayer(smallest);
+  const before = readFileSync(store.layerPath(first));
+  const again = await store.putLayer({ ...smallest, octets: Buffer.concat([smallest.octets, Buffer.alloc(512)]) });
+  expect(again).toEqual(first);
+  expect(readFileSync(store.layerPath(first))).toEqual(before);
+});
+
+test('verify finds what is gone, damaged, or not what its name says', async () => {
+  const { layers, kernel } = await publish([file('a', '1')]);
+  expect(await verifyImage(store, 'web')).toEqual([]);
+  const [base, role] = layers.map((layer) => store.layerPath(layer));
+  if (base === undefined || role === undefined) throw new Error('two layers');
+  const octets = readFileSync(role);
+  chmodSync(role, 0o644);
+  octets[octets.length - 300] = (octets[octets.length - 300] ?? 0) ^ 1;
+  writeFileSync(role, octets);
+  rmSync(base);
+  rmSync(store.kernelPath(kernel.sha256));
+  const problems = await verifyImage(store, 'web');
+  expect(problems).toHaveLength(3);
+  expect(problems[0]).toBe('web generation 1: the kernel 6.1 is gone');
+  expect(problems[1]).toContain('is gone');
+  expect(problems[2]).toContain('is not the file that was published');
+});
+
+test('diff tells packages and files, and not the markers', async () => {
+  const nginx = { name: 'nginx', architecture: 'amd64' };
+  const before = await publish(
+    [file('etc/a', '1'), file('etc/gone', 'xx')],
+    [{ ...nginx, version: '1.0', bytes: 100 }],
+  );
+  const after = await publish([file('etc/a', '22'), file('etc/new', '')], [{ ...nginx, version: '1.1', bytes: 90 }]);
+  expect(renderDifference(await diffImages(store, before, after))).toEqual([
+    'package nginx 1.0 -> 1.1 (-10 bytes)',
+    'changed /etc/a (+1 bytes)',
+    'removed /etc/gone (-2 bytes)',
+    'added /etc/new (0 bytes)',
+    'layers to load anew: web',
+  ]);
+  expect(renderDifference(await diffImages(store, before, before))).toEqual(['no difference']);
+});
+
+test('a flattened image is its layers, each where it can be unpacked', async () => {
+  const manifest = await publish([file('a', '1')]);
+  const path = join(lib, 'flat');
+  const bytes = await flattenImage(store, manifest, path);
+  expect(bytes).toBe(manifest.layers.reduce((sum, { servedBytes }) => sum + servedBytes, 0));
+  const { layers, problems } = await inspectFile(path);
+  expect(problems).toEqual([]);
+  expect(layers.map(({ marker }) => marker)).toEqual(manifest.layers.map(({ sha256: name }) => name));
+});
+
+test('show accounts for every byte: packages and the recipes themselves make the sum of the layers', async () => {
+  const manifest = await publish(
+    [file('a', 'x'.repeat(50))],
+    [{ name: 'p', version: '1', architecture: 'all', bytes: 50 }],
+  );
+  const tables = renderManifest(manifest).map(({ rows }) => rows.map((row) => row.join(' ')));
+  expect(tables[1]?.at(-1)).toMatch(/^all \d+ 60 /);
+  expect(tables[2]).toEqual(['p 1 50', 'the recipes themselves  10', 'all  60']);
+});
+
+test('the bill of materials names each package once, with its package URL', async () => {
+  const manifest = await publish([], [{ name: 'libstdc++6', version: '1:2~b', architecture: 'amd64', bytes: 1 }]);
+  expect(renderBillOfMaterials(manifest)).toMatchObject({
+    bomFormat: 'CycloneDX',
+    specVersion: '1.6',
+    components: [{ name: 'libstdc++6', purl: 'pkg:deb/debian/libstdc%2B%2B6@1%3A2~b?arch=amd64' }],
+  });
+});
+
+test('two builds in one cache come one after the other; a build that fails gives the lock back', async () => {
+  const order: string[] = [];
+  const notes: string[] = [];
+  const build = (name: string, fails = false): Promise<void> =>
+    withBuildLock(
+      lib,
+      (event) => notes.push(event.kind === 'note' ? event.text : ''),
+      async () => {
+        order.push(`${name} begins`);
+        await new Promise((resolve) => setImmediate(resolve));
+        order.push(`${name} ends`);
+        if (fails) throw new Error('failed');
+      },
+    );
+  const both = await Promise.allSettled([build('one', true), build('two')]);
+  expect(both.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+  expect(order[1]).toBe(order[0]?.replace('begins', 'ends'));
+  expect(order[3]).toBe(order[2]?.replace('begins', 'ends'));
+  expect(notes).toHaveLength(1);
+});
