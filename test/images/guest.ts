@@ -30,11 +30,14 @@ export async function startGuest({
   initrd,
   cmdline,
   memoryMb = 256,
+  card = 'virtio-net-pci',
 }: {
   kernel: string;
   initrd: readonly Uint8Array[];
   cmdline: readonly string[];
   memoryMb?: number;
+  /** QEMU's name of the network card. */
+  card?: string;
 }): Promise<Guest> {
   const folder = mkdtempSync(join(tmpdir(), 'rouse-guest-'));
   const initrdPath = join(folder, 'initrd');
@@ -54,7 +57,7 @@ export async function startGuest({
         ['console=ttyS0', 'panic=5', 'quiet', ...cmdline].join(' '),
       ],
       ...['-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${httpPort}-:80`],
-      ...['-device', 'virtio-net-pci,netdev=net0,mac=52:54:00:77:00:01,romfile='],
+      ...['-device', `${card},netdev=net0,mac=52:54:00:77:00:01,romfile=`],
       ...['-serial', `unix:${serialPath},server=on,wait=on`],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
