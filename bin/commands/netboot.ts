@@ -3,21 +3,23 @@
 // Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/).
 
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { CommandContext } from '../context.ts';
 import { Fault } from '../../formats/errors.ts';
 import type { ConfigView } from '../../netboot/view.ts';
+import type { LogFormat } from '../log.ts';
 import { renderTable } from '../table.ts';
 
 export function registerNetboot(program: Command, context: CommandContext): void {
   program
     .command('netboot')
     .description('the boot server: DHCP, TFTP and HTTP for the subnets of rouse.yaml, until SIGTERM')
+    .addOption(new Option('--log <format>', 'how to log on standard error').choices(['text', 'json']).default('text'))
     .addHelpText('after', '\nExample:\n  rouse netboot --config /etc/rouse')
-    .action(async () => {
+    .action(async ({ log: format }: { log: LogFormat }) => {
       const { runNetboot } = await import('../../netboot/serve.io.ts');
-      const log = (line: string): void => context.warn(`rouse netboot: ${line}`);
-      context.exit(await runNetboot({ ...context.places(), log }));
+      const { openLog } = await import('../log.ts');
+      context.exit(await runNetboot({ ...context.places(), log: openLog('rouse netboot', format) }));
     });
 
   program
