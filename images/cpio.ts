@@ -59,9 +59,9 @@ const MAGIC = '070701';
 const HEADER_BYTES = MAGIC.length + 8 * FIELDS.length;
 const TRAILER_NAME = 'TRAILER!!!';
 /** The field has eight hexadecimal digits, but init/initramfs.c keeps sizes in 32 bits and drops what is larger. */
-export const CPIO_FILE_LIMIT_BYTES = 0xffff_fffe;
+const CPIO_FILE_LIMIT_BYTES = 0xffff_fffe;
 /** Linux PATH_MAX, which the kernel's unpacker enforces. */
-export const CPIO_PATH_LIMIT_BYTES = 4095;
+const CPIO_PATH_LIMIT_BYTES = 4095;
 
 const utf8 = new TextEncoder();
 

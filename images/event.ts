@@ -3,7 +3,7 @@
 // Owns: the events' vocabulary. Does not own: how they look (bin/commands/image.ts). Pure.
 
 /** The steps of a build in the order in which they happen; a step that finds its result cached is not told. */
-export const BUILD_STEPS = {
+const BUILD_STEPS = {
   lists: 'reading the package lists',
   resolve: 'choosing packages',
   download: 'downloading packages',
@@ -13,7 +13,7 @@ export const BUILD_STEPS = {
   publish: 'publishing',
 } as const satisfies Record<string, string>;
 
-export type BuildStep = keyof typeof BUILD_STEPS;
+type BuildStep = keyof typeof BUILD_STEPS;
 
 /** `done` and `total` are bytes where the step counts them. */
 export type BuildEvent =

@@ -14,7 +14,7 @@ import { type CpioEntry, compareOctets, encodeChunks, encodeTrailer } from './cp
 /** Folder of the markers, inside a layer and on the node. */
 export const MARKER_FOLDER = '.layers';
 /** Layers are padded with NULs to a multiple of this, so that the next one is aligned wherever they are joined. */
-export const LAYER_ALIGNMENT_BYTES = 512;
+const LAYER_ALIGNMENT_BYTES = 512;
 /** Marker entries count their inode numbers from here: no layer has so many files, and no number is used twice. */
 const MARKER_INODE = 0x7fff_fff0;
 

@@ -28,7 +28,7 @@ export type LayoutInput = {
   readonly leaveOut: readonly string[];
 };
 
-export type LeftOut = {
+type LeftOut = {
   readonly path: string;
   readonly owner: string;
   readonly reason: string;
@@ -43,7 +43,7 @@ export type Layout = {
 };
 
 /** /bin, /sbin and /lib* are links into /usr on every node, as on Debian; packages still use both names. */
-export const MERGED_FOLDERS = ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32'];
+const MERGED_FOLDERS = ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32'];
 
 /** The path with merged folders resolved: "lib/x86_64-linux-gnu/libc.so.6" becomes "usr/lib/…". */
 export function mergedPath(path: string): string {

@@ -7,7 +7,7 @@ import { z } from 'zod';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits');
 
-export const LayerSchema = z.strictObject({
+const LayerSchema = z.strictObject({
   /** What it holds: base, modules, role, …; for people. */
   name: z.string(),
   /** SHA-256 of the uncompressed cpio entries before the marker: the layer's name everywhere. */
@@ -21,7 +21,7 @@ export const LayerSchema = z.strictObject({
   files: z.int().nonnegative(),
 });
 
-export const TemplateSchema = z.strictObject({
+const TemplateSchema = z.strictObject({
   /** Absolute path on the node. */
   path: z.string().startsWith('/'),
   mode: z.int().min(0).max(0o7777),

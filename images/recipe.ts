@@ -21,7 +21,7 @@ const path = z
 const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644');
 const id = z.int().min(0).max(65_534);
 
-export const RecipeSchema = z.strictObject({
+const RecipeSchema = z.strictObject({
   version: z.literal(1),
   /** What the role is, in one sentence. */
   text: z.string().default(''),

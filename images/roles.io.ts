@@ -47,7 +47,7 @@ export async function loadChain(roleDirs: readonly string[], role: string): Prom
 }
 
 /** Names of all folders that hold a recipe.yaml. */
-export async function listRoles(roleDirs: readonly string[]): Promise<string[]> {
+async function listRoles(roleDirs: readonly string[]): Promise<string[]> {
   const names = new Set<string>();
   for (const folder of roleDirs) {
     for (const name of await readdir(folder).catch(() => [])) {

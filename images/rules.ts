@@ -108,5 +108,3 @@ export const LEFT_OUT_PATHS = {
     reason: 'the kernel is a file of its own in the store',
   },
 } as const satisfies Record<string, Rule>;
-
-export type RuleName = keyof typeof LEFT_OUT_PATHS;
