@@ -14,7 +14,7 @@ import type { BuildEvent } from '../../images/event.ts';
 import { packLayer } from '../../images/layers.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
-import { renderTemplates } from '../../netboot/templates.ts';
+import { renderTemplates, type TemplateValues } from '../../netboot/templates.ts';
 import { type Guest, startGuest } from './guest.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -44,12 +44,14 @@ const names = (): string[] => manifest.layers.map(({ sha256 }) => sha256);
 
 /** What the boot server makes for one boot: the rendered page, the hostname and the token. */
 async function overlay() {
-  const rendered = renderTemplates(manifest.templates, {
+  // Only what the role's template reads: strict rendering finds what is missing.
+  const values: unknown = {
     node: { name: 'web1', hostname: 'web1', mac: '52:54:00:77:00:01', address: '10.0.2.15', labels: {}, note: '' },
     profile: { name: 'web' },
     boot: { id: BOOT_ID, startedAt: '2026-01-02T03:04:05.000Z' },
     vars: { greeting: 'Good <morning>' },
-  });
+  };
+  const rendered = renderTemplates(manifest.templates, values as TemplateValues);
   if (!rendered.ok) throw new Error(JSON.stringify(rendered.problems));
   const file = (path: string, mode: number, data: Uint8Array): CpioEntry => ({
     kind: 'file',

@@ -9,15 +9,21 @@ import { parseYaml } from '../../formats/yaml/document.ts';
 import { layoutRole } from '../../images/role.ts';
 import { loadChain, readRoleFiles } from '../../images/roles.io.ts';
 import { ProfileSchema } from '../../netboot/site/schema.ts';
-import { renderTemplates } from '../../netboot/templates.ts';
+import { renderTemplates, type TemplateValues } from '../../netboot/templates.ts';
 
 const SERVICES = fileURLToPath(new URL('../../services/', import.meta.url));
 const ROLES = readdirSync(SERVICES).filter((name) => existsSync(join(SERVICES, name, 'recipe.yaml')));
 
+// Only what the roles' templates read: strict rendering finds what is missing.
 const VALUES = {
   node: { name: 'n1', hostname: 'n1', mac: '52:54:00:77:00:01', address: '10.0.0.11', labels: {}, note: 'spare <fan>' },
   profile: { name: 'p1' },
   boot: { id: '0123456789abcdef', startedAt: '2026-01-02T03:04:05.000Z' },
+};
+
+const values = (vars: Record<string, unknown>): TemplateValues => {
+  const all: unknown = { ...VALUES, vars };
+  return all as TemplateValues;
 };
 
 for (const role of ROLES) {
@@ -30,7 +36,7 @@ for (const role of ROLES) {
     const vars = Object.fromEntries(
       chain.flatMap(({ recipe }) => Object.entries(recipe.vars)).map(([key, { default: given }]) => [key, given]),
     );
-    const rendered = renderTemplates(files.templates, { ...VALUES, vars });
+    const rendered = renderTemplates(files.templates, values(vars));
     if (!rendered.ok) throw new Error(JSON.stringify(rendered.problems));
     expect(rendered.files).toHaveLength(files.templates.length);
   });
@@ -57,7 +63,7 @@ for (const role of ROLES) {
 test("web's page says who it is, and what an operator writes does not become markup", async () => {
   const chain = await loadChain([SERVICES], 'web');
   const { templates } = layoutRole(chain, await readRoleFiles(join(SERVICES, 'web')));
-  const rendered = renderTemplates(templates, { ...VALUES, vars: { greeting: '<b>hello</b>' } });
+  const rendered = renderTemplates(templates, values({ greeting: '<b>hello</b>' }));
   const page = rendered.ok ? new TextDecoder().decode(rendered.files[0]?.content) : '';
   for (const want of [
     '<dd>n1</dd>',
