@@ -45,8 +45,10 @@ export async function startGuest({
   writeFileSync(initrdPath, Buffer.concat(initrd));
   const httpPort = await freePort();
   const child = spawn(
-    'qemu-system-x86_64',
+    'setpriv',
     [
+      // A test run that is killed takes its machine with it.
+      ...['--pdeathsig', 'KILL', 'qemu-system-x86_64'],
       ...['-accel', 'tcg', '-nodefaults', '-no-reboot', '-display', 'none', '-m', String(memoryMb)],
       ...[
         '-kernel',
