@@ -73,7 +73,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .command('show')
     .description('what an image holds and what it weighs, by layer and by package')
     .argument('<image>')
-    .option('--generation N', 'another generation than the current one')
+    .option('--generation <n>', 'another generation than the current one')
     .option('--json', 'the manifest as JSON')
     .option('--sbom', 'its Debian packages as a CycloneDX document')
     .addHelpText('after', '\nExample:\n  rouse image show web')
@@ -136,7 +136,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .description('write all layers of an image into one file, for loaders that take one initrd')
     .argument('<image>')
     .argument('<file>')
-    .option('--generation N', 'another generation than the current one')
+    .option('--generation <n>', 'another generation than the current one')
     .action(async (name: string, file: string, { generation }: { generation?: string }) => {
       const { flattenImage } = await import('../../images/audit.io.ts');
       const store = await openStore();
@@ -145,6 +145,18 @@ export function registerImage(program: Command, context: CommandContext): void {
       context.print(
         `${file}: ${bytes} bytes; boot it with rouse.layers=${manifest.layers.map(({ sha256 }) => sha256).join(',')}`,
       );
+    });
+
+  image
+    .command('loaders')
+    .description("fill lib/loaders with the boot programs of Debian's packages; files that are there are left")
+    .action(async () => {
+      const { fetchLoaders } = await import('../../images/loaders.io.ts');
+      const { libDir, cacheDir } = context.places();
+      const onProgress = await progress(context, true);
+      const written = await fetchLoaders({ libDir, cacheDir, onProgress: onProgress.event });
+      onProgress.end();
+      context.print(written.length === 0 ? 'all loaders are there' : `wrote ${written.join(', ')}`);
     });
 
   image
