@@ -5,6 +5,7 @@
 // To add a command: a row in the file of its room; to add a room's file: one line in COMMANDS.
 
 import { Command, CommanderError } from 'commander';
+import { registerApplets } from './commands/applets.ts';
 import { registerImage } from './commands/image.ts';
 import { registerLab } from './commands/lab.ts';
 import { registerNetboot } from './commands/netboot.ts';
@@ -13,7 +14,7 @@ import { registerSupervise } from './commands/supervise.ts';
 import { type CommandContext, describeFailure } from './context.ts';
 import { choosePlaces } from './places.ts';
 
-const COMMANDS = [registerSupervise, registerNetboot, registerNode, registerImage, registerLab];
+const COMMANDS = [registerSupervise, registerNetboot, registerNode, registerImage, registerLab, registerApplets];
 
 const program = new Command('rouse')
   .description('Keeps daemons alive on every host, and boots nodes without disks into what their profile says.')
