@@ -22,7 +22,7 @@ import { accountOf, envValue } from './launch.ts';
 import type { Account } from './launch.ts';
 import { interpreterOf, parseSettings, SETTING_BYTES_MAX, SETTING_FILE_NAMES } from './servicedir.ts';
 import type { ScriptFacts, SettingFile, SettingsResult } from './servicedir.ts';
-import type { Entry } from './scan.ts';
+import type { Entry, LogKind } from './scan.ts';
 
 /** As long as a line of the environment may be on Linux (MAX_ARG_STRLEN). */
 const ENV_BYTES_MAX = 131_072;
@@ -44,11 +44,16 @@ export function listServices(folder: string): Entry[] {
     try {
       const stat = statSync(path, { bigint: true });
       if (!stat.isDirectory()) return { kind: 'other', name };
-      return { kind: 'directory', name, id: `${stat.dev}:${stat.ino}`, hasLog: exists(`${path}/log`) };
+      return { kind: 'directory', name, id: `${stat.dev}:${stat.ino}`, log: logKind(path) };
     } catch (thrown) {
       return { kind: 'unreadable', name, why: whyUnreadable(path, thrown) };
     }
   });
+}
+
+function logKind(path: string): LogKind {
+  if (!exists(`${path}/log`)) return 'none';
+  return exists(`${path}/log/multilog`) ? 'writer' : 'program';
 }
 
 function whyUnreadable(path: string, thrown: unknown): string {

@@ -41,7 +41,7 @@ export async function runSupervise({ directory, socketPath, log }: SuperviseOpti
   }
   mkdirSync(dirname(socketPath), { recursive: true });
   const lockFd = await takeLock(socketPath);
-  const supervisor = new Supervisor(directory, log);
+  const supervisor = new Supervisor(directory, log, `${socketPath.replace(/\.sock$/, '')}-logs`);
   const server = await serve(socketPath, supervisor);
   const exitCode = await supervisor.run();
   server.close();

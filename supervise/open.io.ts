@@ -20,6 +20,7 @@ export type OpenRequest = {
   readonly fifos: readonly string[];
   readonly ownFds: readonly number[];
   readonly streams: () => StandardStreams;
+  readonly command?: readonly string[];
 };
 
 export type Opened =
@@ -93,9 +94,9 @@ function openLock(base: string): number {
 }
 
 function openUnit(request: OpenRequest, lockFd: number, host: UnitHost): Unit {
-  const { name, base, ownFds, streams } = request;
+  const { name, base, ownFds, streams, command } = request;
   const controlFd = openFifo(`${base}/supervise/control`, constants.O_RDWR);
-  return new Unit({ name, base, lockFd, controlFd, ownFds, streams }, host);
+  return new Unit({ name, base, lockFd, controlFd, ownFds, streams, command }, host);
 }
 
 /** Opens what must be a FIFO: a plain file in its place would be read for ever. */

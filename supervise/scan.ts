@@ -12,11 +12,14 @@
 
 /** One name of the scanned folder, links followed. */
 export type Entry =
-  | { readonly kind: 'directory'; readonly name: string; readonly id: string; readonly hasLog: boolean }
+  | { readonly kind: 'directory'; readonly name: string; readonly id: string; readonly log: LogKind }
   | { readonly kind: 'unreadable'; readonly name: string; readonly why: string }
   | { readonly kind: 'other'; readonly name: string };
 
-/** Main part or its log. */
+/** What takes the service's output: nobody, the program log/run, or rouse's own log writer (log/multilog). */
+export type LogKind = 'none' | 'program' | 'writer';
+
+/** Main part or its log. A log of the log writer is no part: it has no process and no state of its own. */
 export type Part = 'main' | 'log';
 
 /** One supervised directory with its log, as the shell keeps it. */
@@ -24,7 +27,7 @@ export type Slot = {
   /** "device:inode" of the directory. */
   readonly id: string;
   readonly name: string;
-  readonly isLogged: boolean;
+  readonly log: LogKind;
   /** The folder still has a name for it. */
   readonly isPresent: boolean;
   /** The directory itself was deleted; nothing can be started in it any more. */
@@ -34,7 +37,7 @@ export type Slot = {
 };
 
 export type ScanAction =
-  | { readonly kind: 'add'; readonly id: string; readonly name: string; readonly isLogged: boolean }
+  | { readonly kind: 'add'; readonly id: string; readonly name: string; readonly log: LogKind }
   | { readonly kind: 'open'; readonly id: string; readonly part: Part }
   | { readonly kind: 'rename'; readonly id: string; readonly name: string }
   | { readonly kind: 'absent'; readonly id: string }
@@ -73,7 +76,7 @@ export function scan(slots: readonly Slot[], entries: readonly Entry[]): ScanRes
     if (entry !== undefined) {
       if (entry.name !== slot.name || !slot.isPresent) actions.push({ kind: 'rename', id: slot.id, name: entry.name });
       for (const part of slot.closed) actions.push({ kind: 'open', id: slot.id, part });
-    } else if (slot.closed.length === (slot.isLogged ? 2 : 1)) {
+    } else if (slot.closed.length === (slot.log === 'program' ? 2 : 1)) {
       actions.push({ kind: 'drop', id: slot.id });
     } else {
       if (slot.isPresent) actions.push({ kind: 'absent', id: slot.id });
@@ -81,11 +84,11 @@ export function scan(slots: readonly Slot[], entries: readonly Entry[]): ScanRes
         actions.push({ kind: 'release', id: slot.id, part: slot.closed.includes('main') ? 'log' : 'main' });
     }
   }
-  for (const { id, name, hasLog } of found.values()) {
-    const isLogged = hasLog && new TextEncoder().encode(name).length <= NAME_BYTES_MAX;
-    actions.push({ kind: 'add', id, name, isLogged });
+  for (const { id, name, log: present } of found.values()) {
+    const log = new TextEncoder().encode(name).length <= NAME_BYTES_MAX ? present : 'none';
+    actions.push({ kind: 'add', id, name, log });
     actions.push({ kind: 'open', id, part: 'main' });
-    if (isLogged) actions.push({ kind: 'open', id, part: 'log' });
+    if (log === 'program') actions.push({ kind: 'open', id, part: 'log' });
   }
   return { actions, problems };
 }

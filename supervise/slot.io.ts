@@ -7,14 +7,16 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { pathOfFd } from './directory.io.ts';
 import { openFifo } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
-import type { Part, Slot } from './scan.ts';
+import type { LogKind, Part, Slot } from './scan.ts';
 import type { Ordered } from './shutdown.ts';
 import type { StandardStreams, Unit } from './unit.io.ts';
 
 export type SlotState = {
   readonly id: string;
   name: string;
-  readonly isLogged: boolean;
+  readonly log: LogKind;
+  /** Text of log/multilog, where the log writer writes it. */
+  script: string;
   isPresent: boolean;
   readonly fd: number;
   readonly units: Map<Part, Unit>;
@@ -26,8 +28,8 @@ export type SlotState = {
 };
 
 /** The parts that the slot has. */
-export function partsOf({ isLogged }: SlotState): readonly Part[] {
-  return isLogged ? ['main', 'log'] : ['main'];
+export function partsOf({ log }: SlotState): readonly Part[] {
+  return log === 'program' ? ['main', 'log'] : ['main'];
 }
 
 /** What a part is called: "web", "web/log". */
@@ -39,7 +41,7 @@ export function nameOf({ name }: SlotState, part: Part): string {
 export function slotFacts(slot: SlotState): Slot {
   const closed = partsOf(slot).filter((part) => slot.units.get(part)?.isOpen !== true);
   const isDeleted = fstatSync(slot.fd).nlink === 0;
-  return { id: slot.id, name: slot.name, isLogged: slot.isLogged, isPresent: slot.isPresent, isDeleted, closed };
+  return { id: slot.id, name: slot.name, log: slot.log, isPresent: slot.isPresent, isDeleted, closed };
 }
 
 /** The slot as shutdown.ts looks at it. */
@@ -65,7 +67,7 @@ export function openRequest(slot: SlotState, part: Part): OpenRequest {
     return {
       name: slot.name,
       base,
-      fifos: slot.isLogged ? [LOG_FIFO] : [],
+      fifos: slot.log === 'none' ? [] : [LOG_FIFO],
       ownFds: [],
       streams: () => mainStreams(slot),
     };
@@ -87,7 +89,7 @@ export function holdLog(slot: SlotState): number {
 const nothing = (): void => undefined;
 
 function mainStreams(slot: SlotState): StandardStreams {
-  return { stdin: 'ignore', stdout: slot.isLogged ? holdLog(slot) : 1, release: nothing };
+  return { stdin: 'ignore', stdout: slot.log === 'none' ? 1 : holdLog(slot), release: nothing };
 }
 
 function logStreams(slot: SlotState): StandardStreams {

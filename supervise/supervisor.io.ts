@@ -11,8 +11,9 @@ import type { FSWatcher } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
 import { wallTimeFromMs } from '../formats/tai64n.ts';
 import { DeathWatch } from './deaths.io.ts';
-import { listServices } from './directory.io.ts';
+import { listServices, readSmallFile } from './directory.io.ts';
 import type { HistoryEntry } from './history.ts';
+import { LOG_WRITER_NAME, LogWriterHost } from './logs.io.ts';
 import { openDirectories } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import { readBootId } from './procfs.io.ts';
@@ -52,6 +53,7 @@ export class Supervisor {
   readonly #slots = new Map<string, SlotState>();
   readonly #deaths: DeathWatch;
   readonly #host: UnitHost;
+  readonly #logWriter: LogWriterHost;
   readonly #starts: (() => void)[] = [];
   #unscannable: readonly { readonly name: string; readonly why: string }[] = [];
   #scanTimer: NodeJS.Timeout | undefined;
@@ -59,12 +61,14 @@ export class Supervisor {
   #isScanAsked = false;
   #isStopping = false;
   #isLeaving = false;
+  #isWriterEnding = false;
   #isReviewAsked = false;
   #watcher: FSWatcher | undefined;
   #watchedId = '';
   #resolve: (exitCode: number) => void = () => undefined;
 
-  constructor(directory: string, log: (line: string) => void) {
+  /** @param logFolder of the log writer; made when there is a log for it. */
+  constructor(directory: string, log: (line: string) => void, logFolder = `${directory}/.rouse-logs`) {
     this.#directory = directory;
     this.#log = log;
     this.#deaths = new DeathWatch(log);
@@ -76,6 +80,7 @@ export class Supervisor {
       watchDeath: (pid, startTime, onDeath) => this.#deaths.watch(pid, startTime, onDeath),
       onChange: () => this.#askReview(),
     };
+    this.#logWriter = new LogWriterHost(logFolder, this.#host);
   }
 
   async run(): Promise<number> {
@@ -105,22 +110,45 @@ export class Supervisor {
   }
 
   list(): ServiceView[] {
-    const views = [...this.#slots.values()].flatMap((slot) =>
-      partsOf(slot).flatMap((part): ServiceView[] => {
+    const { unit: writerUnit, why: writerWhy } = this.#logWriter;
+    const writtenLog = (slot: SlotState): ServiceView[] => {
+      if (slot.log !== 'writer') return [];
+      const name = `${slot.name}/log`;
+      if (writerUnit === undefined)
+        return [blockedView(name, writerWhy ?? 'the log writer is being started', Date.now())];
+      return [{ ...viewOf(name, writerUnit.service, slot.isPresent), why: `written by ${LOG_WRITER_NAME}` }];
+    };
+    const views = [...this.#slots.values()].flatMap((slot) => [
+      ...writtenLog(slot),
+      ...partsOf(slot).flatMap((part): ServiceView[] => {
         const name = nameOf(slot, part);
         const unit = slot.units.get(part);
         if (unit !== undefined) return [viewOf(name, unit.service, slot.isPresent)];
         return [blockedView(name, slot.problems.get(part) ?? 'it is being opened', Date.now())];
       }),
-    );
+    ]);
     const unscannable = this.#unscannable.map(({ name, why }) => blockedView(name, why, Date.now()));
-    return [...views, ...unscannable].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const writer = writerUnit === undefined ? [] : [viewOf(LOG_WRITER_NAME, writerUnit.service, true)];
+    return [...views, ...unscannable, ...writer].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   feed(name: string, event: Event): boolean {
+    const written = [...this.#slots.values()].find((slot) => slot.log === 'writer' && `${slot.name}/log` === name);
+    if (written !== undefined) return this.#feedWrittenLog(written, event);
     const unit = this.#unit(name);
     unit?.feed(event);
     return unit !== undefined;
+  }
+
+  /** A log without a process of its own: restart reads its script anew, ALRM begins new files (of all, as they share it). */
+  #feedWrittenLog(slot: SlotState, event: Event): boolean {
+    if (event.kind === 'signal' && event.signal === 'SIGALRM') this.#logWriter.unit?.feed(event);
+    else if (event.kind !== 'restart') return false;
+    else {
+      slot.script = this.#readScript(slot.name);
+      void this.#publishLogs();
+    }
+    return true;
   }
 
   history(name: string): HistoryEntry[] | undefined {
@@ -128,6 +156,7 @@ export class Supervisor {
   }
 
   #unit(name: string): Unit | undefined {
+    if (name === LOG_WRITER_NAME) return this.#logWriter.unit;
     for (const slot of this.#slots.values()) {
       for (const [part, unit] of slot.units) if (nameOf(slot, part) === name) return unit;
     }
@@ -180,18 +209,28 @@ export class Supervisor {
     for (let at = 0; at < toOpen.length && !this.#isLeaving; at += OPEN_AT_ONCE) {
       await this.#open(toOpen.slice(at, at + OPEN_AT_ONCE));
     }
+    if (!this.#isLeaving && !this.#isStopping) await this.#publishLogs();
+  }
+
+  /** After a scan is done, never half-way: a log that is not in the list is let go. */
+  async #publishLogs(): Promise<void> {
+    const written = [...this.#slots.values()].filter(({ log, units }) => log === 'writer' && units.size > 0);
+    await this.#logWriter.publish(
+      written.map(({ id, name, script }) => ({ id, name, directory: `${this.#directory}/${name}`, script })),
+    );
   }
 
   /** @returns the part to open, where that is the action. */
   #apply(action: ScanAction): { slot: SlotState; part: Part }[] {
     if (action.kind === 'add') {
-      const { id, name, isLogged } = action;
+      const { id, name, log } = action;
       try {
         const fd = openSync(`${this.#directory}/${name}`, constants.O_RDONLY | constants.O_DIRECTORY);
         this.#slots.set(id, {
           id,
           name,
-          isLogged,
+          log,
+          script: log === 'writer' ? this.#readScript(name) : '',
           isPresent: true,
           fd,
           units: new Map(),
@@ -228,6 +267,13 @@ export class Supervisor {
     }
   }
 
+  #readScript(name: string): string {
+    const read = readSmallFile(`${this.#directory}/${name}/log/multilog`);
+    if (read.kind === 'text') return read.text;
+    this.#log(`${name}: file log/multilog: ${read.kind === 'absent' ? 'it is gone' : read.why}`);
+    return '';
+  }
+
   async #open(wanted: readonly { slot: SlotState; part: Part }[]): Promise<void> {
     const requests: { slot: SlotState; part: Part; request: OpenRequest }[] = [];
     for (const { slot, part } of wanted) {
@@ -253,7 +299,7 @@ export class Supervisor {
       slot.problems.delete(part);
       slot.units.set(part, unit);
       // An adopted service may be the only other holder of what was written and not yet read.
-      if (slot.isLogged) holdLog(slot);
+      if (slot.log !== 'none') holdLog(slot);
       begun.push(() => unit.begin(okFd, this.#missing(slot, unit)));
     }
     for (const begin of begun) begin();
@@ -349,6 +395,7 @@ export class Supervisor {
       for (const fd of [slot.fd, slot.logFd]) if (fd !== undefined) closeSync(fd);
     }
     this.#slots.clear();
+    this.#logWriter.abandon();
     this.#resolve(0);
   }
 
@@ -376,7 +423,12 @@ export class Supervisor {
         slot.units.get('main')?.feed({ kind: 'down' });
       } else this.#endLog(slot);
     }
-    if (slots.every((slot) => slot.units.size === 0)) this.#leave();
+    if (slots.some((slot) => slot.units.size > 0)) return;
+    if (this.#logWriter.unit === undefined) this.#leave();
+    else if (!this.#isWriterEnding) {
+      this.#isWriterEnding = true;
+      this.#logWriter.end();
+    }
   }
 
   #endLog(slot: SlotState): void {

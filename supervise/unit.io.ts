@@ -62,6 +62,8 @@ export type UnitPlan = {
   /** Descriptors that go when the unit closes (the log directory's own). */
   readonly ownFds: readonly number[];
   readonly streams: () => StandardStreams;
+  /** What to start instead of ./run: programs of rouse itself, which are no files of the directory. */
+  readonly command?: readonly string[] | undefined;
 };
 
 const RECORD_BYTES_MAX = 16_384;
@@ -228,9 +230,10 @@ export class Unit {
 
   async #start(): Promise<void> {
     if (!this.isOpen) return;
-    const { base } = this.#plan;
+    const { base, command } = this.#plan;
     const read = readSettings(base);
-    const why = read.ok ? refusalOf('run', scriptFacts(base, 'run')) : read.why;
+    const refusal = command === undefined ? refusalOf('run', scriptFacts(base, 'run')) : undefined;
+    const why = read.ok ? refusal : read.why;
     if (!read.ok || why !== undefined) {
       this.feed({ kind: 'failed', why: why ?? 'its settings cannot be read' });
       return;
@@ -238,7 +241,7 @@ export class Unit {
     const { settings } = read;
     this.depends = settings.depends;
     try {
-      const argv = runCommand(settings, readAccount(settings.user));
+      const argv = command ?? runCommand(settings, readAccount(settings.user));
       const env = readEnv(base);
       const notifyFd = settings.notificationFd === undefined ? undefined : await this.#openNotify();
       if (this.isOpen) this.#launch(argv, settings, env, notifyFd);

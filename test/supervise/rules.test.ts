@@ -10,7 +10,7 @@ import { newService } from '../../supervise/machine.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
 import type { Finding } from '../../supervise/record.ts';
 import { scan } from '../../supervise/scan.ts';
-import type { Entry, Slot } from '../../supervise/scan.ts';
+import type { Entry, LogKind, Slot } from '../../supervise/scan.ts';
 import { DEFAULT_SETTINGS } from '../../supervise/service.ts';
 import type { Moment, Service } from '../../supervise/service.ts';
 import { parseSettings, refusalOf } from '../../supervise/servicedir.ts';
@@ -177,11 +177,11 @@ test("env files: envdir's rules", () => {
   ]);
 });
 
-const directory = (name: string, id: string, hasLog = false): Entry => ({ kind: 'directory', name, id, hasLog });
+const directory = (name: string, id: string, log: LogKind = 'none'): Entry => ({ kind: 'directory', name, id, log });
 const slot = (name: string, id: string, more: Partial<Slot> = {}): Slot => ({
   id,
   name,
-  isLogged: false,
+  log: 'none',
   isPresent: true,
   isDeleted: false,
   closed: [],
@@ -189,12 +189,25 @@ const slot = (name: string, id: string, more: Partial<Slot> = {}): Slot => ({
 });
 
 test('scan: new directories are added and opened, dot names and files are not', () => {
-  const entries = [directory('web', '1:2', true), directory('.git', '1:3'), { kind: 'other', name: 'README' } as const];
+  const entries = [
+    directory('web', '1:2', 'program'),
+    directory('.git', '1:3'),
+    { kind: 'other', name: 'README' } as const,
+  ];
   expect(scan([], entries).actions).toEqual([
-    { kind: 'add', id: '1:2', name: 'web', isLogged: true },
+    { kind: 'add', id: '1:2', name: 'web', log: 'program' },
     { kind: 'open', id: '1:2', part: 'main' },
     { kind: 'open', id: '1:2', part: 'log' },
   ]);
+});
+
+test('scan: a log of the log writer is no part of its own', () => {
+  expect(scan([], [directory('web', '1:2', 'writer')]).actions).toEqual([
+    { kind: 'add', id: '1:2', name: 'web', log: 'writer' },
+    { kind: 'open', id: '1:2', part: 'main' },
+  ]);
+  const closed = slot('web', '1:2', { log: 'writer', isPresent: false, closed: ['main'] });
+  expect(scan([closed], []).actions).toEqual([{ kind: 'drop', id: '1:2' }]);
 });
 
 test('scan: a rename keeps the service, a second name for it is not a second service', () => {
@@ -205,7 +218,7 @@ test('scan: a rename keeps the service, a second name for it is not a second ser
 });
 
 test('scan: a removed name stops nothing; the slot goes when both parts are closed', () => {
-  const logged = slot('web', '1:2', { isLogged: true });
+  const logged = slot('web', '1:2', { log: 'program' });
   expect(scan([logged], []).actions).toEqual([{ kind: 'absent', id: '1:2' }]);
   expect(scan([{ ...logged, isPresent: false, closed: ['main'] }], []).actions).toEqual([]);
   expect(scan([{ ...logged, isPresent: false, closed: ['main', 'log'] }], []).actions).toEqual([
@@ -214,13 +227,13 @@ test('scan: a removed name stops nothing; the slot goes when both parts are clos
 });
 
 test('scan: a deleted directory is let go, the logger after its service', () => {
-  const deleted = slot('web', '1:2', { isLogged: true, isPresent: false, isDeleted: true });
+  const deleted = slot('web', '1:2', { log: 'program', isPresent: false, isDeleted: true });
   expect(scan([deleted], []).actions).toEqual([{ kind: 'release', id: '1:2', part: 'main' }]);
   expect(scan([{ ...deleted, closed: ['main'] }], []).actions).toEqual([{ kind: 'release', id: '1:2', part: 'log' }]);
 });
 
 test('scan: what was closed is opened again while its name is there; log added later does not count', () => {
-  const actions = scan([slot('web', '1:2', { closed: ['main'] })], [directory('web', '1:2', true)]).actions;
+  const actions = scan([slot('web', '1:2', { closed: ['main'] })], [directory('web', '1:2', 'program')]).actions;
   expect(actions).toEqual([{ kind: 'open', id: '1:2', part: 'main' }]);
 });
 
