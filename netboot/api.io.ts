@@ -17,6 +17,9 @@ import { type Journal, rungOf } from './attempts.ts';
 import type { Attempt, BootEvent } from './journal.ts';
 import { type Lease, type LeaseBook } from './leases.ts';
 import type { StoreRecord } from './records.ts';
+import { fleetRoutes } from './fleetapi.io.ts';
+import type { Changes } from './changes.io.ts';
+import type { Fleet } from './fleet.io.ts';
 import { readNodeEdit } from './site/edit.ts';
 import type { LiveSite } from './site/load.io.ts';
 import type { Site } from './site/site.ts';
@@ -30,6 +33,10 @@ export type ApiFacts = {
   readonly interfaces: () => readonly HostAddress[];
   readonly waiting: () => readonly string[];
   readonly loaders: () => ReadonlyMap<string, number>;
+  readonly fleet: Fleet;
+  readonly changes: Changes;
+  /** Holds the audit log. */
+  readonly libDir: string;
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
   /** Told of each event while an event stream is open. */
   readonly watchers: Set<(event: BootEvent) => void>;
@@ -96,6 +103,7 @@ function routes(facts: ApiFacts): Hono {
     images: await live.images(),
     leases,
     journal,
+    states: facts.fleet.states,
     nowMs: Date.now(),
   });
 
@@ -137,6 +145,7 @@ function routes(facts: ApiFacts): Hono {
       throw error;
     }
   });
+  fleetRoutes(api, facts);
   api.get('/v1/profiles', (c) => {
     const site = siteInForce();
     return c.json({
@@ -162,7 +171,16 @@ function routes(facts: ApiFacts): Hono {
     const interfaces = facts.interfaces();
     return c.json(
       explain(
-        { site, images, leases, interfaces, loaders, rung: (one) => rungOf(journal.ofMac(one)), nowMs: Date.now() },
+        {
+          site,
+          images,
+          leases,
+          interfaces,
+          loaders,
+          rung: (one) => rungOf(journal.ofMac(one)),
+          states: facts.fleet.states,
+          nowMs: Date.now(),
+        },
         mac,
         arch,
       ),

@@ -54,7 +54,7 @@ async function readFacts(places: SitePlaces): Promise<ViewFacts> {
     });
   }
   const { site, images } = result;
-  return { site, images, leases: new LeaseBook(), journal: undefined, nowMs: Date.now() };
+  return { site, images, leases: new LeaseBook(), journal: undefined, states: new Map(), nowMs: Date.now() };
 }
 
 function missing(kind: string, name: string, known: readonly string[]): Fault {
@@ -141,7 +141,11 @@ export async function askExplanation(
   if (mac === undefined) throw notAMachine(machine)(undefined);
   return ask(places, `/v1/explain?mac=${encodeURIComponent(mac)}&arch=${arch}`, ({ site, images, leases, nowMs }) => {
     const { interfaces } = servedInterfaces(site, hostAddresses());
-    return explain({ site, images, leases, interfaces, loaders: undefined, rung: () => 0, nowMs }, mac, arch);
+    return explain(
+      { site, images, leases, interfaces, loaders: undefined, rung: () => 0, states: new Map(), nowMs },
+      mac,
+      arch,
+    );
   });
 }
 

@@ -39,7 +39,7 @@ export class Journal {
   /** Takes one event in. @returns the attempt it belongs to as it now is, if it belongs to one. */
   put(event: BootEvent): Attempt | undefined {
     const attempts = this.#byMac.get(event.mac) ?? [];
-    const owned = 'bootId' in event && event.kind !== 'script' ? event.bootId : undefined;
+    const owned = 'bootId' in event && event.kind !== 'script' && event.kind !== 'switch' ? event.bootId : undefined;
     const index = owned === undefined ? 0 : attempts.findIndex(({ bootId }) => bootId === owned);
     if (index < 0) return undefined;
     const result = advance(attempts[index], event);

@@ -11,17 +11,20 @@ import { reasonOf } from '../formats/errors.ts';
 import type { Ipv4Address } from '../formats/ipv4.ts';
 import type { MacAddress } from '../formats/mac.ts';
 import { paddingBytes } from '../images/layers.ts';
+import { refusal, text } from './http/answers.ts';
 import type { BodyPart, HttpRequest, HttpResponse } from './http/server.io.ts';
-import { type HttpAnswer, type HttpWorld, type NamedFile, route } from './http/route.ts';
+import { type HttpAnswer, type HttpWorld, type NamedFile, type NodeAsk, route } from './http/route.ts';
+import type { Fleet } from './fleet.io.ts';
+import { inputsFor } from './inputs.ts';
 import type { BootEvent } from './journal.ts';
+import { liveFiles, liveTemplates, revisionFile } from './live.ts';
+import { type BootImage, choosePlan, closed, leftUs, loaded, MAINTENANCE_PROFILE } from './nodestate.ts';
 import { buildOverlay } from './overlay.ts';
-import { parseStageReport } from './protocol.ts';
 import type { StoredBoot, StoreRecord } from './records.ts';
 import { bootScript, type BootServer, layerFile, refusalScript } from './script.ts';
-import { type BootPlan, resolve } from './site/plan.ts';
+import { type BootPlan, type Resolution, resolve } from './site/plan.ts';
 import type { Images, Site } from './site/site.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.ts';
-import type { Template } from '../images/manifest.ts';
 import { layerNamed, subnetAt } from './world.ts';
 
 export type BootDeskOptions = {
@@ -39,13 +42,14 @@ export type BootDeskOptions = {
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
   /** Takes an event into the journal at once; resolves when it is on disk, never rejects. */
   readonly record: (event: BootEvent) => Promise<void>;
+  readonly fleet: Fleet;
+  readonly node: (ask: NodeAsk, boot: StoredBoot, request: HttpRequest) => Promise<HttpResponse>;
   readonly scriptFetched: (mac: MacAddress) => void;
   readonly log: (line: string) => void;
 };
 
 const compress = promisify(gzip);
 const sha256 = (octets: Uint8Array | string): string => createHash('sha256').update(octets).digest('hex');
-const utf8 = new TextEncoder();
 
 /** The same refusal of the same machine is journalled once in this time, though it asks every 10 s. */
 const REFUSAL_QUIET_MS = 300_000;
@@ -82,8 +86,8 @@ export class BootDesk {
         return this.#overlay(answer.boot);
       case 'initrd':
         return this.#initrd(answer.boot);
-      case 'stage':
-        return this.#stage(answer.boot, request);
+      case 'node':
+        return this.#options.node(answer.ask, answer.boot, request);
     }
   }
 
@@ -91,70 +95,122 @@ export class BootDesk {
     const address = this.#options.serverFor(peer);
     if (address === undefined) return refusal(403, `${peer} is behind none of the served interfaces`);
     const server = { address, port: site.rouse.http.port };
-    const resolution = resolve(site, mac, { images, subnet: subnetAt(site, peer) });
+    const once = this.#options.fleet.state(site.byMac.get(mac)?.name ?? '').once;
+    const as = once === undefined ? undefined : site.profiles.get(once);
+    const resolution = resolve(site, mac, { images, subnet: subnetAt(site, peer), as });
     this.#options.scriptFetched(mac);
     if (resolution.kind === 'ignore') return refusal(404, resolution.why);
     const name = resolution.kind === 'refuse' ? resolution.match.node.name : resolution.plan.node.name;
     if (resolution.kind === 'refuse') return this.#refuse(mac, name, resolution.why, server);
-    const { plan, templates } = resolution;
     try {
-      const made = await this.#make(plan, templates, peer);
+      const { plan, image, insteadOf } = await this.#chosen(resolution, site, mac, images, peer);
+      const made = await this.#make(plan, image, insteadOf, peer, site);
       if (made.kind === 'refused') return this.#refuse(mac, name, made.why, server);
-      return text(200, bootScript(plan, server, made));
+      const bootId = made.kind === 'linux' ? made.boot.id : made.bootId;
+      if (made.kind === 'linux') await this.#options.fleet.begin(made.boot, false);
+      else await this.#options.fleet.update(name, leftUs);
+      await this.#options.record(scriptEvent(plan, mac, bootId));
+      if (insteadOf !== undefined) this.#options.log(`${name} boots as ${plan.profile.name} instead: ${insteadOf}`);
+      const overlaySha256 = made.kind === 'linux' ? made.boot.overlaySha256 : '';
+      return text(200, bootScript(plan, server, { bootId, overlaySha256 }));
     } catch (error) {
       return this.#refuse(mac, name, reasonOf(error), server);
     }
   }
 
+  /** What the files want, or what the node goes back to. */
+  async #chosen(wanted: Bootable, site: Site, mac: MacAddress, images: Images, peer: Ipv4Address): Promise<Chosen> {
+    const { fleet } = this.#options;
+    const { name, known } = wanted.plan.node;
+    await fleet.update(name, closed);
+    const state = fleet.state(name);
+    const maintenance = site.profiles.get(MAINTENANCE_PROFILE);
+    const rollback = wanted.effective.rollback.value;
+    const choice = known
+      ? choosePlan(state, wanted.plan, { rollback, hasMaintenance: maintenance !== undefined })
+      : ({ kind: 'wanted' } as const);
+    const own = chosen(wanted, undefined);
+    switch (choice.kind) {
+      case 'wanted':
+        return own;
+      case 'last-good':
+        return {
+          plan: { ...choice.good.plan, node: wanted.plan.node },
+          image: choice.good.image,
+          insteadOf: choice.why,
+        };
+      case 'maintenance': {
+        const rescue = resolve(site, mac, { images, subnet: subnetAt(site, peer), as: maintenance });
+        return rescue.kind === 'boot' ? chosen(rescue, choice.why) : own;
+      }
+    }
+  }
+
+  /**
+   * Makes the boot that a running node is to switch to; nobody is told of it yet.
+   *
+   * @returns the boot, or why there is none.
+   */
+  async prepare(node: string): Promise<{ kind: 'made'; boot: StoredBoot } | { kind: 'refused'; why: string }> {
+    const site = this.#options.site();
+    const state = this.#options.fleet.state(node);
+    const { boot } = state;
+    if (site === undefined || boot === undefined) return { kind: 'refused', why: 'nothing is known of it' };
+    const { address, plan } = boot;
+    const as = state.once === undefined ? undefined : site.profiles.get(state.once);
+    const images = await this.#options.images();
+    const wanted = resolve(site, plan.node.mac, { images, subnet: subnetAt(site, address), as });
+    if (wanted.kind !== 'boot') return { kind: 'refused', why: wanted.why };
+    const { plan: next, image, insteadOf } = chosen(wanted, undefined);
+    const made = await this.#make(next, image, insteadOf, address, site);
+    if (made.kind === 'linux') return { kind: 'made', boot: made.boot };
+    return { kind: 'refused', why: made.kind === 'refused' ? made.why : 'it boots no system of ours: use --cold' };
+  }
+
   /** A boot exists on disk before anyone hears of it. */
   async #make(
     plan: BootPlan,
-    templates: readonly Template[],
+    image: BootImage,
+    insteadOf: string | undefined,
     peer: Ipv4Address,
-  ): Promise<{ kind: 'made'; bootId: string; overlaySha256: string } | { kind: 'refused'; why: string }> {
+    site: Site,
+  ): Promise<
+    { kind: 'linux'; boot: StoredBoot } | { kind: 'other'; bootId: string } | { kind: 'refused'; why: string }
+  > {
     const id = randomBytes(8).toString('hex');
     const token = randomBytes(16).toString('hex');
     const startedAtMs = Date.now();
-    const { mac, name } = plan.node;
-    const files = plan.target.kind === 'linux' ? plan.target.layers.length + 1 : 0;
-    const event: BootEvent = {
-      kind: 'script',
-      atMs: startedAtMs,
-      mac,
-      bootId: id,
-      node: name,
-      profile: plan.profile.name,
-      target: plan.target.kind,
-      readyTimeoutS: plan.readyTimeoutS,
-      files,
-    };
-    if (plan.target.kind !== 'linux') {
-      await this.#options.record(event);
-      return { kind: 'made', bootId: id, overlaySha256: '' };
-    }
-    const rendered = renderTemplates(templates, valuesOf(plan, peer, id, startedAtMs));
+    if (plan.target.kind !== 'linux') return { kind: 'other', bootId: id };
+    const { name, labels } = plan.node;
+    const who = { name, profile: plan.profile.name, labels, address: peer };
+    const inputs = inputsFor(site, this.#options.fleet.states, who);
+    const values = valuesOf(plan, { address: peer, bootId: id, startedAtMs }, inputs);
+    const rendered = renderTemplates(image.templates, values);
     if (!rendered.ok) return { kind: 'refused', why: renderTemplateProblems(rendered.problems) };
-    const { sha256: overlaySha256, archive } = buildOverlay(
-      { plan, token, address: peer, files: rendered.files },
-      sha256,
-    );
+    const livePaths = new Set(liveTemplates(image.templates).map(({ path }) => path));
+    const liveOnes = rendered.files.filter(({ path }) => livePaths.has(path));
+    const live = liveOnes.length === 0 ? undefined : liveFiles(liveOnes, sha256);
+    const files = [...rendered.files, ...revisionFile(live)];
+    const { sha256: overlaySha256, archive } = buildOverlay({ plan, token, address: peer, files }, sha256);
     const packed = await compress(archive, { level: 6 });
     const overlay = new Uint8Array(packed.length + paddingBytes(packed.length));
     overlay.set(packed);
     const boot: StoredBoot = {
       id,
       tokenSha256: sha256(token),
-      mac,
+      mac: plan.node.mac,
       address: peer,
       startedAtMs,
       plan,
       overlaySha256,
       overlay,
+      image,
+      filesRevision: live?.revision,
+      insteadOf,
     };
     await this.#options.commit([{ kind: 'boot', boot }]);
     this.#options.keep(boot);
-    await this.#options.record(event);
-    return { kind: 'made', bootId: id, overlaySha256 };
+    return { kind: 'linux', boot };
   }
 
   #refuse(mac: MacAddress, node: string, why: string, server: BootServer): HttpResponse {
@@ -211,6 +267,10 @@ export class BootDesk {
   #tellSent(boot: StoredBoot, part: 'kernel' | 'initrd', name: string): NonNullable<HttpResponse['onSent']> {
     return ({ bytes, durationMs, complete }) => {
       const outcome = complete ? 'done' : 'aborted';
+      // The overlay is the last file of a script: from here on the plan itself is being tried.
+      if (complete && (name === 'overlay' || name === 'initrd')) {
+        this.#options.fleet.update(boot.plan.node.name, (state) => loaded(state, boot.id)).catch(() => undefined);
+      }
       const shown = name.replace(/^([0-9a-f]{12})[0-9a-f]{52}/, '$1…');
       void this.#options.record({
         kind: 'file',
@@ -225,43 +285,29 @@ export class BootDesk {
       });
     };
   }
+}
 
-  async #stage(boot: StoredBoot, request: HttpRequest): Promise<HttpResponse> {
-    const token = /^Bearer ([0-9a-f]{32})$/.exec(request.authorization ?? '')?.[1];
-    // Hashes are compared, so how long the comparison takes says nothing about the token.
-    if (token === undefined || sha256(token) !== boot.tokenSha256) return refusal(403, 'wrong token');
-    const result = parseStageReport(request.body);
-    if (!result.ok) return refusal(400, result.why);
-    const { stage, uptimeMs, detail } = result.report;
-    const event: BootEvent = {
-      kind: 'stage',
-      atMs: Date.now(),
-      mac: boot.mac,
-      bootId: boot.id,
-      stage,
-      uptimeMs,
-      detail,
-    };
-    if (boot.overlay !== undefined) {
-      this.#options.keep({ ...boot, overlay: undefined });
-      await this.#options.commit([{ kind: 'overlay-spent', bootId: boot.id }]);
-    }
-    await this.#options.record(event);
-    return { status: 204, parts: [] };
-  }
+type Bootable = Extract<Resolution, { kind: 'boot' }>;
+type Chosen = { readonly plan: BootPlan; readonly image: BootImage; readonly insteadOf: string | undefined };
+
+function chosen({ plan, templates, declared }: Bootable, insteadOf: string | undefined): Chosen {
+  return { plan, image: { templates, vars: declared }, insteadOf };
+}
+
+function scriptEvent({ node, profile, target, readyTimeoutS }: BootPlan, mac: MacAddress, bootId: string): BootEvent {
+  const files = target.kind === 'linux' ? target.layers.length + 1 : 0;
+  return {
+    kind: 'script',
+    atMs: Date.now(),
+    mac,
+    bootId,
+    node: node.name,
+    profile: profile.name,
+    target: target.kind,
+    readyTimeoutS,
+    files,
+  };
 }
 
 /** Files named by their hash may be held by any cache for ever. */
 const IMMUTABLE = { 'Cache-Control': 'public, max-age=31536000, immutable' } as const;
-
-function text(status: number, body: string, headers: Readonly<Record<string, string>> = {}): HttpResponse {
-  return {
-    status,
-    headers: { 'Content-Type': 'text/plain; charset=utf-8', 'Cache-Control': 'no-store', ...headers },
-    parts: [{ kind: 'bytes', bytes: utf8.encode(body) }],
-  };
-}
-
-function refusal(status: number, why: string, allow?: string): HttpResponse {
-  return text(status, `${why}\n`, allow === undefined ? {} : { Allow: allow });
-}

@@ -21,6 +21,8 @@ import { resolve, type Resolution } from './site/plan.ts';
 import { renderSource, type Sourced } from './site/settings.ts';
 import type { VarValue } from './site/schema.ts';
 import type { Images, Site } from './site/site.ts';
+import { inputsFor } from './inputs.ts';
+import type { States } from './pools.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.ts';
 import { dhcpWorld, type HostAddress, subnetAt } from './world.ts';
 
@@ -47,6 +49,8 @@ export type ExplainFacts = {
   readonly loaders: ReadonlySet<string> | undefined;
   /** How far `loader: auto` has climbed for a machine. */
   readonly rung: (mac: MacAddress) => number;
+  /** What nodes run; empty without a boot server. */
+  readonly states: States;
   readonly nowMs: number;
 };
 
@@ -84,7 +88,7 @@ export function explain(facts: ExplainFacts, mac: MacAddress, arch: ArchName): E
   } else steps.push(...dhcpSteps(facts, served, mac, arch));
   const server = served === undefined ? undefined : { address: served.address, port: site.rouse.http.port };
   const planStep: Step = { title: 'plan', answer: planAnswer(resolution), lines: planLines(resolution) };
-  const templateProblem = templateRefusal(resolution, facts.nowMs);
+  const templateProblem = templateRefusal(resolution, facts);
   const script =
     server === undefined
       ? undefined
@@ -241,10 +245,16 @@ function planLines(resolution: Resolution): string[] {
 }
 
 /** Why the templates would refuse the boot, tried with made-up boot facts. */
-function templateRefusal(resolution: Resolution, nowMs: number): string | undefined {
+function templateRefusal(
+  resolution: Resolution,
+  { site, states, nowMs }: Pick<ExplainFacts, 'site' | 'states' | 'nowMs'>,
+): string | undefined {
   if (resolution.kind !== 'boot') return undefined;
   const { plan, templates } = resolution;
-  const rendered = renderTemplates(templates, valuesOf(plan, plan.node.address ?? '', '0'.repeat(16), nowMs));
+  const { name, address, labels } = plan.node;
+  const inputs = inputsFor(site, states, { name, profile: plan.profile.name, labels, address });
+  const facts = { address: address ?? '', bootId: '0'.repeat(16), startedAtMs: nowMs };
+  const rendered = renderTemplates(templates, valuesOf(plan, facts, inputs));
   return rendered.ok ? undefined : renderTemplateProblems(rendered.problems);
 }
 

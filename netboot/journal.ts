@@ -15,13 +15,19 @@ import type { MacAddress } from '../formats/mac.ts';
 export const NODE_STAGES = ['init', 'layers', 'network', 'services', 'ready', 'failed'] as const;
 export type NodeStage = (typeof NODE_STAGES)[number];
 
-/** All stages of a boot in order. initrd is the loading of the layers and the overlay; layers, their check by init. */
+/**
+ * All stages of a boot in order. drain, fetch and kexec are those of a node that was told to change; then initrd and kernel
+ * lie inside fetch. initrd is the loading of the layers and the overlay; layers, their check by init.
+ */
 export const STAGES = [
+  'drain',
+  'fetch',
   'dhcp',
   'loader',
   'script',
   'kernel',
   'initrd',
+  'kexec',
   'init',
   'layers',
   'network',
@@ -63,6 +69,19 @@ export type BootEvent = {
       /** Files that the script loads after the kernel. */
       readonly files: number;
     }
+  /** A node in service was told to become something else and is drained. */
+  | {
+      readonly kind: 'switch';
+      /** Undefined for a cold reboot, which makes its boot when its script is fetched. */
+      readonly bootId: string | undefined;
+      readonly node: string;
+      readonly profile: string;
+      readonly readyTimeoutS: number;
+      readonly files: number;
+      readonly drainStartedAtMs: number;
+    }
+  /** It has fetched and checked its new system and jumps into it. */
+  | { readonly kind: 'kexec'; readonly bootId: string }
   | { readonly kind: 'refused'; readonly node: string; readonly why: string }
   | {
       readonly kind: 'file';
@@ -137,7 +156,7 @@ export type Advance = { readonly attempt: Attempt; readonly ended: Attempt | und
 export function advance(current: Attempt | undefined, event: BootEvent): Advance | undefined {
   if (event.kind === 'ignored') return undefined;
   if (current === undefined) {
-    const starts = event.kind === 'script' || event.kind === 'refused' || isBeforeKernel(event);
+    const starts = ['script', 'switch', 'refused'].includes(event.kind) || isBeforeKernel(event);
     return starts ? { attempt: apply(freshAttempt(event), event), ended: undefined } : undefined;
   }
   if (!startsAnew(current, event)) return { attempt: apply(current, event), ended: undefined };
@@ -153,6 +172,7 @@ function isBeforeKernel(event: BootEvent): boolean {
 }
 
 function startsAnew(current: Attempt, event: BootEvent): boolean {
+  if (event.kind === 'switch') return true;
   if (event.kind === 'script') return current.bootId !== undefined;
   if (!isBeforeKernel(event)) return false;
   if (current.bootId !== undefined || current.outcome.kind !== 'running') return true;
@@ -168,7 +188,7 @@ function freshAttempt(event: BootEvent): Attempt {
     bootId: undefined,
     node: undefined,
     profile: undefined,
-    startedAtMs: event.atMs - durationMs,
+    startedAtMs: event.kind === 'switch' ? event.drainStartedAtMs : event.atMs - durationMs,
     lastEventAtMs: event.atMs,
     readyTimeoutS: 300,
     filesWanted: 0,
@@ -209,6 +229,13 @@ function apply(attempt: Attempt, event: Exclude<BootEvent, { kind: 'ignored' }>)
       };
       return extend(named, 'script', event.atMs, event.atMs, 0, event.target === 'linux' ? '' : event.target);
     }
+    case 'switch': {
+      const { bootId, node, profile, readyTimeoutS, files, drainStartedAtMs, atMs } = event;
+      const named: Attempt = { ...seen, bootId, node, profile, readyTimeoutS, filesWanted: files };
+      return extend(named, 'drain', drainStartedAtMs, atMs, 0, '');
+    }
+    case 'kexec':
+      return extend(seen, 'fetch', endOf(seen, 'drain') || event.atMs, event.atMs, 0, '');
     case 'refused':
       return {
         ...extend({ ...seen, node: event.node }, 'script', event.atMs, event.atMs, 0, event.why),
@@ -233,12 +260,16 @@ function applyNodeStage(attempt: Attempt, event: Extract<BootEvent, { kind: 'sta
   const reports = [...attempt.reports.filter((report) => report.stage !== stage), { stage, atMs, uptimeMs, detail }];
   const loadedAtMs = Math.max(
     attempt.startedAtMs,
-    ...['script', 'kernel', 'initrd'].map((name) => endOf(attempt, name)),
+    ...['script', 'fetch', 'kernel', 'initrd'].map((name) => endOf(attempt, name)),
   );
   // A report may have been delayed but never sent early: the earliest estimate of the kernel's start is the best.
   const kernelAtMs = Math.max(loadedAtMs, Math.min(...reports.map((report) => report.atMs - report.uptimeMs)));
   const stages = { ...attempt.stages };
   let previousAtMs = loadedAtMs;
+  if (stages.fetch !== undefined) {
+    stages.kexec = { name: 'kexec', startedAtMs: loadedAtMs, endedAtMs: kernelAtMs, bytes: 0, detail: '' };
+    previousAtMs = kernelAtMs;
+  }
   for (const name of STAGES) {
     const report = reports.find((candidate) => candidate.stage === name);
     if (report === undefined) continue;
@@ -313,6 +344,18 @@ const WAITS: readonly Wait[] = [
     afterS: 120,
     cause:
       'the kernel was loaded and says nothing: too little memory for the image, no driver for the network card, or a panic: see the console',
+  },
+  {
+    stage: 'fetch',
+    isHere: ({ stages, bootId }) => stages.drain !== undefined && stages.fetch === undefined && bootId !== undefined,
+    afterS: 600,
+    cause: 'the node does not fetch its new system: see its agent on the console',
+  },
+  {
+    stage: 'dhcp',
+    isHere: ({ stages }) => stages.drain !== undefined && stages.dhcp === undefined && stages.fetch === undefined,
+    afterS: 120,
+    cause: 'the node was told to reboot and its firmware does not ask for an address: see the console',
   },
   {
     stage: 'initrd',

@@ -9,7 +9,7 @@
 import { NODE_STAGES, type NodeStage } from './journal.ts';
 
 /** Larger bodies are refused unread. */
-export const PROTOCOL_BODY_LIMIT_BYTES = 4096;
+export const PROTOCOL_BODY_LIMIT_BYTES = 16_384;
 const DETAIL_LIMIT_BYTES = 500;
 const WEEK_MS = 7 * 24 * 3600 * 1000;
 

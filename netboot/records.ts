@@ -1,12 +1,14 @@
 // netboot/records.ts - what the boot server writes to its store, and the interface that a store has.
 //
-// Owns: the records (leases, boots, journal events) and the Store type, so that the pure rooms can speak of a store
+// Owns: the records (leases, boots, journal events, node states, orders) and the Store type, so that the pure rooms can speak of a store
 // without having one. Does not own SQL (store.worker.io.ts) or threads (store.io.ts). Pure.
 
 import type { Ipv4Address } from '../formats/ipv4.ts';
 import type { MacAddress } from '../formats/mac.ts';
 import type { BootEvent } from './journal.ts';
 import type { Lease } from './leases.ts';
+import type { BootImage, NodeState } from './nodestate.ts';
+import type { Order } from './orders.ts';
 import type { BootPlan } from './site/plan.ts';
 
 /** One boot of a linux plan as it is kept: made when its script is rendered. */
@@ -25,6 +27,12 @@ export type StoredBoot = {
   readonly overlaySha256: string;
   /** The overlay as served; undefined once the node has reported, for it holds the token. */
   readonly overlay: Uint8Array | undefined;
+  /** What renders its live files again. */
+  readonly image: BootImage;
+  /** The revision of the live files in its overlay; undefined where its image has none. */
+  readonly filesRevision: string | undefined;
+  /** Why it is not what the files want; undefined where it is. */
+  readonly insteadOf: string | undefined;
 };
 
 export type StoreRecord =
@@ -33,7 +41,9 @@ export type StoreRecord =
   | { readonly kind: 'boot'; readonly boot: StoredBoot }
   /** The node has its overlay: its bytes, and the token in them, are erased. */
   | { readonly kind: 'overlay-spent'; readonly bootId: string }
-  | { readonly kind: 'event'; readonly event: BootEvent };
+  | { readonly kind: 'event'; readonly event: BootEvent }
+  | { readonly kind: 'node'; readonly state: NodeState }
+  | { readonly kind: 'order'; readonly order: Order };
 
 /** What a store holds when it is opened. */
 export type StoreContent = {
@@ -42,6 +52,9 @@ export type StoreContent = {
   readonly boots: readonly StoredBoot[];
   /** The latest events, the oldest first. */
   readonly events: readonly BootEvent[];
+  readonly nodes: readonly NodeState[];
+  /** Of the boots above, by number. */
+  readonly orders: readonly Order[];
   /** Leases whose checksum does not fit: left out, in words. */
   readonly damaged: readonly string[];
 };

@@ -25,6 +25,8 @@ export type BootIdentity = {
 };
 
 const RETRY_S = 10;
+/** For the node itself to go on working while it loads. */
+const KEXEC_RESERVE_KB = 16_384;
 
 /** "http://10.77.0.1:8080". */
 function serverUrl({ address, port }: BootServer): string {
@@ -94,6 +96,31 @@ export function bootScript(plan: BootPlan, server: BootServer, identity: BootIde
       );
     }
   }
+}
+
+/** What a node must have free beside its own system: the new one is held twice while it is checked and handed over. */
+export function kexecMemoryKb({ target }: BootPlan, overlayBytes: number): number {
+  if (target.kind !== 'linux') return 0;
+  const bytes = target.kernel.bytes + target.layers.reduce((sum, { servedBytes }) => sum + servedBytes, overlayBytes);
+  return Math.ceil((2 * bytes) / 1024) + KEXEC_RESERVE_KB;
+}
+
+/** The body of GET …/switch/ID: what a running node fetches, checks and starts by kexec. Paths are of this server. */
+export function switchText(
+  plan: BootPlan,
+  server: BootServer,
+  bootId: string,
+  overlay: { readonly sha256: string; readonly servedSha256: string; readonly servedBytes: number },
+): string {
+  const { target } = plan;
+  if (target.kind !== 'linux') return '';
+  return lines(
+    `kernel ${target.kernel.sha256} ${target.kernel.bytes} /kernel/${target.kernel.sha256}`,
+    ...target.layers.map((layer) => `initrd ${layer.servedSha256} ${layer.servedBytes} /layer/${layerFile(layer)}`),
+    `initrd ${overlay.servedSha256} ${overlay.servedBytes} /boot/${bootId}/overlay`,
+    `cmdline ${kernelCommandLine(plan, server, { bootId, overlaySha256: overlay.sha256 }).join(' ')}`,
+    `memoryKb ${kexecMemoryKb(plan, overlay.servedBytes)}`,
+  );
 }
 
 /** The script for a machine of ours that cannot boot now: the reason on its screen, and another try later. */

@@ -4,7 +4,7 @@
 // tell into journal events. Does not own any decision, nor privileges: its run script gives it a user and the ambient
 // capabilities net_bind_service and net_raw (setpriv), so that it never needs root.
 
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { Ipv4Address } from '../formats/ipv4.ts';
@@ -12,16 +12,21 @@ import { type MacAddress, parseMac } from '../formats/mac.ts';
 import { renderProblem } from '../formats/yaml/document.ts';
 import { serveApi } from './api.io.ts';
 import { BootDesk } from './boots.io.ts';
+import { BootShelf } from './bootshelf.ts';
+import { Changes } from './changes.io.ts';
 import type { DhcpEvent } from './dhcp/event.ts';
 import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
 import { Journal, rungOf } from './attempts.ts';
+import { Fleet } from './fleet.io.ts';
 import { type BootEvent, isLoading, renderOutcome } from './journal.ts';
 import { LeaseBook } from './leases.ts';
 import { listen } from './listen.io.ts';
-import type { StoredBoot, StoreRecord } from './records.ts';
+import { LoaderShelf } from './loaders.io.ts';
+import { NodeDesk } from './nodes.io.ts';
+import type { StoreRecord } from './records.ts';
 import { type SitePlaces, watchSite } from './site/load.io.ts';
 import { openStore } from './store.io.ts';
-import type { FileAnswer, TftpEvent } from './tftp/server.io.ts';
+import type { TftpEvent } from './tftp/server.io.ts';
 import { dhcpWorld, type HostAddress, httpWorld, machineAt, subnetAt } from './world.ts';
 
 export type NetbootOptions = SitePlaces & {
@@ -34,8 +39,6 @@ export type NetbootOptions = SitePlaces & {
 };
 
 const STALE_OFFERS_EVERY_MS = 30_000;
-/** How many boots of one machine stay reachable: the one under way and one that a slow reader may still be loading. */
-const BOOTS_PER_MACHINE = 2;
 /** An ignored machine is journalled once in this time for one reason. */
 const IGNORED_QUIET_MS = 60_000;
 
@@ -48,7 +51,11 @@ const IGNORED_QUIET_MS = 60_000;
 export async function runNetboot(options: NetbootOptions): Promise<number> {
   const { libDir, runDir, log } = options;
   await mkdir(runDir, { recursive: true, mode: 0o755 });
-  const live = await watchSite(options, (_state, line) => log(line));
+  let fleet: Fleet | undefined;
+  const live = await watchSite(options, (_state, line) => {
+    log(line);
+    fleet?.touch();
+  });
   const firstProblem = live.state().problems[0];
   if (live.state().site === undefined) {
     await live.close();
@@ -106,12 +113,36 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     return interfaces.find((one) => one.name === name)?.address;
   };
 
+  const bootById = (id: string) => boots.byId.get(id);
+  fleet = new Fleet({ site: siteInForce, bootById, commit, log }, store.content);
+  const { states } = fleet;
+  const nodeDesk = new NodeDesk({
+    fleet,
+    bootById,
+    keep: (boot) => boots.keep(boot),
+    commit,
+    record,
+    serverFor: (peer) => {
+      const address = serverFor(peer);
+      return address === undefined ? undefined : { address, port: siteInForce()?.rouse.http.port ?? 0 };
+    },
+  });
   const desk = new BootDesk({
+    fleet,
+    node: (ask, boot, request) => nodeDesk.answer(ask, boot, request),
     libDir,
     site: siteInForce,
     images: live.images,
     world: (site, images) =>
-      httpWorld({ site, leases, images, boots: boots.byId, loaders: loaders.sizes(), nowS: nowS() }),
+      httpWorld({
+        site,
+        leases,
+        images,
+        boots: boots.byId,
+        kept: Array.from(states.values(), ({ lastGood }) => lastGood?.plan).filter((plan) => plan !== undefined),
+        loaders: loaders.sizes(),
+        nowS: nowS(),
+      }),
     serverFor,
     keep: (boot) => boots.keep(boot),
     latestBootOf: (peer) => {
@@ -123,6 +154,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     scriptFetched: (mac) => loaderMemory.scriptFetched(mac),
     log,
   });
+  const changes = new Changes({ fleet, desk, journal, site: siteInForce, images: live.images, record, log });
   const ignored = new Map<string, number>();
   const onDhcp = (event: DhcpEvent): void => {
     const mac = parseMac(event.mac ?? '');
@@ -178,7 +210,13 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   const closeAll = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close();
   };
-  closers.push(() => store.close(), live.close);
+  const nodesOfSite = fleet;
+  closers.push(
+    () => store.close(),
+    live.close,
+    () => changes.close(),
+    () => Promise.resolve(nodesOfSite.close()),
+  );
   try {
     const listening = await listen({
       site: siteInForce,
@@ -220,6 +258,9 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       interfaces: () => interfaces,
       waiting: listening.waiting,
       loaders: () => loaders.sizes(),
+      fleet,
+      changes,
+      libDir,
       commit,
       watchers,
       nowS,
@@ -263,67 +304,4 @@ function endOf(signal: AbortSignal | undefined): Promise<string> {
     if (signal?.aborted === true) resolve('told to');
     signal?.addEventListener('abort', stop('told to'), { once: true });
   });
-}
-
-/** The boots that machines may still load or report. */
-class BootShelf {
-  readonly byId = new Map<string, StoredBoot>();
-  readonly #byMac = new Map<MacAddress, string[]>();
-
-  constructor(boots: Iterable<StoredBoot>) {
-    for (const boot of boots) this.keep(boot);
-  }
-
-  /** Puts a boot in, or a new state of one that is in. */
-  keep(boot: StoredBoot): void {
-    const isKnown = this.byId.has(boot.id);
-    this.byId.set(boot.id, boot);
-    if (isKnown) return;
-    const ids = [...(this.#byMac.get(boot.mac) ?? []), boot.id];
-    for (const id of ids.splice(0, Math.max(0, ids.length - BOOTS_PER_MACHINE))) this.byId.delete(id);
-    this.#byMac.set(boot.mac, ids);
-  }
-
-  latest(mac: MacAddress): StoredBoot | undefined {
-    const id = this.#byMac.get(mac)?.at(-1);
-    return id === undefined ? undefined : this.byId.get(id);
-  }
-}
-
-/** The loader files of lib/loaders, in memory: some hundred kilobytes each, asked for by a whole rack at once. */
-class LoaderShelf {
-  readonly #folder: string;
-  readonly #files = new Map<string, { readonly stamp: string; readonly content: Uint8Array }>();
-  readonly #names: ReadonlySet<string> = new Set(loaderFiles());
-
-  constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  /** Reads those that are new or changed. */
-  async refresh(): Promise<void> {
-    const there = new Set(await readdir(this.#folder).catch(() => []));
-    for (const name of this.#names) if (there.has(name)) await this.read(name);
-    for (const name of this.#files.keys()) if (!there.has(name)) this.#files.delete(name);
-  }
-
-  async read(name: string): Promise<FileAnswer> {
-    if (!this.#names.has(name)) return { kind: 'refuse', why: 'no boot plan names this file' };
-    const path = join(this.#folder, name);
-    try {
-      const { mtimeMs, size } = await stat(path);
-      const stamp = `${mtimeMs} ${size}`;
-      const known = this.#files.get(name);
-      if (known?.stamp === stamp) return { kind: 'file', content: known.content };
-      const content = await readFile(path);
-      this.#files.set(name, { stamp, content });
-      return { kind: 'file', content };
-    } catch {
-      return { kind: 'refuse', why: `loader ${name} is not in ${this.#folder}; fetch it with: rouse image loaders` };
-    }
-  }
-
-  sizes(): ReadonlyMap<string, number> {
-    return new Map(Array.from(this.#files, ([name, { content }]) => [name, content.length]));
-  }
 }

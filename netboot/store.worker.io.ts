@@ -14,6 +14,8 @@ import { crc32 } from 'node:zlib';
 import { reasonOf } from '../formats/errors.ts';
 import type { BootEvent } from './journal.ts';
 import type { Lease } from './leases.ts';
+import type { NodeState } from './nodestate.ts';
+import type { Order } from './orders.ts';
 import type { StoreContent, StoredBoot, StoreRecord } from './records.ts';
 
 export type StoreRequest =
@@ -26,7 +28,7 @@ export type StoreReply =
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly why: string };
 
-const VERSION = 1;
+const VERSION = 2;
 
 /** By the version that a step leads to. */
 const MIGRATIONS: Readonly<Record<number, string>> = {
@@ -39,6 +41,13 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
     ) STRICT;
     CREATE INDEX boots_by_mac ON boots (mac, seq);
     CREATE TABLE journal (seq INTEGER PRIMARY KEY, at_ms REAL NOT NULL, mac TEXT NOT NULL, event TEXT NOT NULL) STRICT;
+  `,
+  2: `
+    ALTER TABLE boots ADD COLUMN live TEXT NOT NULL DEFAULT '{"image":{"templates":[],"vars":{}}}';
+    CREATE TABLE nodes (node TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE orders (
+      boot TEXT NOT NULL, number INTEGER NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (boot, number)
+    ) STRICT, WITHOUT ROWID;
   `,
 };
 
@@ -111,11 +120,13 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
   const putLease = database.prepare('INSERT OR REPLACE INTO leases (address, lease, crc) VALUES (?, ?, ?)');
   const dropLease = database.prepare('DELETE FROM leases WHERE address = ?');
   const putBoot = database.prepare(
-    `INSERT INTO boots (id, token_sha256, mac, address, node, profile, started_at_ms, plan, overlay_sha256, overlay)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO boots (id, token_sha256, mac, address, node, profile, started_at_ms, plan, overlay_sha256, overlay, live)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const spend = database.prepare('UPDATE boots SET overlay = NULL WHERE id = ?');
   const putEvent = database.prepare('INSERT INTO journal (at_ms, mac, event) VALUES (?, ?, ?)');
+  const putNode = database.prepare('INSERT OR REPLACE INTO nodes (node, state) VALUES (?, ?)');
+  const putOrder = database.prepare('INSERT OR REPLACE INTO orders (boot, number, entry) VALUES (?, ?, ?)');
   return (record) => {
     switch (record.kind) {
       case 'lease': {
@@ -128,6 +139,7 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
         return;
       case 'boot': {
         const { id, tokenSha256, mac, address, startedAtMs, plan, overlaySha256, overlay } = record.boot;
+        const { image, filesRevision, insteadOf } = record.boot;
         putBoot.run(
           id,
           tokenSha256,
@@ -139,6 +151,7 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
           JSON.stringify(plan),
           overlaySha256,
           overlay ?? null,
+          JSON.stringify({ image, filesRevision, insteadOf }),
         );
         return;
       }
@@ -148,6 +161,12 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
       case 'event':
         putEvent.run(record.event.atMs, record.event.mac, JSON.stringify(record.event));
         return;
+      case 'node':
+        putNode.run(record.state.node, JSON.stringify(record.state));
+        return;
+      case 'order':
+        putOrder.run(record.order.bootId, record.order.number, JSON.stringify(record.order));
+        return;
     }
   };
 }
@@ -155,6 +174,7 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
 function trim(database: DatabaseSync): void {
   database.exec(`DELETE FROM journal WHERE seq <= (SELECT max(seq) FROM journal) - ${KEPT_EVENTS}`);
   database.exec(`DELETE FROM boots WHERE seq <= (SELECT max(seq) FROM boots) - ${KEPT_BOOTS}`);
+  database.exec('DELETE FROM orders WHERE boot NOT IN (SELECT id FROM boots)');
 }
 
 function load(database: DatabaseSync): StoreContent {
@@ -174,6 +194,7 @@ function load(database: DatabaseSync): StoreContent {
   const boots: StoredBoot[] = [];
   for (const row of bootRows) {
     boots.push({
+      ...(JSON.parse(String(row['live'])) as Pick<StoredBoot, 'image' | 'filesRevision' | 'insteadOf'>),
       id: String(row['id']),
       tokenSha256: String(row['token_sha256']),
       mac: String(row['mac']) as StoredBoot['mac'],
@@ -189,7 +210,16 @@ function load(database: DatabaseSync): StoreContent {
     .iterate() as Iterable<Row>;
   const events: BootEvent[] = [];
   for (const row of eventRows) events.push(JSON.parse(String(row['event'])) as BootEvent);
-  return { leases, boots, events, damaged };
+  const nodes: NodeState[] = [];
+  for (const row of database.prepare('SELECT state FROM nodes').iterate() as Iterable<Row>) {
+    nodes.push(JSON.parse(String(row['state'])) as NodeState);
+  }
+  const orders: Order[] = [];
+  const orderOf = database.prepare('SELECT entry FROM orders WHERE boot = ? ORDER BY number');
+  for (const { id } of boots) {
+    for (const row of orderOf.iterate(id) as Iterable<Row>) orders.push(JSON.parse(String(row['entry'])) as Order);
+  }
+  return { leases, boots, events, nodes, orders, damaged };
 }
 
 main((workerData as { file: string }).file);

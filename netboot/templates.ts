@@ -4,12 +4,13 @@
 // origin:line:column.
 // Does not own: the templates (the image's manifest), where the values come from (site/plan.ts), the overlay's archive.
 //
-// To give templates another value, add it to TemplateValues and to valuesOf. Source: LiquidJS 10 documentation. Pure.
+// To give templates another value, add it to TemplateInputs (inputs.ts). Source: LiquidJS 10 documentation. Pure.
 
 import { Liquid, type Template as Parsed, TokenizationError } from 'liquidjs';
 import { type Problem, renderProblem } from '../formats/yaml/document.ts';
 import { reasonOf } from '../formats/errors.ts';
 import type { Template } from '../images/manifest.ts';
+import type { TemplateInputs } from './inputs.ts';
 import type { BootPlan } from './site/plan.ts';
 import type { VarValue } from './site/schema.ts';
 
@@ -23,11 +24,13 @@ export type TemplateValues = {
     readonly address: string;
     readonly labels: Readonly<Record<string, string>>;
     readonly note: string;
+    /** Place among its peers, from 0. */
+    readonly index: number;
   };
   readonly profile: { readonly name: string };
   readonly boot: { readonly id: string /** ISO 8601, UTC. */; readonly startedAt: string };
   readonly vars: Readonly<Record<string, VarValue>>;
-};
+} & Omit<TemplateInputs, 'index'>;
 
 /** A file of a node's overlay. */
 export type RenderedFile = { readonly path: string; readonly mode: number; readonly content: Uint8Array };
@@ -36,14 +39,26 @@ export type Rendered =
   | { readonly ok: true; readonly files: readonly RenderedFile[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** @param startedAtMs when the boot was made, milliseconds since 1970. */
-export function valuesOf(plan: BootPlan, address: string, bootId: string, startedAtMs: number): TemplateValues {
-  const { name, mac, labels, note } = plan.node;
+export type BootFacts = {
+  /** What the node booted with; empty where that is not known. */
+  readonly address: string;
+  readonly bootId: string;
+  /** When the boot was made, milliseconds since 1970. */
+  readonly startedAtMs: number;
+};
+
+export function valuesOf(
+  { node, profile, vars }: Pick<BootPlan, 'node' | 'profile' | 'vars'>,
+  { address, bootId, startedAtMs }: BootFacts,
+  { index, ...inputs }: TemplateInputs,
+): TemplateValues {
+  const { name, mac, labels, note } = node;
   return {
-    node: { name, hostname: name, mac, address, labels, note },
-    profile: { name: plan.profile.name },
+    node: { name, hostname: name, mac, address, labels, note, index },
+    profile: { name: profile.name },
     boot: { id: bootId, startedAt: new Date(startedAtMs).toISOString() },
-    vars: plan.vars,
+    vars,
+    ...inputs,
   };
 }
 

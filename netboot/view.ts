@@ -9,6 +9,10 @@ import { effectiveValues, type EffectiveValue, knownAddress } from './explain.ts
 import type { Journal } from './attempts.ts';
 import { type Attempt, renderOutcome } from './journal.ts';
 import type { LeaseLookup } from './leases.ts';
+import { type Change, renderSteps } from './change.ts';
+import type { Draining, NodeState } from './nodestate.ts';
+import { differs, renderTarget } from './planview.ts';
+import type { States } from './pools.ts';
 import { resolve } from './site/plan.ts';
 import { renderSource } from './site/settings.ts';
 import type { Images, Profile, Site, SiteNode } from './site/site.ts';
@@ -25,7 +29,17 @@ export type NodeRow = {
   readonly should: string;
   /** What its latest boot is or was, in words; undefined where nothing was heard of it. */
   readonly boot: string | undefined;
+  /** What it runs: "web generation 3 as web"; undefined where that is not known, or it is nothing of ours. */
   readonly runs: string | undefined;
+  /** In words, by its last report: "ready", "not ready: nginx", "silent for 95 s". */
+  readonly readiness: string | undefined;
+  /** Whether a power cut would make it something else than it runs. */
+  readonly isChanging: boolean;
+  readonly draining: Draining;
+  /** The profile of its next boot only. */
+  readonly once: string | undefined;
+  /** The change under way or the last one: "drain 0.4 s, fetch 3.1 s". */
+  readonly change: string | undefined;
 };
 
 export type NodeView = NodeRow & {
@@ -40,6 +54,8 @@ export type ViewFacts = {
   readonly leases: LeaseLookup;
   /** Undefined without a boot server: then nothing is known of boots. */
   readonly journal: Journal | undefined;
+  /** What nodes run; empty without a boot server. */
+  readonly states: States;
   readonly nowMs: number;
 };
 
@@ -50,11 +66,11 @@ function bootsOf({ macs }: Pick<SiteNode, 'macs'>, journal: Journal | undefined)
 }
 
 export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
-  const { site, images, leases, journal, nowMs } = facts;
+  const { site, images, leases, journal, states, nowMs } = facts;
   const [mac] = node.macs;
   const resolution = mac === undefined ? undefined : resolve(site, mac, { images, subnet: undefined });
   const [latest] = bootsOf(node, journal);
-  const ready = bootsOf(node, journal).find(({ outcome }) => outcome.kind === 'ready');
+  const state = states.get(node.name);
   return {
     name: node.name,
     macs: node.macs,
@@ -64,8 +80,32 @@ export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
     note: node.note,
     should: resolution === undefined ? '' : shouldOf(resolution),
     boot: latest === undefined ? undefined : renderOutcome(latest, nowMs),
-    runs: ready?.profile,
+    runs: state?.boot === undefined ? undefined : renderTarget(state.boot.plan),
+    readiness: state?.boot === undefined ? undefined : renderReadiness(state, nowMs),
+    isChanging: resolution !== undefined && differs(state, resolution),
+    draining: state?.draining ?? 'no',
+    once: state?.once,
+    change: state?.change === undefined ? undefined : renderChange(state.change, nowMs),
   };
+}
+
+/** A node that was not heard of for longer is said to be silent; it stays what it was. */
+const SILENT_MS = 30_000;
+
+function renderReadiness({ boot, report }: NodeState, nowMs: number): string {
+  if (report === undefined) return boot?.isReady === true ? 'was ready, no report yet' : 'not ready yet';
+  const silentMs = nowMs - report.atMs;
+  if (silentMs > SILENT_MS) return `silent for ${Math.round(silentMs / 1000)} s`;
+  if (report.report.isReady) return 'ready';
+  const waiting = report.report.services.filter(({ isReady }) => !isReady).map(({ name }) => name);
+  return `not ready${waiting.length === 0 ? '' : `: ${waiting.join(', ')}`}`;
+}
+
+function renderChange(change: Change, nowMs: number): string {
+  const { outcome, profile } = change;
+  const steps = renderSteps(change, nowMs);
+  if (outcome.kind === 'failed') return `not ${profile}: ${outcome.why} (${steps})`;
+  return outcome.kind === 'done' ? `${profile}: ${steps}` : `becomes ${profile}: ${steps}`;
 }
 
 function shouldOf(resolution: ReturnType<typeof resolve>): string {

@@ -11,7 +11,7 @@ import type { HttpWorld, NamedFile } from './http/route.ts';
 import { isAlive, type LeaseLookup } from './leases.ts';
 import type { StoredBoot } from './records.ts';
 import { layerFile } from './script.ts';
-import { matchMachine, type PlanTarget } from './site/plan.ts';
+import { type BootPlan, matchMachine, type PlanTarget } from './site/plan.ts';
 import type { Subnet } from './site/schema.ts';
 import type { Images, Site, SiteNode } from './site/site.ts';
 
@@ -82,6 +82,8 @@ export type HttpFactsOfWorld = {
   readonly leases: LeaseLookup;
   readonly images: Images;
   readonly boots: ReadonlyMap<string, StoredBoot>;
+  /** Plans that nodes may go back to: their layers stay served. */
+  readonly kept: readonly BootPlan[];
   /** Size of each loader file that is on disk. */
   readonly loaders: ReadonlyMap<string, number>;
   readonly nowS: number;
@@ -90,13 +92,13 @@ export type HttpFactsOfWorld = {
 const LOADER_NAMES: ReadonlySet<string> = new Set(loaderFiles());
 
 /** What may be asked for over HTTP. Paths are relative to the library folder. */
-export function httpWorld({ site, leases, images, boots, loaders, nowS }: HttpFactsOfWorld): HttpWorld {
+export function httpWorld({ site, leases, images, boots, kept, loaders, nowS }: HttpFactsOfWorld): HttpWorld {
   return {
     machineAt: (address) => machineAt(site, leases, address, nowS),
     leasesElsewhere: (address) => (subnetAt(site, address)?.mode ?? 'dhcp') !== 'dhcp',
     bootById: (id) => boots.get(id),
     kernel: (file) => {
-      for (const { kernel } of linuxTargets(images, boots)) {
+      for (const { kernel } of linuxTargets(images, boots, kept)) {
         if (kernel.sha256 === file) {
           return { path: `images/kernels/${file}`, sha256: file, sizeBytes: kernel.bytes };
         }
@@ -104,7 +106,7 @@ export function httpWorld({ site, leases, images, boots, loaders, nowS }: HttpFa
       return undefined;
     },
     layer: (file) => {
-      for (const { layers } of linuxTargets(images, boots)) {
+      for (const { layers } of linuxTargets(images, boots, kept)) {
         const layer = layers.find((candidate) => layerFile(candidate) === file);
         if (layer !== undefined) return layerNamed(layer);
       }
@@ -125,10 +127,15 @@ export function layerNamed(layer: LinuxTarget['layers'][number]): NamedFile {
   return { path: `images/layers/${layerFile(layer)}`, sha256: layer.servedSha256, sizeBytes: layer.servedBytes };
 }
 
-/** What can be booted now, then what machines are booting. */
-function* linuxTargets(images: Images, boots: ReadonlyMap<string, StoredBoot>): Iterable<LinuxTarget> {
+/** What can be booted now, then what machines are booting, then what they would go back to. */
+function* linuxTargets(
+  images: Images,
+  boots: ReadonlyMap<string, StoredBoot>,
+  kept: readonly BootPlan[],
+): Iterable<LinuxTarget> {
   for (const image of images.values()) if (image.kind === 'built') yield image.manifest;
   for (const { plan } of boots.values()) if (plan.target.kind === 'linux') yield plan.target;
+  for (const { target } of kept) if (target.kind === 'linux') yield target;
 }
 
 /** An interface of this machine with an IPv4 address. */

@@ -50,8 +50,16 @@ export type HttpAnswer =
       readonly file: NamedFile;
     }
   | { readonly kind: 'overlay' | 'initrd'; readonly boot: StoredBoot }
-  | { readonly kind: 'stage'; readonly boot: StoredBoot }
+  /** Of the node protocol: answered only to whoever has the boot's token. */
+  | { readonly kind: 'node'; readonly ask: NodeAsk; readonly boot: StoredBoot }
   | { readonly kind: 'refuse'; readonly status: 400 | 403 | 404 | 405; readonly why: string; readonly allow?: string };
+
+export type NodeAsk =
+  | { readonly kind: 'stage' | 'report' | 'acks' }
+  /** `after`: the highest order that the node has carried out. */
+  | { readonly kind: 'orders'; readonly after: number }
+  | { readonly kind: 'files'; readonly revision: string }
+  | { readonly kind: 'switch'; readonly bootId: string };
 
 type Route = {
   readonly methods: readonly string[];
@@ -68,7 +76,9 @@ const ROUTES: readonly Route[] = [
   { methods: READ, path: /^\/layer\/([0-9a-f]{64}\.(?:zst|gz))$/, answer: layer },
   { methods: READ, path: /^\/loader\/([A-Za-z0-9._-]{1,64})$/, answer: loader },
   { methods: READ, path: /^\/boot\/([0-9a-f]{16})\/(overlay|initrd)$/, answer: bootFile },
-  { methods: ['POST'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/stage$/, answer: stage },
+  { methods: ['POST'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/(stage|report|acks)$/, answer: told },
+  { methods: ['GET'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/orders$/, answer: orders },
+  { methods: ['GET'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/(files|switch)\/([0-9a-f]{16})$/, answer: fetched },
 ];
 
 /** Total: every request has an answer, and every refusal its reason. */
@@ -134,7 +144,21 @@ function bootFile(world: HttpWorld, [id = '', what = '']: readonly string[], { p
   return { kind: what === 'initrd' ? 'initrd' : 'overlay', boot };
 }
 
-function stage(world: HttpWorld, [id = '']: readonly string[]): HttpAnswer {
+function told(world: HttpWorld, [id = '', what = '']: readonly string[]): HttpAnswer {
+  return ofNode(world, id, { kind: what === 'report' || what === 'acks' ? what : 'stage' });
+}
+
+function orders(world: HttpWorld, [id = '']: readonly string[], { target }: HttpFacts): HttpAnswer {
+  const after = /^[^?]*\?after=(\d{1,9})$/.exec(target)?.[1];
+  if (after === undefined) return refuse(400, 'expected orders?after=NUMBER');
+  return ofNode(world, id, { kind: 'orders', after: Number(after) });
+}
+
+function fetched(world: HttpWorld, [id = '', what = '', name = '']: readonly string[]): HttpAnswer {
+  return ofNode(world, id, what === 'files' ? { kind: 'files', revision: name } : { kind: 'switch', bootId: name });
+}
+
+function ofNode(world: HttpWorld, id: string, ask: NodeAsk): HttpAnswer {
   const boot = world.bootById(id);
-  return boot === undefined ? refuse(404, `boot ${id} is not known here`) : { kind: 'stage', boot };
+  return boot === undefined ? refuse(404, `boot ${id} is not known here`) : { kind: 'node', ask, boot };
 }

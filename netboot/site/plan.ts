@@ -6,7 +6,7 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import type { Layer, Template } from '../../images/manifest.ts';
+import type { ImageVar, Layer, Template } from '../../images/manifest.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import type { LoaderSetting } from '../dhcp/loaders.ts';
 import type { Subnet, VarValue } from './schema.ts';
@@ -69,6 +69,8 @@ export type Resolution =
       /** Every var of the image with where its value came from. */
       readonly vars: Readonly<Record<string, Sourced<VarValue>>>;
       readonly templates: readonly Template[];
+      /** What the image declares of vars. */
+      readonly declared: Readonly<Record<string, ImageVar>>;
     }
   /** Nobody's machine: it is not answered. */
   | { readonly kind: 'ignore'; readonly why: string }
@@ -76,6 +78,8 @@ export type Resolution =
   | { readonly kind: 'refuse'; readonly why: string; readonly match: Match };
 
 export type PlanContext = {
+  /** Boot it as this profile instead of its own: `node boot --once`, or maintenance. */
+  readonly as?: Profile | undefined;
   readonly images: Images;
   /** The subnet in which the machine asks; undefined where it is not known (explain without a server). */
   readonly subnet: Subnet | undefined;
@@ -108,14 +112,21 @@ export function matchMachine(site: Site, mac: MacAddress, subnet: Subnet | undef
   return { kind: 'match', node, profile, effective: profile.effective, why };
 }
 
+/** The same machine with another profile; its own vars are for the profile that it has, so they stay out. */
+function asProfile(found: Extract<Matched, { kind: 'match' }>, profile: Profile): typeof found {
+  const why = `${found.why}; but it is booted as '${profile.name}'`;
+  return { ...found, profile, effective: profile.effective, why };
+}
+
 /**
  * What a machine would boot now.
  *
  * @returns a plan; or ignore (not our machine) or refuse (ours, but it cannot boot now), each with the reason in words.
  */
-export function resolve(site: Site, mac: MacAddress, { images, subnet }: PlanContext): Resolution {
-  const matched = matchMachine(site, mac, subnet);
-  if (matched.kind === 'ignore') return matched;
+export function resolve(site: Site, mac: MacAddress, { images, subnet, as }: PlanContext): Resolution {
+  const found = matchMachine(site, mac, subnet);
+  if (found.kind === 'ignore') return found;
+  const matched = as === undefined || as.name === found.profile.name ? found : asProfile(found, as);
   const { node, profile, effective, why } = matched;
   const refuse = (reason: string): Resolution => ({ kind: 'refuse', why: `${why}; but ${reason}`, match: matched });
   const plan = (target: PlanTarget, vars: Readonly<Record<string, Sourced<VarValue>>>): BootPlan => ({
@@ -129,11 +140,11 @@ export function resolve(site: Site, mac: MacAddress, { images, subnet }: PlanCon
   });
   switch (effective.boot.value) {
     case 'local':
-      return { kind: 'boot', plan: plan({ kind: 'local' }, {}), why, effective, vars: {}, templates: [] };
+      return { kind: 'boot', plan: plan({ kind: 'local' }, {}), why, effective, vars: {}, templates: [], declared: {} };
     case 'chain': {
       if (effective.url === undefined) return refuse(`profile '${profile.name}' chains but names no url`);
       const target = { kind: 'chain', url: effective.url.value } as const;
-      return { kind: 'boot', plan: plan(target, {}), why, effective, vars: {}, templates: [] };
+      return { kind: 'boot', plan: plan(target, {}), why, effective, vars: {}, templates: [], declared: {} };
     }
     case 'linux': {
       if (effective.image === undefined) return refuse(`profile '${profile.name}' names no image`);
@@ -141,7 +152,7 @@ export function resolve(site: Site, mac: MacAddress, { images, subnet }: PlanCon
       const state = images.get(image) ?? { kind: 'missing' };
       if (state.kind !== 'built') return refuse(describeImage(image, state));
       const { manifest } = state;
-      const { vars, problems } = resolveVars(effective, manifest.vars, image);
+      const { vars, problems } = siteVars(site, profile.name, effective, manifest.vars, image);
       const [problem] = problems;
       if (problem !== undefined) return refuse(renderProblem(problem));
       const target: PlanTarget = {
@@ -157,7 +168,27 @@ export function resolve(site: Site, mac: MacAddress, { images, subnet }: PlanCon
           servedBytes,
         })),
       };
-      return { kind: 'boot', plan: plan(target, vars), why, effective, vars, templates: manifest.templates };
+      const { templates, vars: declared } = manifest;
+      return { kind: 'boot', plan: plan(target, vars), why, effective, vars, templates, declared };
     }
   }
+}
+
+/** The vars of an image, with the VRIDs that the site allocates where it declares them and nobody gave one. */
+export function siteVars(
+  { balancers }: Pick<Site, 'balancers'>,
+  profile: string,
+  effective: Pick<Effective, 'vars'>,
+  declared: Readonly<Record<string, ImageVar>>,
+  image: string,
+): ReturnType<typeof resolveVars> {
+  const resolved = resolveVars(effective, declared, image);
+  const balancer = balancers.get(profile);
+  if (balancer === undefined) return resolved;
+  const vars = { ...resolved.vars };
+  for (const name of ['vrid', 'insideVrid'] as const) {
+    const set = vars[name];
+    if (set?.value === 0) vars[name] = { value: balancer[name], source: set.source };
+  }
+  return { ...resolved, vars };
 }

@@ -11,6 +11,7 @@ import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import type { Parsed, Position, Positions, Problem } from '../../formats/yaml/document.ts';
 import type { Manifest } from '../../images/manifest.ts';
+import { type Balancer, balancersOf, checkBalancers } from './balancers.ts';
 import { CHECKS, type CheckContext, unknownName } from './checks.ts';
 import { type ParsedSite, parseProblems } from './files.ts';
 import type { ProfileFile, RouseFile, Subnet } from './schema.ts';
@@ -54,6 +55,8 @@ export type Site = {
   readonly nodes: ReadonlyMap<string, SiteNode>;
   readonly byMac: ReadonlyMap<MacAddress, SiteNode>;
   readonly byAddress: ReadonlyMap<Ipv4Address, SiteNode>;
+  /** By the name of the profile. */
+  readonly balancers: ReadonlyMap<string, Balancer>;
 };
 
 export type SiteResult =
@@ -85,6 +88,11 @@ export function buildSite(parsed: ParsedSite, images: Images): SiteResult {
     const context: CheckContext = { rouse: rouse.value, at: rouse.positions, parsed, problems };
     for (const check of CHECKS) check(context);
   }
+  const balancers = balancersOf(profiles.values());
+  if (rouse?.ok === true) {
+    const used = new Set(Array.from(nodes.values(), ({ profile }) => profile.name));
+    checkBalancers({ rouse: rouse.value, parsed, profiles: [...profiles.values()], balancers, used, problems });
+  }
   const warnings: Problem[] = [];
   checkImages(nodes, profiles, images, problems, warnings);
   if (problems.length > 0 || rouse === undefined || !rouse.ok) return { ok: false, problems: sortProblems(problems) };
@@ -94,7 +102,7 @@ export function buildSite(parsed: ParsedSite, images: Images): SiteResult {
     for (const mac of node.macs) byMac.set(mac, node);
     if (node.address !== undefined) byAddress.set(node.address, node);
   }
-  const site = { rouse: rouse.value, subnets: rouse.value.subnets, profiles, nodes, byMac, byAddress };
+  const site = { rouse: rouse.value, subnets: rouse.value.subnets, profiles, nodes, byMac, byAddress, balancers };
   return { ok: true, site, warnings: sortProblems(warnings) };
 }
 

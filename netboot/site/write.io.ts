@@ -61,12 +61,7 @@ export async function editNodes(
   const shown = changes.map(({ file, before, after }) => ({ file, diff: lineDiff(before, after) }));
   if (edit.isDryRun || changes.length === 0) return shown;
   for (const { file, before, after } of changes) await replaceFile(join(places.configDir, file), before, after);
-  await audit(join(places.libDir, 'audit.jsonl'), {
-    at: new Date().toISOString(),
-    who: edit.who,
-    what: 'node set',
-    changes: shown,
-  });
+  await audit(places.libDir, { who: edit.who, what: 'node set', changes: shown });
   return shown;
 }
 
@@ -90,7 +85,12 @@ async function replaceFile(path: string, before: string, after: string): Promise
   }
 }
 
-async function audit(file: string, entry: Readonly<Record<string, unknown>>): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  await appendFile(file, `${JSON.stringify(entry)}\n`, { mode: 0o600, flush: true });
+/** One line of lib/audit.jsonl: who did what, and when. */
+export async function audit(
+  libDir: string,
+  entry: { readonly who: string; readonly what: string } & Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await mkdir(libDir, { recursive: true });
+  const line = JSON.stringify({ at: new Date().toISOString(), ...entry });
+  await appendFile(join(libDir, 'audit.jsonl'), `${line}\n`, { mode: 0o600, flush: true });
 }

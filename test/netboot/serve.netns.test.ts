@@ -152,6 +152,7 @@ test('a boot from lease to ready, with the server killed twice on the way', asyn
   const [kernelUrl, layerUrl, overlayUrl] = script.urls as [string, string, string];
   expect(sha256((await fetchOn(0, kernelUrl)).body)).toBe(image.kernel.sha256);
 
+  await expect.poll(async () => JSON.stringify(await api('/v1/boots?node=web1'))).toMatch(/"kernel":\{/);
   // Killed between the script and the layers: the same boot goes on.
   first.kill('SIGKILL');
   await once(first, 'exit');

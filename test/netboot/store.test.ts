@@ -8,6 +8,8 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ipv4FromNumber } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import type { Lease } from '../../netboot/leases.ts';
+import { freshState } from '../../netboot/nodestate.ts';
+import type { Order } from '../../netboot/orders.ts';
 import type { StoredBoot } from '../../netboot/records.ts';
 import { openStore } from '../../netboot/store.io.ts';
 
@@ -36,16 +38,34 @@ const boot = (id: string, mac = '52:54:00:77:00:01'): StoredBoot => ({
   plan: { node: { name: 'web1' }, profile: { name: 'web' } } as StoredBoot['plan'],
   overlaySha256: 'o',
   overlay: Uint8Array.of(1, 2, 3),
+  image: { templates: [], vars: {} },
+  filesRevision: undefined,
+  insteadOf: undefined,
 });
+
+const ORDER: Order = {
+  bootId: 'a',
+  number: 1,
+  verb: 'files',
+  argument: 'r',
+  madeAtMs: 1,
+  outcome: { kind: 'waiting' },
+};
 
 test('leases, boots and events are there again, for their owner alone', async () => {
   const store = await openStore(file);
-  expect(store.content).toEqual({ leases: [], boots: [], events: [], damaged: [] });
+  expect(store.content).toEqual({ leases: [], boots: [], events: [], nodes: [], orders: [], damaged: [] });
   const event = { kind: 'ignored', atMs: 1.5, mac: lease(0).mac, why: 'x' } as const;
   await store.commit([
     { kind: 'lease', lease: lease(1) },
     { kind: 'boot', boot: boot('a') },
     { kind: 'event', event },
+    { kind: 'node', state: freshState('web1') },
+    { kind: 'node', state: { ...freshState('web1'), draining: 'operator' } },
+    { kind: 'order', order: ORDER },
+    { kind: 'order', order: { ...ORDER, outcome: { kind: 'done', atMs: 2, detail: '' } } },
+    // Of a boot that is not there any more.
+    { kind: 'order', order: { ...ORDER, bootId: 'gone' } },
   ]);
   await store.commit([
     { kind: 'lease', lease: lease(1, { state: 'released' }) },
@@ -59,6 +79,8 @@ test('leases, boots and events are there again, for their owner alone', async ()
     leases: [lease(1, { state: 'released' })],
     boots: [boot('a')],
     events: [event],
+    nodes: [{ ...freshState('web1'), draining: 'operator' }],
+    orders: [{ ...ORDER, outcome: { kind: 'done', atMs: 2, detail: '' } }],
     damaged: [],
   });
   await again.close();
@@ -162,7 +184,7 @@ test('a file of a newer rouse is refused, one that is none too', async () => {
   database.exec('PRAGMA user_version = 99');
   database.close();
   await expect(openStore(file)).rejects.toThrow(
-    /is of version 99 and this rouse knows versions up to 1; run the newer rouse/,
+    /is of version 99 and this rouse knows versions up to 2; run the newer rouse/,
   );
   const { writeFileSync } = await import('node:fs');
   writeFileSync(file, 'not a database, '.repeat(100));

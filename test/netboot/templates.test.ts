@@ -1,6 +1,7 @@
 // Templates as nodes get them: strict, escaped by extension, each error at its line.
 
 import { expect, test } from 'vitest';
+import type { Ipv4Address } from '../../formats/ipv4.ts';
 import { renderTemplateProblems, renderTemplates, type TemplateValues } from '../../netboot/templates.ts';
 
 const VALUES: TemplateValues = {
@@ -11,10 +12,15 @@ const VALUES: TemplateValues = {
     address: '10.0.0.11',
     labels: { rack: 'r1' },
     note: '<spare>',
+    index: 0,
   },
   profile: { name: 'web' },
   boot: { id: '0123456789abcdef', startedAt: '2026-01-02T03:04:05.000Z' },
   vars: { greeting: '<b>hi</b>', names: ['a', 'b'], tls: true },
+  pools: { web: [{ name: 'web1', address: '10.0.0.11' as Ipv4Address, weight: 1, state: 'in' }] },
+  peers: [],
+  subnet: { name: 'rack1', network: '10.0.0.0/24', prefixLength: 24, netmask: '255.255.255.0', router: null },
+  directVips: ['10.0.0.200'],
 };
 
 const render = (source: string, path = '/etc/x.conf'): string => {

@@ -69,7 +69,19 @@ const ROWS: { method?: string; target: string; peer?: Ipv4Address; want: string 
   { target: `/boot/${ID}/overlay`, peer: ELSEWHERE, want: `403 boot ${ID} belongs to 10.0.0.11` },
   { target: `/boot/${DONE}/overlay`, want: `404 boot ${DONE} is over: its node has its overlay` },
   { target: '/boot/0000000000000000/overlay', want: '404 boot 0000000000000000 is not known here' },
-  { method: 'POST', target: `/node/v1/boots/${ID}/stage`, want: 'stage' },
+  { method: 'POST', target: `/node/v1/boots/${ID}/stage`, want: 'node stage' },
+  { method: 'POST', target: `/node/v1/boots/${ID}/report`, want: 'node report' },
+  { method: 'POST', target: `/node/v1/boots/${DONE}/acks`, want: 'node acks' },
+  { target: `/node/v1/boots/${ID}/orders?after=12`, want: 'node orders 12' },
+  { target: `/node/v1/boots/${ID}/orders`, want: '400 expected orders?after=NUMBER' },
+  { target: `/node/v1/boots/${ID}/orders?after=-1`, want: '400 expected orders?after=NUMBER' },
+  { target: `/node/v1/boots/${ID}/files/${DONE}`, want: `node files ${DONE}` },
+  { target: `/node/v1/boots/${ID}/files/../secret`, want: '404 there is no such path here' },
+  { target: `/node/v1/boots/${ID}/switch/${DONE}`, want: `node switch ${DONE}` },
+  {
+    target: `/node/v1/boots/0000000000000000/switch/${DONE}`,
+    want: '404 boot 0000000000000000 is not known here',
+  },
   { target: `/node/v1/boots/${ID}/stage`, want: '405 POST only' },
   {
     method: 'POST',
@@ -83,6 +95,7 @@ const ROWS: { method?: string; target: string; peer?: Ipv4Address; want: string 
 
 function show(answer: HttpAnswer): string {
   if (answer.kind === 'refuse') return `${answer.status} ${answer.why}`;
+  if (answer.kind === 'node') return ['node', ...Object.values(answer.ask)].join(' ');
   return answer.kind === 'file' ? `file ${answer.part}` : answer.kind;
 }
 

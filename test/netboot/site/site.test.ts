@@ -285,9 +285,7 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
   {
     what: 'a var that is a map',
     files: { 'profiles/web.yaml': 'extends: role/web\nvars: {greeting: {a: b}}\n' },
-    says: [
-      'profiles/web.yaml:2:18 vars.greeting: expected a text, got {"a":"b"}',
-    ],
+    says: ['profiles/web.yaml:2:18 vars.greeting: expected a text, got {"a":"b"}'],
   },
   {
     what: 'a name that is no host name',
