@@ -20,7 +20,8 @@ const PROGRAM = fileURLToPath(new URL('./logwriter/main.io.ts', import.meta.url)
 const LIST_BYTES_MAX = 8_388_608;
 
 export class LogWriterHost {
-  readonly #folder: string;
+  /** Absolute. */
+  readonly folder: string;
   readonly #host: UnitHost;
   #written: string | undefined;
   #unit: Unit | undefined;
@@ -29,7 +30,7 @@ export class LogWriterHost {
 
   /** @param folder is made when there is something to write. */
   constructor(folder: string, host: UnitHost) {
-    this.#folder = folder;
+    this.folder = folder;
     this.#host = host;
   }
 
@@ -45,12 +46,12 @@ export class LogWriterHost {
 
   /** These logs and no others; nothing is written where the list is the same. */
   async publish(logs: readonly LogEntry[]): Promise<void> {
-    const path = `${this.#folder}/logs.json`;
+    const path = `${this.folder}/logs.json`;
     const before = this.#written ?? this.#read(path);
     const list = encodeList(logs);
     if (logs.length === 0 && before === undefined) return;
     try {
-      mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+      mkdirSync(this.folder, { recursive: true, mode: 0o700 });
       if (list !== before) {
         writeFileSync(`${path}.new`, list, { mode: 0o600 });
         renameSync(`${path}.new`, path);
@@ -84,8 +85,8 @@ export class LogWriterHost {
   }
 
   async #open(): Promise<void> {
-    this.#fd ??= openSync(this.#folder, constants.O_RDONLY | constants.O_DIRECTORY);
-    const command = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAM, `${this.#folder}/logs.json`];
+    this.#fd ??= openSync(this.folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    const command = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAM, `${this.folder}/logs.json`];
     const [answer] = await openDirectories(
       [
         {

@@ -115,20 +115,28 @@ export class Supervisor {
       if (slot.log !== 'writer') return [];
       const name = `${slot.name}/log`;
       if (writerUnit === undefined)
-        return [blockedView(name, writerWhy ?? 'the log writer is being started', Date.now())];
-      return [{ ...viewOf(name, writerUnit.service, slot.isPresent), why: `written by ${LOG_WRITER_NAME}` }];
+        return [blockedView(name, writerWhy ?? 'the log writer is being started', Date.now(), this.#pathOf(slot))];
+      return [
+        {
+          ...viewOf(name, writerUnit.service, slot.isPresent, this.#pathOf(slot)),
+          why: `written by ${LOG_WRITER_NAME}`,
+        },
+      ];
     };
     const views = [...this.#slots.values()].flatMap((slot) => [
       ...writtenLog(slot),
       ...partsOf(slot).flatMap((part): ServiceView[] => {
         const name = nameOf(slot, part);
         const unit = slot.units.get(part);
-        if (unit !== undefined) return [viewOf(name, unit.service, slot.isPresent)];
-        return [blockedView(name, slot.problems.get(part) ?? 'it is being opened', Date.now())];
+        if (unit !== undefined) return [viewOf(name, unit.service, slot.isPresent, this.#pathOf(slot))];
+        return [blockedView(name, slot.problems.get(part) ?? 'it is being opened', Date.now(), this.#pathOf(slot))];
       }),
     ]);
-    const unscannable = this.#unscannable.map(({ name, why }) => blockedView(name, why, Date.now()));
-    const writer = writerUnit === undefined ? [] : [viewOf(LOG_WRITER_NAME, writerUnit.service, true)];
+    const unscannable = this.#unscannable.map(({ name, why }) =>
+      blockedView(name, why, Date.now(), `${this.#directory}/${name}`),
+    );
+    const writer =
+      writerUnit === undefined ? [] : [viewOf(LOG_WRITER_NAME, writerUnit.service, true, this.#logWriter.folder)];
     return [...views, ...unscannable, ...writer].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -153,6 +161,10 @@ export class Supervisor {
 
   history(name: string): HistoryEntry[] | undefined {
     return this.#unit(name)?.history(HISTORY_SHOWN);
+  }
+
+  #pathOf({ name }: SlotState): string {
+    return `${this.#directory}/${name}`;
   }
 
   #unit(name: string): Unit | undefined {

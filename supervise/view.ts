@@ -30,12 +30,14 @@ export type ServiceView = {
   readonly why: string | undefined;
   /** The folder has no name for it any more: it runs on and is not opened again. */
   readonly removed: boolean;
+  /** The service directory (of "web/log": that of "web"); absolute. */
+  readonly directory: string;
 };
 
 export type ServiceList = { readonly services: readonly ServiceView[] };
 
 /** @param isPresent whether the scanned folder still has a name for it. */
-export function viewOf(name: string, service: Service, isPresent: boolean): ServiceView {
+export function viewOf(name: string, service: Service, isPresent: boolean, directory: string): ServiceView {
   return {
     name,
     phase: service.phase,
@@ -49,11 +51,12 @@ export function viewOf(name: string, service: Service, isPresent: boolean): Serv
     lastDeath: service.lastDeath,
     why: service.trouble,
     removed: !isPresent,
+    directory,
   };
 }
 
 /** A directory that could not be opened. */
-export function blockedView(name: string, why: string, atMs: number): ServiceView {
+export function blockedView(name: string, why: string, atMs: number, directory: string): ServiceView {
   return {
     name,
     phase: 'blocked',
@@ -67,6 +70,7 @@ export function blockedView(name: string, why: string, atMs: number): ServiceVie
     lastDeath: undefined,
     why,
     removed: false,
+    directory,
   };
 }
 

@@ -63,6 +63,23 @@ Example:
     });
 
   program
+    .command('logs')
+    .description('what services wrote: folders of log/multilog, or of a multilog in log/run')
+    .argument('<service...>', 'names as rouse status shows them')
+    .option('-f, --follow', 'go on with what is written from now on')
+    .addOption(
+      new Option('-n, --lines <number>', 'at most so many of the last lines (default 20, with --since all)').argParser(
+        (text) => {
+          if (/^\d{1,9}$/.test(text)) return Number(text);
+          throw new Fault('E_USAGE', { what: `--lines expected a number of lines, got '${text}'` });
+        },
+      ),
+    )
+    .option('--since <time>', 'stamped lines from then on: 90s, 10m, 2h, 3d ago, or 2026-11-21T14:00')
+    .addHelpText('after', '\nExamples:\n  rouse logs -f web\n  rouse logs --since 10m web db')
+    .action((names: string[], options: LogsOptions) => showLogs(context, socketPath(), names, options));
+
+  program
     .command('history')
     .description('starts, deaths and orders of a service: why did it restart?')
     .argument('<service>', 'name as rouse status shows it')
@@ -106,6 +123,52 @@ Example:
     });
 }
 
+type LogsOptions = { readonly follow?: boolean; readonly lines?: number; readonly since?: string };
+
+const LINES_DEFAULT = 20;
+
+async function showLogs(
+  context: CommandContext,
+  socket: string,
+  names: readonly string[],
+  { follow, lines, since }: LogsOptions,
+): Promise<void> {
+  const { parseSince, readableLine } = await import('../../supervise/logwriter/read.ts');
+  const { followLog, logFolders, readLog } = await import('../../supervise/logwriter/read.io.ts');
+  const sinceMs = since === undefined ? undefined : parseSince(since, Date.now());
+  if (since !== undefined && sinceMs === undefined) {
+    throw new Fault('E_USAGE', { what: `--since expected 90s, 10m, 2h, 3d or a date and time, got '${since}'` });
+  }
+  const asked = { lines: lines ?? (sinceMs === undefined ? LINES_DEFAULT : undefined), sinceMs };
+  const directoryOf = await directories(context, socket);
+  const folders = names.flatMap((name) => {
+    const found = logFolders(directoryOf(name));
+    if (found.length > 0) return found.map((folder) => ({ name, folder }));
+    throw new Fault('E_NOT_FOUND', {
+      what: `${name} has no log`,
+      why: 'there is no folder with a file current in its log/',
+      todo: `for one written by rouse: mkdir log, and the line "t ./main" in log/multilog`,
+    });
+  });
+  const show = (name: string, line: string): void => {
+    context.print(names.length > 1 ? `${name}: ${readableLine(line)}` : readableLine(line));
+  };
+  for (const { name, folder } of folders) for (const line of readLog(folder, asked)) show(name, line);
+  if (follow === true) for (const { name, folder } of folders) followLog(folder, (line) => show(name, line));
+}
+
+/** Logs can be read without a supervisor: then the services are those of the configuration. */
+async function directories(context: CommandContext, socket: string): Promise<(name: string) => string> {
+  const { listServices } = await import('../../supervise/client.io.ts');
+  try {
+    const all = await listServices(socket);
+    return (name) => pick(all, name.replace(/\/log$/, '')).directory;
+  } catch (thrown) {
+    if (!(thrown instanceof Fault) || thrown.code !== 'E_UNREACHABLE') throw thrown;
+    return (name) => join(context.places().configDir, 'services', name.replace(/\/log$/, ''));
+  }
+}
+
 function addOrderOptions(command: Command): Command {
   return command
     .option('--all', 'every service')
@@ -141,10 +204,10 @@ async function give(
   }
   const { listServices, orderService, waitFor } = await import('../../supervise/client.io.ts');
   const all = await listServices(socket);
-  // A logger is left alone by --all: it has to go on for what its service says while stopping.
+  // Loggers are left alone by --all: they have to go on for what their services say while stopping.
   const chosen =
     names.length === 0
-      ? all.filter(({ name, phase }) => phase !== 'blocked' && !name.endsWith('/log'))
+      ? all.filter(({ name, phase }) => phase !== 'blocked' && !name.endsWith('/log') && !name.startsWith('.'))
       : names.map((name) => pick(all, name));
   for (const { name } of chosen) await orderService(socket, name, order);
   if (wait !== true) return;

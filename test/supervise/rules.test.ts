@@ -371,7 +371,7 @@ test('routes: names are percent-encoded, orders are POSTed, the rest is refused 
 
 test('table: says why something is not up', () => {
   const waiting: Service = { ...running, phase: 'waiting', pid: 0, trouble: 'run is missing' };
-  const [title = '', row = ''] = renderTable([viewOf('web', waiting, true)], 1_700_000_005_000);
+  const [title = '', row = ''] = renderTable([viewOf('web', waiting, true, '/s/web')], 1_700_000_005_000);
   expect(title.split(/ {2,}/)).toEqual(['SERVICE', 'STATE', 'PID', 'SINCE', 'RESTARTS', 'READY', 'NOTES']);
   expect(row.split(/ {2,}/)).toEqual(['web', 'waiting', '-', '5 s', '2', 'no', 'run is missing']);
   expect([renderAge(-5), renderAge(7_200_000)]).toEqual(['0 s', '2 h']);
