@@ -1,4 +1,4 @@
-// bin/bootstrap.mjs - the first stage of `npm start` and `npm test`: makes a fresh machine ready, then hands over.
+// bin/bootstrap.mjs - the first stage of `npm start`, `test` and `pack`: readies a fresh machine, then hands over.
 //
 // Plain JavaScript for Node 18 without dependencies, because on a fresh machine nothing else is there yet: it installs
 // the npm packages of the lock file (the pinned Node is one of them), says which Debian packages are missing and, as
@@ -36,6 +36,7 @@ const DEBIAN_PACKAGES = [
   { name: 'atftp', shows: 'atftp', for: 'test' },
   { name: 'dnsmasq-base', shows: 'dnsmasq', for: 'test' },
   { name: 'dhcpcd-base', shows: 'dhcpcd', for: 'test' },
+  { name: 'debootstrap', shows: 'debootstrap', for: 'test' },
 ];
 
 /** Peers whose packages would start a daemon of their own: unpacked for the tests and not installed. */
@@ -44,12 +45,20 @@ const PEERS = join(ROOT, '.rouse', 'cache', 'peers');
 /** Tools of /usr/sbin (ip, dhclient) are not on every user's PATH. */
 const ALSO_ON_PATH = ['/usr/sbin', '/sbin', join(PEERS, 'usr', 'sbin')];
 
+/** What each word hands over to. */
+const PROGRAMS = {
+  start: ['bin/rouse.ts', 'lab', 'up'],
+  test: ['test/run.ts'],
+  pack: ['pack/pack.io.ts'],
+};
+
 const [command, ...rest] = process.argv.slice(2);
-if (command !== 'start' && command !== 'test') stop(100, 'usage: node bin/bootstrap.mjs start|test [ARG ...]');
+if (!Object.hasOwn(PROGRAMS, command ?? ''))
+  stop(100, `usage: node bin/bootstrap.mjs ${Object.keys(PROGRAMS).join('|')} [ARG ...]`);
 
 installNpmPackages();
 const stage = command === 'test' ? rest[0] : undefined;
-if (stage !== 'check' && stage !== 'unit') {
+if ((command === 'start' || command === 'test') && stage !== 'check' && stage !== 'unit') {
   installDebianPackages(command);
   if (command === 'test') unpackPeers();
 }
@@ -131,10 +140,8 @@ function pinnedNode() {
 
 /** Signals go to the whole foreground group, so this stage has only to wait for the one it started. */
 function handOver() {
-  const args =
-    command === 'start'
-      ? [join(ROOT, 'bin', 'rouse.ts'), 'lab', 'up', ...rest]
-      : [join(ROOT, 'test', 'run.ts'), ...rest];
+  const [program, ...words] = PROGRAMS[command];
+  const args = [join(ROOT, program), ...words, ...rest];
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {});
   const path = [join(ROOT, 'node_modules', `node-linux-${process.arch}`, 'bin'), process.env.PATH, ...ALSO_ON_PATH];
   const env = { ...process.env, PATH: path.join(delimiter) };

@@ -5,6 +5,8 @@
 // the boot server. The man page is written from this table (pack/man.ts).
 // To add a command: a row in the file of its room; to add a room's file: one line in COMMANDS.
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { registerApplets } from './commands/applets.ts';
 import { registerImage } from './commands/image.ts';
@@ -13,6 +15,7 @@ import { registerNetboot } from './commands/netboot.ts';
 import { registerNode } from './commands/node.ts';
 import { registerSupervise } from './commands/supervise.ts';
 import type { CommandContext } from './context.ts';
+import { ROOT } from './places.ts';
 
 const COMMANDS = [registerSupervise, registerNetboot, registerNode, registerImage, registerLab, registerApplets];
 
@@ -24,6 +27,7 @@ const COMMANDS = [registerSupervise, registerNetboot, registerNode, registerImag
 export function buildProgram(contextOf: (config: () => string | undefined) => CommandContext): Command {
   const program = new Command('rouse')
     .description('Keeps daemons alive on every host, and boots nodes without disks into what their profile says.')
+    .version(readVersion(), '--version', 'print the version')
     .option('--config <dir>', 'configuration folder (default /etc/rouse, $ROUSE_CONFIG, or .rouse/etc in a clone)')
     .showSuggestionAfterError()
     .exitOverride()
@@ -42,6 +46,12 @@ Examples:
   for (const register of COMMANDS) register(program, context);
   inheritSettings(program);
   return program;
+}
+
+/** Of this copy: package.json of the clone, or of the package. */
+function readVersion(): string {
+  const text = readFileSync(join(ROOT, 'package.json'), 'utf8');
+  return `rouse ${(JSON.parse(text) as { version: string }).version}`;
 }
 
 /** commander copies settings to a subcommand when it is made by command(name), but not exitOverride made later. */

@@ -1,0 +1,67 @@
+// pack/bundle.io.ts - rouse as two CommonJS programs, each one file: the command, and the supervisor alone.
+//
+// Owns: how sources become bundles. Does not own: where they lie in the package (tree.io.ts).
+//
+// CommonJS starts 60 ms sooner than an ESM bundle. A file that is named by `new URL('./x.ts', import.meta.url)` (a worker,
+// a program of its own) becomes a bundle beside the others, and its name in the code follows.
+// Source: esbuild's API, https://esbuild.github.io/api/
+
+import { readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { build } from 'esbuild';
+import type { Plugin } from 'esbuild';
+
+const OWN_FILE = /new URL\('(\.\/[^']+)\.ts', import\.meta\.url\)/g;
+
+/** @param root the clone. @param out folder for NAME.cjs. @returns names of the files written. */
+export async function bundle(root: string, out: string): Promise<string[]> {
+  const entries = new Map(['rouse', 'rouse-supervise'].map((name) => [name, join(root, 'bin', `${name}.ts`)]));
+  const done = new Set<string>();
+  // Bundles found while bundling are bundled in the next round.
+  for (let round = [...entries]; round.length > 0; round = [...entries].filter(([name]) => !done.has(name))) {
+    for (const [name] of round) done.add(name);
+    await build({
+      entryPoints: Object.fromEntries(round),
+      outdir: out,
+      outExtension: { '.js': '.cjs' },
+      bundle: true,
+      platform: 'node',
+      target: 'node24',
+      format: 'cjs',
+      minifyWhitespace: true,
+      minifySyntax: true,
+      keepNames: true,
+      legalComments: 'none',
+      banner: { js: "const __rouseUrl=require('node:url').pathToFileURL(__filename).href;" },
+      define: { 'import.meta.url': '__rouseUrl' },
+      logLevel: 'warning',
+      plugins: [
+        ownFiles(root, (name, path) => {
+          const known = entries.get(name);
+          if (known !== undefined && known !== path)
+            throw new Error(`${known} and ${path} would be one bundle, ${name}`);
+          entries.set(name, path);
+        }),
+      ],
+    });
+  }
+  return [...done].map((name) => `${name}.cjs`);
+}
+
+function ownFiles(root: string, found: (name: string, path: string) => void): Plugin {
+  return {
+    name: 'files of their own',
+    setup(builder) {
+      builder.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+        if (!path.startsWith(root) || path.includes('/node_modules/')) return undefined;
+        const text = await readFile(path, 'utf8');
+        const contents = text.replaceAll(OWN_FILE, (_, relative: string) => {
+          const name = relative.slice(2).replaceAll('/', '-');
+          found(name, resolve(dirname(path), `${relative}.ts`));
+          return `new URL('./${name}.cjs', import.meta.url)`;
+        });
+        return { contents, loader: 'ts' };
+      });
+    },
+  };
+}
