@@ -4,11 +4,13 @@
 // Without a boot server nothing is known of leases and boots, and which addresses would be served is this machine's guess.
 
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from '../formats/errors.ts';
 import { parseMac } from '../formats/mac.ts';
 import { nearest, renderProblem } from '../formats/yaml/document.ts';
 import { askNetboot } from './client.io.ts';
 import { ARCH_NAMES, explain, type Explanation } from './explain.ts';
+import type { ChangeView } from './fleetapi.io.ts';
 import { LeaseBook } from './leases.ts';
 import { hostAddresses } from './listen.io.ts';
 import { readNodeEdit } from './site/edit.ts';
@@ -93,6 +95,46 @@ export function askProfile(places: AskPlaces, name: string): Promise<Answered<Pr
   });
 }
 
+/** Who types, for the audit log; the socket's mode decides who may. */
+function whoAsks(): string {
+  return process.env['SUDO_USER'] ?? process.env['USER'] ?? `uid ${process.getuid?.() ?? '?'}`;
+}
+
+/** Asks the running boot server; there is no answer without one. */
+export async function askFleet<T>(
+  places: AskPlaces,
+  path: string,
+  query: Readonly<Record<string, string>> = {},
+  method: 'GET' | 'POST' = 'GET',
+): Promise<T> {
+  const asked = new URLSearchParams(method === 'POST' ? { who: whoAsks(), ...query } : query).toString();
+  const socket = join(places.runDir, 'netboot.sock');
+  return (await askNetboot(socket, `${path}${asked === '' ? '' : `?${asked}`}`, method)) as T;
+}
+
+/** Follows the change of a node until it ends. @param tell told the steps whenever they differ. */
+export async function followChange(
+  places: AskPlaces,
+  node: string,
+  tell: (steps: string) => void,
+): Promise<ChangeView> {
+  let names = '';
+  for (;;) {
+    const view = await askFleet<ChangeView>(places, `/v1/nodes/${node}/boot`).catch((error: unknown) => {
+      // The boot server may be restarted meanwhile: the change goes on, and so does the waiting.
+      if (error instanceof Fault && error.code === 'E_UNREACHABLE') return undefined;
+      throw error;
+    });
+    const now = view?.change?.steps.map(({ name }) => name).join(' ') ?? names;
+    if (view !== undefined && now !== names) tell(view.steps);
+    names = now;
+    if (view !== undefined && view.change?.outcome.kind !== 'running') return view;
+    await delay(FOLLOW_EVERY_MS);
+  }
+}
+
+const FOLLOW_EVERY_MS = 500;
+
 export type SetRequest = {
   readonly range: string;
   /** KEY=VALUE, one each. */
@@ -106,7 +148,7 @@ export type SetRequest = {
 export async function setNodes(places: AskPlaces, request: SetRequest): Promise<readonly FileChange[]> {
   const { range, words, isDryRun, isOffline } = request;
   const socket = join(places.runDir, 'netboot.sock');
-  const who = process.env['SUDO_USER'] ?? process.env['USER'] ?? `uid ${process.getuid?.() ?? '?'}`;
+  const who = whoAsks();
   if (!isOffline) {
     const query = new URLSearchParams({ who, dry: isDryRun ? '1' : '0' });
     for (const word of words) query.append('set', word);

@@ -8,8 +8,9 @@
 
 import { NODE_STAGES, type NodeStage } from './journal.ts';
 
-/** Larger bodies are refused unread. */
+/** Larger bodies are refused unread: a report of some hundred services fits. */
 export const PROTOCOL_BODY_LIMIT_BYTES = 16_384;
+const STAGE_LIMIT_BYTES = 4096;
 const DETAIL_LIMIT_BYTES = 500;
 const WEEK_MS = 7 * 24 * 3600 * 1000;
 
@@ -26,7 +27,7 @@ export type ReportResult =
  * @returns the report with printable detail, or the reason why not, to be sent back with 400.
  */
 export function parseStageReport(body: Uint8Array): ReportResult {
-  if (body.length > PROTOCOL_BODY_LIMIT_BYTES) return no(`the body is longer than ${PROTOCOL_BODY_LIMIT_BYTES} bytes`);
+  if (body.length > STAGE_LIMIT_BYTES) return no(`the body is longer than ${STAGE_LIMIT_BYTES} bytes`);
   const words = new Map<string, string>();
   for (const line of new TextDecoder('utf-8').decode(body).split('\n')) {
     const match = /^([A-Za-z]{1,32})(?: (.*))?$/.exec(line.replace(/\r$/, ''));

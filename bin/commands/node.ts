@@ -3,6 +3,9 @@
 // Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/view.ts).
 
 import type { Command } from 'commander';
+import { Fault } from '../../formats/errors.ts';
+import type { DiffView } from '../../netboot/fleetapi.io.ts';
+import type { PlanView } from '../../netboot/planview.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
 
@@ -10,7 +13,7 @@ export function registerNode(program: Command, context: CommandContext): void {
   const node = program.command('node').description('the nodes of this site');
   node
     .command('ls')
-    .description('every node: what it should be, and how its last boot went')
+    .description('every node: what it should be beside what it runs, and how its last boot went')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
       const { askNodes } = await import('../../netboot/ask.io.ts');
@@ -21,12 +24,15 @@ export function registerNode(program: Command, context: CommandContext): void {
         row.name,
         row.profile,
         row.address ?? '-',
-        row.should,
+        `${row.isChanging ? '* ' : ''}${row.should}`,
+        row.runs ?? '-',
+        `${row.readiness ?? '-'}${row.draining === 'no' ? '' : ', draining'}`,
         row.boot ?? '-',
-        row.note,
+        [row.once === undefined ? '' : `once as ${row.once}`, row.change ?? '', row.note].filter(Boolean).join('; '),
       ]);
-      for (const line of renderTable(['NODE', 'PROFILE', 'ADDRESS', 'BOOTS', 'LAST BOOT', 'NOTE'], rows))
-        context.print(line);
+      const heading = ['NODE', 'PROFILE', 'ADDRESS', 'SHOULD BE', 'RUNS', 'STATE', 'LAST BOOT', 'NOTE'];
+      for (const line of renderTable(heading, rows)) context.print(line);
+      if (answer.some(({ isChanging }) => isChanging)) context.print('* a power cut would make it this');
     });
   node
     .command('show')
@@ -74,6 +80,8 @@ export function registerNode(program: Command, context: CommandContext): void {
       if (changes.length === 0) context.print('nothing to change: it is so already');
     });
 
+  registerChanges(node, context);
+
   const profile = program.command('profile').description('the profiles of this site');
   profile
     .command('ls')
@@ -110,4 +118,113 @@ export function registerNode(program: Command, context: CommandContext): void {
         context.print(line);
       }
     });
+}
+
+type BootOptions = {
+  now?: boolean;
+  wait?: boolean;
+  once?: string;
+  cold?: boolean;
+  force?: boolean;
+  drainTimeout: string;
+};
+
+function registerChanges(node: Command, context: CommandContext): void {
+  node
+    .command('plan')
+    .description('what would change if these nodes booted now: who, by what way, which VIP moves, what each pool keeps')
+    .argument('[nodes]', 'a node, or many: web[01-20],lb1; all when left out')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExit status 1 where a pool would fall below its minimum or a node cannot become it.')
+    .action(async (range: string | undefined, { json }: { json?: boolean }) => {
+      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const plan = await askFleet<PlanView>(context.places(), '/v1/plan', range === undefined ? {} : { nodes: range });
+      if (plan.problems.length > 0) context.exit(1);
+      if (json === true) return context.print(JSON.stringify(plan, undefined, 2));
+      const rows = plan.nodes.map(({ node: name, runs, should, how, vips }) => [
+        name,
+        runs ?? '-',
+        should,
+        how,
+        vips.map(({ vip, to }) => `${vip} → ${to ?? 'nobody'}`).join(' ') || '-',
+      ]);
+      for (const line of renderTable(['NODE', 'RUNS', 'SHOULD BE', 'BY', 'VIP MOVES'], rows)) context.print(line);
+      for (const { name, now, meanwhile, minimum } of plan.pools) {
+        context.print(`pool ${name}: ${now} in service, ${meanwhile} meanwhile, minimum ${minimum}`);
+      }
+      for (const problem of plan.problems) context.warn(`rouse: ${problem}`);
+    });
+
+  node
+    .command('boot')
+    .description('drain a node and make it what its file says: by kexec, or cold through its firmware')
+    .argument('<node>')
+    .option('--now', 'at once; without it only --once is remembered for the next boot')
+    .option('--wait', 'until it is ready, or exit 1')
+    .option('--once <profile>', 'boot it as this profile one time')
+    .option('--cold', 'reboot through PXE instead of a kexec')
+    .option('--force', 'though a pool falls below its minimum')
+    .option('--drain-timeout <seconds>', 'how long its connections may take to finish', '30')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  rouse node boot web2 --now --wait\n  rouse node boot web2 --once maintenance --now --cold',
+    )
+    .action(async (name: string, { now, wait, once, cold, force, drainTimeout }: BootOptions) => {
+      const { askFleet, followChange } = await import('../../netboot/ask.io.ts');
+      const places = context.places();
+      const on = (given: boolean | undefined): string => (given === true ? '1' : '0');
+      const query = { now: on(now), cold: on(cold), force: on(force), drainTimeoutS: drainTimeout };
+      await askFleet(places, nodePath(name, 'boot'), once === undefined ? query : { ...query, once }, 'POST');
+      if (now !== true) return context.print(`${name} boots as ${once} at its next boot`);
+      if (wait !== true) return context.print(`${name} is being changed: watch it with: rouse node ls`);
+      const { change, steps } = await followChange(places, encodeURIComponent(name), (line) => context.print(line));
+      if (change?.outcome.kind === 'failed') {
+        throw new Fault('E_NO', { what: `${name} is not ${change.profile}`, why: change.outcome.why });
+      }
+      context.print(`${name} is ${change?.profile ?? ''}: ${steps}`);
+    });
+
+  node
+    .command('diff')
+    .description('the live files that a node should have now against those that it has applied')
+    .argument('<node>')
+    .option('--json', 'as JSON')
+    .action(async (name: string, { json }: { json?: boolean }) => {
+      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const view = await askFleet<DiffView>(context.places(), nodePath(name, 'diff'));
+      context.exit(view.isSame || view.revision === undefined ? 0 : 1);
+      if (json === true) return context.print(JSON.stringify(view, undefined, 2));
+      context.print(`${name}: should have ${view.revision ?? 'none'}, has applied ${view.appliedRevision ?? 'none'}`);
+      for (const note of view.notes) context.print(note);
+      for (const { path, diff } of view.files) for (const line of [path, ...diff]) context.print(line);
+    });
+
+  for (const verb of ['drain', 'undrain'] as const) {
+    node
+      .command(verb)
+      .description(
+        verb === 'drain'
+          ? 'take a node out of service: no new connections, VIPs handed over, until undrained'
+          : 'put a drained node back into service',
+      )
+      .argument('<node>')
+      .option('--force', 'though a pool falls below its minimum')
+      .action((name: string, { force }: { force?: boolean }) => drainNode(context, verb, name, force === true));
+  }
+}
+
+function nodePath(name: string, what: string): string {
+  return `/v1/nodes/${encodeURIComponent(name)}/${what}`;
+}
+
+/** `rouse node drain` and `rouse pool drain` are one act: a node is drained from everything that it serves. */
+export async function drainNode(
+  context: CommandContext,
+  verb: 'drain' | 'undrain',
+  name: string,
+  isForced: boolean,
+): Promise<void> {
+  const { askFleet } = await import('../../netboot/ask.io.ts');
+  await askFleet(context.places(), nodePath(name, verb), isForced ? { force: '1' } : {}, 'POST');
+  context.print(verb === 'drain' ? `${name} takes no new connections` : `${name} is in service again`);
 }

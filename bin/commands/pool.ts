@@ -1,0 +1,77 @@
+// bin/commands/pool.ts - `rouse pool` and `rouse vip`: who is in which pool, who holds which virtual address.
+//
+// Owns: the words on the command line and the layout of the answers. Does not own membership (netboot/pools.ts), holders
+// (netboot/vips.ts), or draining (netboot/changes.io.ts).
+
+import type { Command } from 'commander';
+import type { PoolView } from '../../netboot/pools.ts';
+import type { VipView } from '../../netboot/vips.ts';
+import type { CommandContext } from '../context.ts';
+import { renderTable } from '../table.ts';
+import { drainNode } from './node.ts';
+
+export function registerPool(program: Command, context: CommandContext): void {
+  const pool = program.command('pool').description('pools: queries over node files, filled by what is ready');
+  pool
+    .command('ls')
+    .description('every pool with its members')
+    .option('--json', 'as JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { pools } = await askFleet<{ pools: PoolView[] }>(context.places(), '/v1/pools');
+      if (json === true) return context.print(JSON.stringify(pools, undefined, 2));
+      const rows = pools.map(({ name, minimum, members }) => [
+        name,
+        String(members.filter(({ weight }) => weight === 1).length),
+        String(minimum),
+        members.map(({ name: node, state }) => (state === 'in' ? node : `${node} (${state})`)).join(' ') || '-',
+      ]);
+      for (const line of renderTable(['POOL', 'IN SERVICE', 'MINIMUM', 'MEMBERS'], rows)) context.print(line);
+    });
+  pool
+    .command('show')
+    .description('the members of a pool: address, weight and state')
+    .argument('<pool>')
+    .option('--json', 'as JSON')
+    .action(async (name: string, { json }: { json?: boolean }) => {
+      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const view = await askFleet<PoolView>(context.places(), `/v1/pools/${encodeURIComponent(name)}`);
+      if (json === true) return context.print(JSON.stringify(view, undefined, 2));
+      const rows = view.members.map((one) => [one.name, one.address, String(one.weight), one.state]);
+      for (const line of renderTable(['NODE', 'ADDRESS', 'WEIGHT', 'STATE'], rows)) context.print(line);
+    });
+  for (const verb of ['drain', 'undrain'] as const) {
+    pool
+      .command(verb)
+      .description(verb === 'drain' ? 'no new connections for a node, in every pool' : 'a node back into its pools')
+      .argument('<node>')
+      .option('--force', 'though a pool falls below its minimum')
+      .addHelpText('after', `\nExample:\n  rouse pool ${verb} web2`)
+      .action((name: string, { force }: { force?: boolean }) => drainNode(context, verb, name, force === true));
+  }
+
+  const vip = program.command('vip').description('virtual addresses of the load balancers');
+  vip
+    .command('ls')
+    .description('every virtual address and who holds it, by what the nodes report; exit 1 where two do')
+    .option('--json', 'as JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { vips } = await askFleet<{ vips: VipView[] }>(context.places(), '/v1/vips');
+      if (vips.some(({ alarm }) => alarm !== undefined)) context.exit(1);
+      if (json === true) return context.print(JSON.stringify(vips, undefined, 2));
+      const now = Date.now();
+      const rows = vips.map(({ vip: address, profile, vrid, holders }) => [
+        address,
+        profile,
+        String(vrid),
+        holders
+          .map(
+            ({ node, interface: name, saidAtMs }) => `${node} (${name}, ${Math.round((now - saidAtMs) / 1000)} s ago)`,
+          )
+          .join(' ') || 'nobody',
+      ]);
+      for (const line of renderTable(['VIP', 'PROFILE', 'VRID', 'HELD BY'], rows)) context.print(line);
+      for (const { alarm } of vips) if (alarm !== undefined) context.warn(`rouse: ALARM: ${alarm}`);
+    });
+}
