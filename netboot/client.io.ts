@@ -21,7 +21,11 @@ const UNREACHABLE: Readonly<Record<string, string>> = {
  * @returns the body of a 200 answer, parsed.
  * @throws Fault E_UNREACHABLE where no boot server answers; E_NOT_FOUND or E_NO with the server's own words otherwise.
  */
-export async function askNetboot(socketPath: string, path: string, method: 'GET' | 'POST' | 'DELETE' = 'GET'): Promise<unknown> {
+export async function askNetboot(
+  socketPath: string,
+  path: string,
+  method: 'GET' | 'POST' | 'DELETE' = 'GET',
+): Promise<unknown> {
   const unreachable = (why: string): Fault =>
     new Fault('E_UNREACHABLE', {
       what: `rouse netboot does not answer on ${socketPath}`,
@@ -40,7 +44,9 @@ export async function askNetboot(socketPath: string, path: string, method: 'GET'
       response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
     });
     asking.on('timeout', () => asking.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
-    asking.on('error', (error: NodeJS.ErrnoException) => reject(unreachable(UNREACHABLE[error.code ?? ''] ?? error.message)));
+    asking.on('error', (error: NodeJS.ErrnoException) =>
+      reject(unreachable(UNREACHABLE[error.code ?? ''] ?? error.message)),
+    );
     asking.end();
   });
   let body: unknown;
