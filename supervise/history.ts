@@ -19,6 +19,7 @@ export type HistoryEntry = {
 const WORDS = {
   started: 'started',
   adopted: 'taken over from an earlier supervisor',
+  traced: 'found in the background',
   died: 'died',
   finished: './finish ended',
   failed: 'could not be started',
@@ -36,8 +37,11 @@ export function entryOf(before: Service, event: Event, after: Service, atMs: num
       return before.phase === 'starting' ? entry('started', '') : undefined;
     case 'adopt':
       return after.pid === 0 ? undefined : entry('adopted', '');
+    case 'traced':
+      return after.pid === 0 || after.phase !== 'up' ? undefined : entry('traced', '');
     case 'died':
-      if (event.pid !== before.pid || event.pid === 0) return undefined;
+      // fghack: a process that hands over has not failed.
+      if (event.pid !== before.pid || event.pid === 0 || after.phase === 'tracing') return undefined;
       return {
         ...entry(before.phase === 'finishing' ? 'finished' : 'died', renderDeath(event.death)),
         pid: event.pid,

@@ -29,8 +29,10 @@ export type LaunchPlan = {
   readonly stdin: number | 'ignore';
   readonly stdout: number;
   readonly stderr: number;
-  /** A further descriptor of ours under a number of the service's choice (notification-fd). */
-  readonly extra?: { readonly asFd: number; readonly fd: number } | undefined;
+  /** Further descriptors of ours under numbers of the service's choice (notification-fd, the lifeline). */
+  readonly extras?: readonly { readonly asFd: number; readonly fd: number }[];
+  /** Folder of the cgroup v2 tree to enter before run. */
+  readonly cgroup?: string | undefined;
   readonly onExit: (exitCode: number | undefined, signal: string | undefined) => void;
 };
 
@@ -40,13 +42,15 @@ export type Launched =
 
 /** Starts a process that waits at its gate. */
 export function launch(plan: LaunchPlan): Launched {
-  const gateFd = plan.extra?.asFd === 3 ? 4 : 3;
+  const { extras = [], cgroup } = plan;
+  const gateFd = extras.some(({ asFd }) => asFd === 3) ? 4 : 3;
   const stdio: (number | 'ignore' | 'pipe' | undefined)[] = [plan.stdin, plan.stdout, plan.stderr];
-  if (plan.extra !== undefined) stdio[plan.extra.asFd] = plan.extra.fd;
+  for (const { asFd, fd } of extras) stdio[asFd] = fd;
   stdio[gateFd] = 'pipe';
   // Holes up to the highest descriptor: 'ignore' above 2 means closed.
   const filled = Array.from(stdio, (entry) => entry ?? 'ignore');
-  const script = `read -r _ <&${gateFd} || exit 111; exec ${gateFd}<&-; ulimit -S -n ${OPEN_FILES_SOFT} 2>/dev/null; exec "$@"`;
+  const enter = cgroup === undefined ? '' : `{ echo 0 >'${cgroup}/cgroup.procs'; } 2>/dev/null; `;
+  const script = `read -r _ <&${gateFd} || exit 111; exec ${gateFd}<&-; ${enter}ulimit -S -n ${OPEN_FILES_SOFT} 2>/dev/null; exec "$@"`;
   let child: ChildProcess;
   try {
     child = spawn('/bin/sh', ['-c', script, 'rouse supervise', ...plan.argv], {

@@ -44,6 +44,7 @@ export function newService(want: Want, moment: Moment): Service {
     gotTerm: false,
     ready: false,
     adopted: false,
+    traced: false,
     changedAt: moment.wall,
     startedMs: undefined,
     notBeforeMs: 0,
@@ -152,6 +153,40 @@ function becomeReady(service: Service): Outcome {
 
 function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome {
   if (event.pid !== service.pid) return ignore(service);
+  if (isHandOver(service, event.death)) {
+    return [{ ...service, phase: 'tracing', lastDeath: event.death, deadlines: {} }, [{ kind: 'trace' }]];
+  }
+  return bury(service, event.death, moment);
+}
+
+/** fghack: a process that ends by itself before it is the service hands over to the one it has started. */
+function isHandOver({ settings, gotTerm, traced, ready }: Service, { signal }: Death): boolean {
+  return settings.fghack && !gotTerm && signal === undefined && !(traced && ready);
+}
+
+function traced(service: Service, { pid }: EventOf<'traced'>, moment: Moment): Outcome {
+  if (pid !== 0) {
+    const up: Service = {
+      ...service,
+      phase: 'up',
+      pid,
+      traced: true,
+      adopted: true,
+      ready: false,
+      changedAt: moment.wall,
+    };
+    return [{ ...up, deadlines: firstReadyLook(up, moment) }, [ANNOUNCE]];
+  }
+  const death = service.lastDeath ?? { exitCode: undefined, signal: undefined, atMs: moment.wall.unixS * 1000 };
+  // It went well, as far as it says, and nobody is to be found: starting it again and again would make as many daemons.
+  const isUntraceable = !service.traced && death.exitCode === 0 && service.want === 'up';
+  return bury(isUntraceable ? { ...service, want: 'down', trouble: UNTRACEABLE } : service, death, moment);
+}
+
+const UNTRACEABLE =
+  'run exited 0 and nothing of it can be found: a daemon that closes all descriptors cannot be traced without cgroup v2; let it stay in the foreground';
+
+function bury(service: Service, death: Death, moment: Moment): Outcome {
   const after: Service = {
     ...service,
     ...pace(service, moment),
@@ -160,8 +195,9 @@ function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome
     paused: false,
     ready: false,
     adopted: false,
+    traced: false,
     changedAt: moment.wall,
-    lastDeath: event.death,
+    lastDeath: death,
     deadlines: { killMs: moment.monotonicMs + SWEEP_KILL_AFTER_MS },
   };
   return [after, [{ kind: 'sweep', groupId: service.groupId, signal: 'SIGTERM' }]];
@@ -200,6 +236,7 @@ const WHILE_ENDING = {
   adopt: ignore,
   notified: ignore,
   checked: ignore,
+  traced: ignore,
   dependencies: (service: Service, { missing }: EventOf<'dependencies'>): Outcome => [{ ...service, missing }, []],
 } as const;
 
@@ -213,6 +250,7 @@ const WITHOUT_PROCESS = {
   swept: ignore,
   notified: ignore,
   checked: ignore,
+  traced: ignore,
   exit: close,
 } as const;
 
@@ -273,6 +311,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
         gotTerm: false,
         ready: false,
         adopted: false,
+        traced: false,
         changedAt: moment.wall,
         startedMs: moment.monotonicMs,
         notBeforeMs: moment.monotonicMs + MIN_START_GAP_MS,
@@ -304,6 +343,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
     started: ignore,
     failed: ignore,
     swept: ignore,
+    traced: ignore,
     up: wanting('up'),
     once: wanting('once'),
     down: (service, _event, moment) => stop(service, 'down', moment),
@@ -334,6 +374,16 @@ export const TABLE: { readonly [P in Phase]: Row } = {
       return [{ ...service, deadlines }, [{ kind: 'check', pid: service.pid }]];
     },
     dependencies: (service, { missing }) => [{ ...service, missing }, []],
+  },
+
+  tracing: {
+    ...WHILE_ENDING,
+    started: ignore,
+    failed: ignore,
+    died: ignore,
+    swept: ignore,
+    tick: ignore,
+    traced,
   },
 
   clearing: {

@@ -3,8 +3,10 @@
 // Owns: the boot's ID, a process's start time, who is left of a process group. Source: proc(5).
 
 import { readdirSync, readFileSync } from 'node:fs';
+import type { Member } from './trace.ts';
 
 type ProcessStat = {
+  readonly parentPid: number;
   readonly isZombie: boolean;
   readonly groupId: number;
   /** Field 22, clock ticks since boot: with the pid and the boot ID it names one process for ever. */
@@ -26,16 +28,24 @@ function processStat(pid: number): ProcessStat | undefined {
   }
   // The name in parentheses may itself hold blanks and parentheses; the fields follow the last one.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state = '', , group = ''] = fields;
+  const [state = '', parent = '', group = ''] = fields;
   const startTime = fields[19];
   if (startTime === undefined) return undefined;
-  return { isZombie: state === 'Z' || state === 'X', groupId: Number(group), startTime };
+  return { parentPid: Number(parent), isZombie: state === 'Z' || state === 'X', groupId: Number(group), startTime };
 }
 
 /** Start time of a living process; undefined for none and for a zombie. */
 export function livingStartTime(pid: number): string | undefined {
   const stat = pid === 0 ? undefined : processStat(pid);
   return stat === undefined || stat.isZombie ? undefined : stat.startTime;
+}
+
+/** A living process; undefined for none and for a zombie. */
+export function processOf(pid: number): Member | undefined {
+  const stat = processStat(pid);
+  return stat === undefined || stat.isZombie
+    ? undefined
+    : { pid, parentPid: stat.parentPid, startTime: stat.startTime };
 }
 
 /** Whether a living process belongs to the group; zombies, which hold nothing, do not count. Costs a scan of /proc. */

@@ -22,6 +22,7 @@ const KEPT = [
   'paused',
   'gotTerm',
   'ready',
+  'traced',
   'changedAt',
   'startedMs',
   'notBeforeMs',
@@ -72,7 +73,7 @@ const oneOf =
     typeof value === 'string' && words.includes(value);
 
 const FIELD_CHECKS = {
-  phase: oneOf('down', 'waiting', 'starting', 'up', 'clearing', 'finishing', 'closed'),
+  phase: oneOf('down', 'waiting', 'starting', 'up', 'tracing', 'clearing', 'finishing', 'closed'),
   want: oneOf('up', 'down', 'once'),
   exiting: isFlag,
   pid: isPid,
@@ -80,6 +81,8 @@ const FIELD_CHECKS = {
   paused: isFlag,
   gotTerm: isFlag,
   ready: isFlag,
+  // Not in the records of 0.1's first days.
+  traced: (value) => value === undefined || isFlag(value),
   changedAt: (value) => isObject(value) && isCount(value['unixS']) && isCount(value['nanoseconds']),
   startedMs: (value) => value === undefined || isCount(value),
   notBeforeMs: isCount,

@@ -18,11 +18,12 @@ export type Want = 'up' | 'down' | 'once';
  * - waiting: a start is wanted and not yet due: the pause between starts, a failed start, or a missing dependency.
  * - starting: the start effect has been handed out and not yet answered.
  * - up: the process lives.
+ * - tracing: run ended by putting itself into the background (fghack); who it left is being looked for.
  * - clearing: the process died; what is left of its process group is being ended.
  * - finishing: ./finish runs (pid 0 until it was started).
  * - closed: released after `exit`; the only phase that nothing leaves.
  */
-export type Phase = 'down' | 'waiting' | 'starting' | 'up' | 'clearing' | 'finishing' | 'closed';
+export type Phase = 'down' | 'waiting' | 'starting' | 'up' | 'tracing' | 'clearing' | 'finishing' | 'closed';
 
 export type SignalName =
   | 'SIGTERM'
@@ -72,6 +73,8 @@ export type Settings = {
   /** Account that run is started as; undefined = the supervisor's. */
   readonly user: string | undefined;
   readonly limits: readonly Limit[];
+  /** run puts itself into the background: the service is what it leaves there. */
+  readonly fghack: boolean;
 };
 
 /** A soft resource limit: softlimit's letter and a number in its unit (bytes, seconds or a count). */
@@ -89,6 +92,7 @@ export const DEFAULT_SETTINGS: Settings = {
   depends: [],
   user: undefined,
   limits: [],
+  fghack: false,
 };
 
 /** All that is known of one service. Times in ms are of the monotonic clock unless they say otherwise. */
@@ -106,6 +110,8 @@ export type Service = {
   readonly ready: boolean;
   /** The living process was started by an earlier supervisor and is not our child. */
   readonly adopted: boolean;
+  /** fghack: the process was found in the background. */
+  readonly traced: boolean;
   /** Wall clock of the last change of pid: the stamp of the status file. */
   readonly changedAt: WallTime;
   /** Of the last start; undefined before the first. */
@@ -156,6 +162,8 @@ export type Event =
   | { readonly kind: 'died'; readonly pid: number; readonly death: Death }
   /** Answer to sweep: whether living processes of the group are left. */
   | { readonly kind: 'swept'; readonly left: boolean }
+  /** Answer to trace: the process that is the service now, 0 = there is none. */
+  | { readonly kind: 'traced'; readonly pid: number }
   /** The service wrote a newline to its notification descriptor. */
   | { readonly kind: 'notified'; readonly pid: number }
   /** Answer to check. */
@@ -171,6 +179,8 @@ export type Effect =
   | { readonly kind: 'signal'; readonly signal: SignalName }
   /** Send the signal (undefined: none) to what is left of the process group; answered by swept. */
   | { readonly kind: 'sweep'; readonly groupId: number; readonly signal: 'SIGTERM' | 'SIGKILL' | undefined }
+  /** Look who is left of a run that ended (fghack); answered by traced. */
+  | { readonly kind: 'trace' }
   /** Start ./finish; answered by started or failed. */
   | { readonly kind: 'finish'; readonly death: Death; readonly groupId: number }
   /** Run ./check once; answered by checked. */

@@ -30,6 +30,12 @@ const SETTING_FILES = {
   depends: { parse: (text) => ({ value: { depends: lines(text) } }) },
   user: { parse: parseUser },
   limits: { parse: parseLimits },
+  fghack: {
+    parse: (text) =>
+      lines(text).length === 0
+        ? { value: { fghack: true } }
+        : { problem: 'expected an empty file: its being there says it' },
+  },
 } as const satisfies Record<string, SettingRow>;
 
 export type SettingFile = keyof typeof SETTING_FILES;

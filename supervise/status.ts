@@ -33,6 +33,7 @@ export const ACTIVITIES = {
   waiting: 'down',
   starting: 'down',
   up: 'run',
+  tracing: 'run',
   clearing: 'down',
   finishing: 'finish',
   closed: 'down',

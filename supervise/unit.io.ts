@@ -32,6 +32,8 @@ import { decodeRecord, encodeRecord, isOurGroup, recover } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
 import { refusalOf } from './servicedir.ts';
+import { mainOf } from './trace.ts';
+import { dropMarks, findMembers, LIFELINE_FD, makeMarks } from './trace.io.ts';
 import { ACTIVITIES, packStatus } from './status.ts';
 
 /** What the supervisor provides to every unit. */
@@ -209,6 +211,9 @@ export class Unit {
       case 'finish':
         this.#startFinish(effect.death, effect.groupId);
         return;
+      case 'trace':
+        this.#trace();
+        return;
       case 'check':
         this.#check(effect.pid);
         return;
@@ -243,9 +248,13 @@ export class Unit {
     try {
       const argv = command ?? runCommand(settings, readAccount(settings.user));
       const env = readEnv(base);
-      const notifyFd = settings.notificationFd === undefined ? undefined : await this.#openNotify();
-      if (this.isOpen) this.#launch(argv, settings, env, notifyFd);
-      else if (notifyFd !== undefined) closeSync(notifyFd);
+      const { notificationFd } = settings;
+      const extras: { asFd: number; fd: number }[] = [];
+      if (notificationFd !== undefined) extras.push({ asFd: notificationFd, fd: await this.#openNotify() });
+      const marks = settings.fghack ? await makeMarks(this.statePath) : undefined;
+      if (marks !== undefined) extras.push({ asFd: LIFELINE_FD, fd: marks.lifelineFd });
+      if (this.isOpen) this.#launch(argv, settings, env, extras, marks?.cgroup);
+      else for (const { fd } of extras) closeSync(fd);
     } catch (thrown) {
       this.feed({ kind: 'failed', why: reasonOf(thrown) });
     }
@@ -271,10 +280,10 @@ export class Unit {
     argv: readonly string[],
     settings: Settings,
     env: Readonly<Record<string, string | undefined>>,
-    notifyFd?: number,
+    extras: readonly { readonly asFd: number; readonly fd: number }[] = [],
+    cgroup?: string,
   ): void {
     const streams = this.#plan.streams();
-    const asFd = settings.notificationFd;
     let pid = 0;
     const launched = launch({
       base: this.#plan.base,
@@ -283,11 +292,12 @@ export class Unit {
       stdin: streams.stdin,
       stdout: streams.stdout,
       stderr: 2,
-      extra: notifyFd === undefined || asFd === undefined ? undefined : { asFd, fd: notifyFd },
+      extras,
+      cgroup,
       onExit: (exitCode, signal) => this.#died(pid, exitCode, signal),
     });
     streams.release();
-    if (notifyFd !== undefined) closeSync(notifyFd);
+    for (const { fd } of extras) closeSync(fd);
     if (!launched.ok) {
       this.feed({ kind: 'failed', why: launched.why });
       return;
@@ -309,7 +319,35 @@ export class Unit {
     sendSignal(pid, signal);
   }
 
+  /** Says who is the service now, and waits for its death, of which the kernel tells only its parent. */
+  #trace(): void {
+    const pid = mainOf(findMembers(this.statePath));
+    const startTime = livingStartTime(pid);
+    if (startTime === undefined) {
+      this.feed({ kind: 'traced', pid: 0 });
+      return;
+    }
+    this.#startTime = startTime;
+    this.feed({ kind: 'traced', pid });
+    this.#host.watchDeath(pid, startTime, (exitCode, signal) => this.#died(pid, exitCode, signal));
+  }
+
   #sweep(groupId: number, signal: NodeJS.Signals | undefined): boolean {
+    const isGroupLeft = this.#sweepGroup(groupId, signal);
+    return this.service.settings.fghack ? this.#sweepMembers(signal) || isGroupLeft : isGroupLeft;
+  }
+
+  #sweepMembers(signal: NodeJS.Signals | undefined): boolean {
+    const members = findMembers(this.statePath);
+    for (const { pid } of members) {
+      if (signal !== undefined) sendSignal(pid, signal);
+      if (signal === 'SIGTERM') sendSignal(pid, 'SIGCONT');
+    }
+    if (members.length === 0) dropMarks(this.statePath);
+    return members.length > 0;
+  }
+
+  #sweepGroup(groupId: number, signal: NodeJS.Signals | undefined): boolean {
     if (groupId === 0 || !isOurGroup(livingStartTime(groupId), this.#startTime)) return false;
     if (!sendSignal(-groupId, signal ?? 0)) return false;
     // A stopped process acts on TERM only once it is continued.

@@ -61,12 +61,14 @@ export class Rig {
     }
   }
 
-  start(): void {
+  /** @param prefix command that becomes the supervisor (unshare and the like). */
+  start(...prefix: readonly string[]): void {
     const stdio: ('ignore' | 'pipe' | number)[] = Array.from({ length: INHERITED_FD }, () => 'ignore');
     stdio[2] = 'pipe';
     // Something that the supervisor itself inherits, at a number after a hole: no service may see it.
     stdio[INHERITED_FD] = 1;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', HOST, this.folder, this.socketPath], { stdio });
+    const words = [...prefix, process.execPath, '--input-type=module', '-e', HOST, this.folder, this.socketPath];
+    const child = spawn(words[0] ?? '', words.slice(1), { stdio });
     child.stderr?.on('data', (chunk: Buffer) => {
       this.said += chunk.toString();
     });

@@ -1,0 +1,111 @@
+// supervise/trace.io.ts - fghack: the processes of a service that has put itself into the background.
+//
+// Owns: what a run is started with so that its descendants can be told, and finding them.
+// Does not own: which of them is the service (trace.ts).
+//
+// Two marks. A cgroup v2 folder of its own, where one can be made: nothing leaves it. And a FIFO on descriptor
+// LIFELINE_FD, which descendants inherit unless they close everything: found by looking at that one descriptor of every
+// process (10 ms for a thousand processes), only after a death or to end what is left, never periodically.
+
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { makeFifos } from './commands.io.ts';
+import { exists, readSmallFile } from './directory.io.ts';
+import { processOf } from './procfs.io.ts';
+import { ownCgroup } from './trace.ts';
+import type { Member } from './trace.ts';
+
+/** Above 255, where daemons that close "all" descriptors commonly stop. */
+export const LIFELINE_FD = 300;
+
+export type Marks = {
+  /** For the run, as LIFELINE_FD; ours is closed after the start. */
+  readonly lifelineFd: number;
+  /** Folder to enter; undefined where there is no cgroup v2 or it may not be written. */
+  readonly cgroup: string | undefined;
+};
+
+/** @param statePath the service's supervise/. */
+export async function makeMarks(statePath: string): Promise<Marks> {
+  const path = `${statePath}/lifeline.fifo`;
+  if (!exists(path)) {
+    const why = await makeFifos([path]);
+    if (why !== undefined) throw new Error(why);
+  }
+  const cgroup = makeCgroup(statePath);
+  return { lifelineFd: openSync(path, constants.O_RDWR | constants.O_NONBLOCK), cgroup };
+}
+
+function makeCgroup(statePath: string): string | undefined {
+  try {
+    const own = ownCgroup(readFileSync('/proc/self/mountinfo', 'utf8'), readFileSync('/proc/self/cgroup', 'utf8'));
+    if (own === undefined) return undefined;
+    const { dev, ino } = statSync(statePath);
+    const path = `${own}/rouse-${dev}-${ino}`;
+    if (!exists(path)) mkdirSync(path);
+    closeSync(openSync(`${path}/cgroup.procs`, constants.O_WRONLY));
+    // The next supervisor may live in another cgroup.
+    writeFileSync(`${statePath}/cgroup.path`, `${path}\n`, { mode: 0o600 });
+    return path;
+  } catch {
+    return undefined;
+  }
+}
+
+function cgroupOf(statePath: string): string | undefined {
+  const file = readSmallFile(`${statePath}/cgroup.path`);
+  return file.kind === 'text' ? file.text.trim() : undefined;
+}
+
+/** The living processes of the service. */
+export function findMembers(statePath: string): Member[] {
+  const cgroup = cgroupOf(statePath);
+  const marked = new Set([...(cgroup === undefined ? [] : pidsOfCgroup(cgroup)), ...holders(statePath)]);
+  return [...marked].flatMap((pid) => processOf(pid) ?? []);
+}
+
+function pidsOfCgroup(path: string): number[] {
+  try {
+    return readFileSync(`${path}/cgroup.procs`, 'latin1')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(Number);
+  } catch {
+    return [];
+  }
+}
+
+function holders(statePath: string): number[] {
+  const lifeline = statSync(`${statePath}/lifeline.fifo`, { throwIfNoEntry: false });
+  if (lifeline === undefined) return [];
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const held = statSync(`/proc/${name}/fd/${LIFELINE_FD}`, { throwIfNoEntry: false });
+      return held?.ino === lifeline.ino && held.dev === lifeline.dev ? [Number(name)] : [];
+    } catch {
+      // A process of another user, or one that has ended by now.
+      return [];
+    }
+  });
+}
+
+/** Removes the cgroup of a service of which nothing is left. */
+export function dropMarks(statePath: string): void {
+  const cgroup = cgroupOf(statePath);
+  if (cgroup === undefined) return;
+  try {
+    rmdirSync(cgroup);
+  } catch {
+    // Still in use, or gone already: the next start uses it again.
+  }
+}
