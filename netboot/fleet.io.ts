@@ -191,9 +191,14 @@ export class Fleet {
     for (const done of this.#polls.get(bootId) ?? []) done();
   }
 
-  /** The archive of a revision, if it is the one that the boot should have now. */
-  archive(bootId: string, revision: string): Uint8Array | undefined {
-    return this.#rendered.get(bootId)?.find((live) => live.revision === revision)?.archive;
+  /** The archive of a revision that the boot should have now or had lately. */
+  archive({ id, plan }: Pick<StoredBoot, 'id' | 'plan'>, revision: string): Uint8Array | undefined {
+    const known = this.#rendered.get(id)?.find((live) => live.revision === revision);
+    if (known !== undefined) return known.archive;
+    // After a restart the order is older than what is in memory; the same inputs make the same bytes.
+    const { boot } = this.state(plan.node.name);
+    const rendered = boot?.id === id ? this.#render(plan.node.name, boot) : undefined;
+    return rendered?.kind === 'live' && rendered.live.revision === revision ? rendered.live.archive : undefined;
   }
 
   /** Live files of a node as they should be now against what it says to have. */

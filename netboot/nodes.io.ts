@@ -101,7 +101,7 @@ export class NodeDesk {
   }
 
   async #files(boot: StoredBoot, revision: string): Promise<HttpResponse> {
-    const archive = this.#options.fleet.archive(boot.id, revision);
+    const archive = this.#options.fleet.archive(boot, revision);
     if (archive === undefined) return refusal(404, `revision ${revision} is superseded: take the next order`);
     return {
       status: 200,

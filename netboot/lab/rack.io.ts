@@ -295,7 +295,7 @@ export async function resetNode(places: LabPlaces, name: string): Promise<void> 
 }
 
 /**
- * Opens a port on localhost that leads to a node's port 80.
+ * Opens a port on localhost that leads to port 80 of an address in the rack.
  *
  * @param wantedPort taken if it is free, otherwise any other.
  * @returns the URL.
@@ -303,7 +303,7 @@ export async function resetNode(places: LabPlaces, name: string): Promise<void> 
 export async function startForwarder(
   places: LabPlaces,
   state: LabState,
-  node: LabNode,
+  target: string,
   wantedPort: number,
 ): Promise<string> {
   const server = (await listen(wantedPort)) ?? (await listen(0));
@@ -322,7 +322,7 @@ export async function startForwarder(
       process.execPath,
       '--disable-warning=ExperimentalWarning',
       program,
-      node.address,
+      target,
       '80',
     ],
     {

@@ -12,6 +12,8 @@ import { type MacAddress, parseMac } from '../../formats/mac.ts';
 export const RACK_INTERFACE = 'rack0';
 export const RACK_SERVER = '10.77.0.1';
 export const RACK_PREFIX_LENGTH = 24;
+/** What the load balancers of a lab offer to clients. */
+export const RACK_VIP = '10.77.0.200';
 
 /** How a virtual machine starts: which firmware, and so which way through DHCP, TFTP and HTTP. */
 export type Firmware = 'bios' | 'uefi';
@@ -22,7 +24,12 @@ export type LabNode = {
   readonly address: string;
   readonly memoryMiB: number;
   readonly firmware: Firmware;
+  /** The profile that its node file starts with. */
+  readonly profile: LabProfile;
 };
+
+/** The profiles of a lab, each with the image that it boots. */
+export type LabProfile = 'web' | 'lb';
 
 /** The accelerators of QEMU that a lab may use. */
 export type Accelerator = 'kvm' | 'tcg';
@@ -36,11 +43,24 @@ export function tapName(index: number): string {
 }
 
 /** @param index from 0. The machine's MAC is locally administered, in QEMU's own range 52:54:00. */
-export function labNode(index: number, name: string, firmware: Firmware = 'bios', memoryMiB = 256): LabNode {
+export function labNode(index: number, name: string, profile: LabProfile = 'web'): LabNode {
   const last = index + 1;
   const mac = parseMac(`52:54:00:77:00:${last.toString(16).padStart(2, '0')}`);
   if (mac === undefined || last > 80) throw new RangeError(`a lab has at most 80 machines, not ${last}`);
-  return { name, mac, address: `10.77.0.${10 + last}`, memoryMiB, firmware };
+  return { name, mac, address: `10.77.0.${10 + last}`, memoryMiB: 256, firmware: 'bios', profile };
+}
+
+/** The rack of `rouse lab up --nodes COUNT`: one web server alone; from two on, balancers before web servers. */
+export function rackNodes(count: number): readonly LabNode[] {
+  const balancers = count < 2 ? 0 : Math.min(2, Math.floor(count / 2));
+  return Array.from({ length: count }, (_, index) =>
+    index < balancers ? labNode(index, `lb${index + 1}`, 'lb') : labNode(index, `web${index - balancers + 1}`, 'web'),
+  );
+}
+
+/** Where the lab's page is: the load balancers' virtual address where there are any, else the first node. */
+export function pageAddress(nodes: readonly LabNode[]): string {
+  return nodes.some(({ profile }) => profile === 'lb') ? RACK_VIP : (nodes[0]?.address ?? RACK_SERVER);
 }
 
 /**
@@ -114,6 +134,7 @@ exec multilog t s1000000 n10 ./main
 /** The files that a new lab starts from; they are the operator's from then on and never overwritten. */
 export function siteFiles(nodes: readonly LabNode[]): ReadonlyMap<string, string> {
   const files = new Map<string, string>();
+  const hasBalancers = nodes.some(({ profile }) => profile === 'lb');
   files.set(
     'rouse.yaml',
     `# The boot server of this lab. Edit and save: it is read again at once; \`rouse check\` says what is wrong.
@@ -129,8 +150,26 @@ subnets:
     leaseTimeS: 3600
     unknown: ignore
 http: {port: 8080}
+# Load balancers fill themselves from this: every node whose profile is web.
+pools:
+  web: {match: {profile: web}, minimum: 1}
 `,
   );
+  if (hasBalancers) {
+    files.set(
+      'profiles/lb.yaml',
+      `# What a load balancer of this lab is. Its pool is named in rouse.yaml.
+extends: role/lb
+image: lb
+cmdline: [console=ttyS0, rouse.console=shell]
+loader: undionly
+vars:
+  advertIntervalS: 4      # emulated machines stall for seconds; on real ones leave it at 1
+  virtualServices:
+    - {vip: ${RACK_VIP}, port: 80, mode: dr, scheduler: rr, pool: web, check: {kind: http, path: /healthz}}
+`,
+    );
+  }
   files.set(
     'profiles/web.yaml',
     `# What a web server of this lab is. Change the greeting, then: rouse lab reboot web1
@@ -146,7 +185,7 @@ vars:
     files.set(
       `nodes/${node.name}.yaml`,
       `macs: [${node.mac}]
-profile: web
+profile: ${node.profile}
 address: ${node.address}
 labels: {rack: lab}
 `,

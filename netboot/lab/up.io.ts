@@ -25,7 +25,7 @@ import {
   writeNetbootService,
   writeSite,
 } from './rack.io.ts';
-import type { LabNode } from './rack.ts';
+import { type LabNode, pageAddress } from './rack.ts';
 
 /** Emulated machines take about a minute; a loaded one several. */
 const BOOT_TIMEOUT_MS = 600_000;
@@ -38,7 +38,7 @@ export type LabOptions = {
   /** ROUSE_HOME of everything that is started. */
   readonly home: string;
   readonly nodes: readonly LabNode[];
-  /** Port on localhost that leads to the first node; another one is taken if it is not free. */
+  /** Port on localhost that leads to the lab's page; another one is taken if it is not free. */
   readonly port: number;
   readonly signal?: AbortSignal;
 };
@@ -52,6 +52,8 @@ export type LabStep = {
 /** The steps in order; each relies on those before it. After a failure or an abort, `stopRack` removes what was made. */
 export function labSteps({ places, rouse, home, nodes, port, signal }: LabOptions): readonly LabStep[] {
   const netbootSocket = join(places.runDir, 'netboot.sock');
+  // A lab profile boots the image of its own name.
+  const images = [...new Set(nodes.map(({ profile }) => profile))];
   let kernel = '';
   const steps: LabStep[] = [
     {
@@ -62,24 +64,24 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
         return undefined;
       },
     },
-    {
-      title: 'Build the image web',
-      run: async (report) => {
+    ...images.map((image) => ({
+      title: `Build the image ${image}`,
+      run: async (report: (line: string) => void) => {
         const { manifest, built } = await buildImage({
           roleDirs: places.roleDirs,
-          role: 'web',
+          role: image,
           libDir: places.libDir,
           cacheDir: places.cacheDir,
           onProgress: (event) => report(describeBuildEvent(event)),
         });
         const store = openStore(places.libDir);
         // A lab is where one looks at what was just built. Elsewhere publishing is an operator's own step.
-        if (built) await store.promote('web', manifest.generation);
+        if (built) await store.promote(image, manifest.generation);
         kernel = store.kernelPath(manifest.kernel.sha256);
         const bytes = manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
         return `generation ${manifest.generation}, ${(bytes / 1e6).toFixed(1)} MB${built ? '' : ', unchanged'}`;
       },
-    },
+    })),
     {
       title: 'Fetch the loaders',
       run: async (report) => {
@@ -129,13 +131,10 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
       },
     });
   }
-  const [first] = nodes;
-  if (first !== undefined) {
-    steps.push({
-      title: 'Open the way to it',
-      run: async () => await startForwarder(places, requireLab(places.runDir), first, port),
-    });
-  }
+  steps.push({
+    title: 'Open the way to the page',
+    run: async () => await startForwarder(places, requireLab(places.runDir), pageAddress(nodes), port),
+  });
   return steps;
 }
 
