@@ -10,6 +10,8 @@ import type { CommandContext } from '../context.ts';
 import { IS_CLONE, ROOT } from '../places.ts';
 
 const PORT = 8080;
+/** Each machine takes 256 MiB and, while it boots, a processor. */
+const NODES_MAX = 16;
 const BOOT_TIMEOUT_MS = 600_000;
 const EXEC_TIMEOUT_MS = 60_000;
 
@@ -24,12 +26,20 @@ export function registerLab(program: Command, context: CommandContext): void {
     .command('up')
     .description('build what is missing, start the boot server and boot the machines; ctrl-C removes it all')
     .option('--port <port>', 'port on localhost that leads to the first node', String(PORT))
-    .addHelpText('after', '\nExample:\n  sudo rouse lab up')
-    .action(async ({ port }: { port: string }) => {
+    .option(
+      '--nodes <count>',
+      'how many machines: 1 is a web server, 4 are two load balancers and two web servers',
+      '1',
+    )
+    .addHelpText('after', '\nExamples:\n  sudo rouse lab up\n  sudo rouse lab up --nodes 4')
+    .action(async ({ port, nodes }: { port: string; nodes: string }) => {
       if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
         throw new Fault('E_USAGE', { what: `--port ${port}`, why: 'a port is a number from 0 to 65535' });
       }
-      await up(context, rouse, Number(port));
+      if (!/^\d{1,2}$/.test(nodes) || Number(nodes) < 1 || Number(nodes) > NODES_MAX) {
+        throw new Fault('E_USAGE', { what: `--nodes ${nodes}`, why: `a lab has 1 to ${NODES_MAX} machines` });
+      }
+      await up(context, rouse, Number(port), Number(nodes));
     });
 
   lab
@@ -75,21 +85,33 @@ export function registerLab(program: Command, context: CommandContext): void {
     .addHelpText('after', '\nExample:\n  rouse lab reboot web1')
     .action(async (name: string) => {
       const { resetNode } = await import('../../netboot/lab/rack.io.ts');
-      const { followBoot } = await import('../../netboot/lab/follow.io.ts');
-      const { renderOutcome } = await import('../../netboot/journal.ts');
       const places = context.places();
       const sinceMs = Date.now();
       await resetNode(places, name);
       context.print(`${name} was reset; following its boot (ctrl-C stops following, not the boot)`);
-      const socketPath = join(places.runDir, 'netboot.sock');
-      const attempt = await followBoot({
-        socketPath,
-        node: name,
-        sinceMs,
-        timeoutMs: BOOT_TIMEOUT_MS,
-        onLine: (line) => context.print(`  ${line}`),
-      });
-      context.print(`${name}: ${renderOutcome(attempt, Date.now())}`);
+      await follow(context, name, sinceMs);
+    });
+
+  lab
+    .command('off')
+    .description('cut the power of a machine')
+    .argument('<node>')
+    .action(async (name: string) => {
+      const { cutPower } = await import('../../netboot/lab/rack.io.ts');
+      await cutPower(context.places(), name);
+      context.print(`${name} is off`);
+    });
+
+  lab
+    .command('on')
+    .description('power a machine on and follow its boot until it is ready')
+    .argument('<node>')
+    .action(async (name: string) => {
+      const { requireNode, requireLab, startNode } = await import('../../netboot/lab/rack.io.ts');
+      const places = context.places();
+      const sinceMs = Date.now();
+      startNode(places, requireLab(places.runDir), requireNode(places.runDir, name));
+      await follow(context, name, sinceMs);
     });
 
   lab
@@ -142,19 +164,33 @@ export function registerLab(program: Command, context: CommandContext): void {
     });
 }
 
+/** Prints each stage of the boot that began after `sinceMs`, and how it ended. */
+async function follow(context: CommandContext, node: string, sinceMs: number): Promise<void> {
+  const { followBoot } = await import('../../netboot/lab/follow.io.ts');
+  const { renderOutcome } = await import('../../netboot/journal.ts');
+  const attempt = await followBoot({
+    socketPath: join(context.places().runDir, 'netboot.sock'),
+    node,
+    sinceMs,
+    timeoutMs: BOOT_TIMEOUT_MS,
+    onLine: (line) => context.print(`  ${line}`),
+  });
+  context.print(`${node}: ${renderOutcome(attempt, Date.now())}`);
+}
+
 /** Runs the steps with a line each, prints what to try, and waits for ctrl-C. */
-async function up(context: CommandContext, rouse: string, port: number): Promise<void> {
+async function up(context: CommandContext, rouse: string, port: number, count: number): Promise<void> {
   const { Listr } = await import('listr2');
   const { labSteps } = await import('../../netboot/lab/up.io.ts');
   const { readLab, stopRack } = await import('../../netboot/lab/rack.io.ts');
-  const { labNode } = await import('../../netboot/lab/rack.ts');
+  const { rackNodes } = await import('../../netboot/lab/rack.ts');
   const places = context.places();
   const home = process.env['ROUSE_HOME'] ?? (IS_CLONE ? join(ROOT, '.rouse') : '/var/lib/rouse/lab');
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => abort.abort(new Fault('E_NO', { what: 'the lab was interrupted' })));
   }
-  const steps = labSteps({ places, rouse, home, nodes: [labNode(0, 'web1')], port, signal: abort.signal });
+  const steps = labSteps({ places, rouse, home, nodes: rackNodes(count), port, signal: abort.signal });
   const tasks = steps.map((step) => ({
     title: step.title,
     task: async (_: unknown, task: { title: string | undefined; output: string | undefined }): Promise<void> => {
@@ -174,7 +210,7 @@ async function up(context: CommandContext, rouse: string, port: number): Promise
       fallbackRendererOptions: {},
     }).run();
     const url = readLab(places.runDir)?.url ?? '';
-    for (const line of whatToTry(url, rouse, places.configDir)) context.print(line);
+    for (const line of whatToTry(url, rouse, places.configDir, count)) context.print(line);
     // Until ctrl-C here or `rouse lab down` elsewhere.
     while (!abort.signal.aborted && readLab(places.runDir) !== undefined) {
       await sleep(500, undefined, { signal: abort.signal }).catch(() => undefined);
@@ -191,18 +227,26 @@ async function up(context: CommandContext, rouse: string, port: number): Promise
   }
 }
 
-function whatToTry(url: string, rouse: string, configDir: string): string[] {
+function whatToTry(url: string, rouse: string, configDir: string, count: number): string[] {
   // The lines work as pasted: with sudo where this command came by sudo, without where there may be none.
   const sudo = process.env['SUDO_UID'] === undefined ? '' : 'sudo ';
-  return [
-    '',
+  const run = `${sudo}${rouse}`;
+  const one = [
     `web1 answers at ${url}`,
     '',
     'From another terminal:',
-    `  ${sudo}${rouse} lab status`,
-    `  ${sudo}${rouse} lab reboot web1`,
-    `  ${sudo}sed -i 's/greeting: .*/greeting: This node was changed by one edit/' ${join(configDir, 'profiles', 'web.yaml')} && ${sudo}${rouse} lab reboot web1 && curl ${url}`,
-    '',
-    'ctrl-C here removes everything but .rouse/ and node_modules/.',
+    `  ${run} lab status`,
+    `  ${run} lab reboot web1`,
+    `  ${sudo}sed -i 's/greeting: .*/greeting: This node was changed by one edit/' ${join(configDir, 'profiles', 'web.yaml')} && ${run} lab reboot web1 && curl ${url}`,
   ];
+  const rack = [
+    `the load balancers' virtual address answers at ${url}`,
+    '',
+    'From another terminal:',
+    `  for i in 1 2 3 4; do curl -s ${url} | grep '<title>'; done     # spread over the web servers`,
+    `  ${run} pool show web; ${run} vip ls                # who serves, who holds the address`,
+    `  ${run} lab off lb1                        # the other load balancer takes over; back with: lab on lb1`,
+    `  ${run} node set web1 profile=lb && ${run} node boot web1 --now --wait     # a web server becomes a load balancer`,
+  ];
+  return ['', ...(count === 1 ? one : rack), '', 'ctrl-C here removes everything but .rouse/ and node_modules/.'];
 }

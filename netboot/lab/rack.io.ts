@@ -260,8 +260,19 @@ export function startSupervise(places: LabPlaces, rouse: string, services: strin
   remember(places.runDir, 'supervise', child.pid);
 }
 
-/** Powers a machine on. Its console goes to a socket and to a log file, which begins anew. */
+/**
+ * Powers a machine on. Its console goes to a socket and to a log file, which begins anew.
+ *
+ * @throws Fault E_NO if it is on already.
+ */
 export function startNode(places: LabPlaces, state: LabState, node: LabNode): void {
+  const before = state.processes[`node:${node.name}`];
+  if (before !== undefined && isAlive(before)) {
+    throw new Fault('E_NO', {
+      what: `${node.name} is on already (pid ${before.pid})`,
+      todo: `rouse lab reboot ${node.name}`,
+    });
+  }
   const paths = nodePaths(places.runDir, node.name);
   for (const socket of [paths.qmp, paths.console]) rmSync(socket, { force: true });
   const index = state.nodes.findIndex(({ name }) => name === node.name);
@@ -292,6 +303,13 @@ export function requireNode(runDir: string, name: string): LabNode {
 export async function resetNode(places: LabPlaces, name: string): Promise<void> {
   const { name: known } = requireNode(places.runDir, name);
   await qmp(nodePaths(places.runDir, known).qmp, 'system_reset');
+}
+
+/** Ends a machine as a pulled plug does. @throws Fault as requireNode. */
+export async function cutPower(places: LabPlaces, name: string): Promise<void> {
+  requireNode(places.runDir, name);
+  const mark = requireLab(places.runDir).processes[`node:${name}`];
+  if (mark !== undefined) await endProcess(mark, 'SIGKILL', 5000);
 }
 
 /**

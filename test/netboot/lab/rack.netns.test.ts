@@ -91,10 +91,10 @@ needsRoot(
     writeFileSync(join(root, 'index.html'), 'from inside\n');
     execFileSync('ip', ['-n', state.namespace, 'addr', 'add', '10.77.0.11/24', 'dev', 'rack0']);
     execFileSync('ip', ['netns', 'exec', state.namespace, 'busybox', 'httpd', '-p', '10.77.0.11:80', '-h', root]);
-    const first = await startForwarder(places(), state, labNode(0, 'web1'), 0);
+    const first = await startForwarder(places(), state, '10.77.0.11', 0);
     expect(await (await fetch(first)).text()).toBe('from inside\n');
     const taken = Number(new URL(first).port);
-    const second = await startForwarder(places(), state, labNode(0, 'web1'), taken);
+    const second = await startForwarder(places(), state, '10.77.0.11', taken);
     expect(second).not.toBe(first);
     expect(await (await fetch(second)).text()).toBe('from inside\n');
     // Two forwarders were remembered under one name; the first is inside the namespace all the same, and goes with it.
