@@ -23,6 +23,7 @@ const WORDS = {
   died: 'died',
   finished: './finish ended',
   failed: 'could not be started',
+  unhealthy: 'told to restart',
   ordered: 'ordered',
 } as const;
 
@@ -59,6 +60,8 @@ export function entryOf(before: Service, event: Event, after: Service, atMs: num
     case 'pause':
     case 'continue':
       return entry('ordered', event.kind);
+    case 'probed':
+      return before.ready && !after.ready ? entry('unhealthy', after.trouble ?? '') : undefined;
     case 'begin':
     case 'swept':
     case 'notified':

@@ -20,6 +20,8 @@ export const MIN_START_GAP_MS = 1000;
 /** A service without notification-fd and check counts as ready after having run this long. */
 const READY_AFTER_MS = 1000;
 const CHECK_EVERY_MS = 1000;
+/** Without timeout-kill; one that hangs may hang in its handler of TERM, too. */
+const UNHEALTHY_KILL_AFTER_MS = 10_000;
 /** How often the rest of a process group is looked at while it is being ended. */
 const SWEEP_EVERY_MS = 50;
 /** From the death: TERM at once, KILL after this, and no longer waited for after the second figure. */
@@ -45,6 +47,7 @@ export function newService(want: Want, moment: Moment): Service {
     ready: false,
     adopted: false,
     traced: false,
+    failures: 0,
     changedAt: moment.wall,
     startedMs: undefined,
     notBeforeMs: 0,
@@ -146,9 +149,29 @@ function firstReadyLook(service: Service, moment: Moment): { readyMs?: number } 
   return { readyMs: moment.monotonicMs + (hasCheck ? 0 : READY_AFTER_MS) };
 }
 
-function becomeReady(service: Service): Outcome {
+function becomeReady(service: Service, moment: Moment): Outcome {
   const { readyMs: _, ...deadlines } = service.deadlines;
-  return [{ ...service, ready: true, deadlines }, [ANNOUNCE]];
+  return [
+    { ...service, ready: true, failures: 0, deadlines: { ...deadlines, ...nextProbe(service, moment) } },
+    [ANNOUNCE],
+  ];
+}
+
+function nextProbe({ settings: { health } }: Service, moment: Moment): { healthMs?: number } {
+  return health === undefined ? {} : { healthMs: moment.monotonicMs + health.intervalMs };
+}
+
+/** A failure too many restarts the service; one that does not listen to TERM then is killed in any case. */
+function probed(service: Service, { pid, why }: EventOf<'probed'>, moment: Moment): Outcome {
+  const { health } = service.settings;
+  if (pid !== service.pid || !service.ready || health === undefined) return ignore(service);
+  const failures = why === undefined ? 0 : service.failures + 1;
+  const after: Service = { ...service, failures, deadlines: { ...service.deadlines, ...nextProbe(service, moment) } };
+  if (why === undefined || failures < health.threshold) return [after, []];
+  const [stopped, effects] = stop({ ...after, deadlines: service.deadlines }, service.want, moment);
+  const killMs = stopped.deadlines.killMs ?? moment.monotonicMs + UNHEALTHY_KILL_AFTER_MS;
+  const trouble = `health check failed ${failures} times: ${why}`;
+  return [{ ...stopped, trouble, deadlines: { ...stopped.deadlines, killMs } }, effects];
 }
 
 function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome {
@@ -160,8 +183,9 @@ function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome
 }
 
 /** fghack: a process that ends by itself before it is the service hands over to the one it has started. */
-function isHandOver({ settings, gotTerm, traced, ready }: Service, { signal }: Death): boolean {
-  return settings.fghack && !gotTerm && signal === undefined && !(traced && ready);
+function isHandOver(service: Service, { signal }: Death): boolean {
+  const isItself = service.traced && service.ready;
+  return service.settings.fghack && !service.gotTerm && signal === undefined && !isItself;
 }
 
 function traced(service: Service, { pid }: EventOf<'traced'>, moment: Moment): Outcome {
@@ -237,6 +261,7 @@ const WHILE_ENDING = {
   notified: ignore,
   checked: ignore,
   traced: ignore,
+  probed: ignore,
   dependencies: (service: Service, { missing }: EventOf<'dependencies'>): Outcome => [{ ...service, missing }, []],
 } as const;
 
@@ -251,6 +276,7 @@ const WITHOUT_PROCESS = {
   notified: ignore,
   checked: ignore,
   traced: ignore,
+  probed: ignore,
   exit: close,
 } as const;
 
@@ -267,7 +293,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
       }
       // Its notification, if it was to send one, may have gone to the dead supervisor: being alive has to do.
       const look = service.ready
-        ? {}
+        ? nextProbe(adopted, moment)
         : firstReadyLook({ ...adopted, settings: { ...settings, notificationFd: undefined } }, moment);
       const stopping = service.gotTerm && service.want !== 'up' && settings.timeoutKillMs > 0;
       return [
@@ -344,6 +370,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
     failed: ignore,
     swept: ignore,
     traced: ignore,
+    probed,
     up: wanting('up'),
     once: wanting('once'),
     down: (service, _event, moment) => stop(service, 'down', moment),
@@ -356,20 +383,26 @@ export const TABLE: { readonly [P in Phase]: Row } = {
     pause: (service) => [{ ...service, paused: true }, [{ kind: 'signal', signal: 'SIGSTOP' }, ANNOUNCE]],
     continue: (service) => [{ ...service, paused: false }, [{ kind: 'signal', signal: 'SIGCONT' }, ANNOUNCE]],
     died,
-    notified: (service, { pid }) => (pid === service.pid && !service.ready ? becomeReady(service) : ignore(service)),
+    notified: (service, { pid }, moment) =>
+      pid === service.pid && !service.ready ? becomeReady(service, moment) : ignore(service),
     checked: (service, { pid, ok }, moment) => {
       if (pid !== service.pid || service.ready) return ignore(service);
-      if (ok) return becomeReady(service);
+      if (ok) return becomeReady(service, moment);
       return [{ ...service, deadlines: { ...service.deadlines, readyMs: moment.monotonicMs + CHECK_EVERY_MS } }, []];
     },
     tick: (service, _event, moment) => {
-      const { killMs = Infinity, readyMs = Infinity } = service.deadlines;
+      const { killMs = Infinity, readyMs = Infinity, healthMs = Infinity } = service.deadlines;
+      const { health } = service.settings;
       if (killMs <= moment.monotonicMs) {
         const { killMs: _, ...deadlines } = service.deadlines;
         return [{ ...service, deadlines }, [{ kind: 'signal', signal: 'SIGKILL' }]];
       }
+      if (healthMs <= moment.monotonicMs && health !== undefined) {
+        const { healthMs: _, ...deadlines } = service.deadlines;
+        return [{ ...service, deadlines }, [{ kind: 'probe', pid: service.pid, health }]];
+      }
       if (readyMs > moment.monotonicMs) return ignore(service);
-      if (!service.settings.hasCheck) return becomeReady(service);
+      if (!service.settings.hasCheck) return becomeReady(service, moment);
       const { readyMs: _, ...deadlines } = service.deadlines;
       return [{ ...service, deadlines }, [{ kind: 'check', pid: service.pid }]];
     },

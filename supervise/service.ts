@@ -7,6 +7,7 @@
 // To add an event or an effect, add it to its union: the compiler then names every place that must answer it.
 // Sources: daemontools 0.76 supervise.c, runit runsv(8), s6 servicedir. Pure.
 
+import type { Health } from './health.ts';
 import type { WallTime } from '../formats/tai64n.ts';
 
 /** What the operator wants: kept running, kept stopped, or run until it ends and then left alone (svc -o). */
@@ -75,6 +76,7 @@ export type Settings = {
   readonly limits: readonly Limit[];
   /** run puts itself into the background: the service is what it leaves there. */
   readonly fghack: boolean;
+  readonly health: Health | undefined;
 };
 
 /** A soft resource limit: softlimit's letter and a number in its unit (bytes, seconds or a count). */
@@ -93,6 +95,7 @@ export const DEFAULT_SETTINGS: Settings = {
   user: undefined,
   limits: [],
   fghack: false,
+  health: undefined,
 };
 
 /** All that is known of one service. Times in ms are of the monotonic clock unless they say otherwise. */
@@ -112,6 +115,8 @@ export type Service = {
   readonly adopted: boolean;
   /** fghack: the process was found in the background. */
   readonly traced: boolean;
+  /** Health checks that failed in a row. */
+  readonly failures: number;
   /** Wall clock of the last change of pid: the stamp of the status file. */
   readonly changedAt: WallTime;
   /** Of the last start; undefined before the first. */
@@ -137,6 +142,7 @@ type Deadlines = {
   readonly readyMs?: number;
   readonly killMs?: number;
   readonly sweepMs?: number;
+  readonly healthMs?: number;
 };
 
 /** The clocks' readings and one random number in [0, 1), taken when an event is fed in. */
@@ -168,6 +174,8 @@ export type Event =
   | { readonly kind: 'notified'; readonly pid: number }
   /** Answer to check. */
   | { readonly kind: 'checked'; readonly pid: number; readonly ok: boolean }
+  /** Answer to probe: why the service is of no use; undefined = it is. */
+  | { readonly kind: 'probed'; readonly pid: number; readonly why: string | undefined }
   /** A deadline has come (or not quite: the machine compares). */
   | { readonly kind: 'tick' }
   /** The dependencies that are not ready have changed. */
@@ -185,6 +193,8 @@ export type Effect =
   | { readonly kind: 'finish'; readonly death: Death; readonly groupId: number }
   /** Run ./check once; answered by checked. */
   | { readonly kind: 'check'; readonly pid: number }
+  /** Do one health check; answered by probed. */
+  | { readonly kind: 'probe'; readonly pid: number; readonly health: Health }
   /** Put the state on disk: the record first, then the status file. */
   | { readonly kind: 'announce' }
   /** Release lock and FIFOs. */

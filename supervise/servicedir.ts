@@ -9,6 +9,7 @@
 // Sources: s6 doc/servicedir.html, runit runsv(8). Pure.
 
 import { DEFAULT_SETTINGS } from './service.ts';
+import { parseHealth } from './health.ts';
 import { LIMIT_LETTERS } from './launch.ts';
 import type { Backoff, Limit, Settings, SignalName } from './service.ts';
 
@@ -30,6 +31,12 @@ const SETTING_FILES = {
   depends: { parse: (text) => ({ value: { depends: lines(text) } }) },
   user: { parse: parseUser },
   limits: { parse: parseLimits },
+  health: {
+    parse: (text) => {
+      const parsed = parseHealth(lines(text));
+      return 'health' in parsed ? { value: parsed } : parsed;
+    },
+  },
   fghack: {
     parse: (text) =>
       lines(text).length === 0

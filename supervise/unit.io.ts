@@ -27,6 +27,7 @@ import type { HistoryEntry } from './history.ts';
 import { launch } from './launch.io.ts';
 import { runCommand } from './launch.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
+import { probe } from './probe.io.ts';
 import { groupHasLiving, livingStartTime } from './procfs.io.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
@@ -211,6 +212,11 @@ export class Unit {
       case 'finish':
         this.#startFinish(effect.death, effect.groupId);
         return;
+      case 'probe': {
+        const { pid, health } = effect;
+        probe(health, this.#plan.base, (why) => this.feed({ kind: 'probed', pid, why }));
+        return;
+      }
       case 'trace':
         this.#trace();
         return;
