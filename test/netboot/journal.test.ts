@@ -306,3 +306,65 @@ test('the journal keeps the latest boots of a machine and forgets the rest', () 
   expect(journal.byBootId('boot29')?.bootId).toBe('boot29');
   expect(journal.byBootId('boot0')).toBeUndefined();
 });
+
+const told = (bootId: string | undefined): Loose =>
+  ({
+    kind: 'switch',
+    bootId,
+    node: 'web1',
+    profile: 'lb',
+    readyTimeoutS: 100,
+    files: 3,
+    drainStartedAtMs: T0 + 100_000,
+  }) as Loose;
+
+const spans = ({ stages, startedAtMs }: Attempt): Record<string, number[]> =>
+  Object.fromEntries(
+    Object.values(stages).map((one) => [
+      one.name,
+      [one.startedAtMs, one.endedAtMs].map((ms) => (ms - startedAtMs) / 1000),
+    ]),
+  );
+
+test('a switch by kexec is a boot of its own: drain, fetch, kexec and the rest follow each other', () => {
+  const [attempt, before] = fold([
+    ...WHOLE,
+    at(104, told('b')),
+    at(106, file('b', 'kernel', 7_000_000)),
+    at(107, file('b', 'initrd', 512)),
+    at(109, { kind: 'kexec', bootId: 'b' } as Loose),
+    // The new kernel started at 112.
+    at(130, stage('b', 'init', 5)),
+    at(130, stage('b', 'network', 18)),
+    at(132, stage('b', 'ready', 20)),
+  ]);
+  expect(before?.outcome.kind).toBe('ready');
+  expect(attempt).toMatchObject({ bootId: 'b', profile: 'lb', outcome: { kind: 'ready' } });
+  expect(spans(attempt!)).toMatchObject({
+    drain: [0, 4],
+    fetch: [4, 9],
+    kernel: [5, 6],
+    kexec: [9, 12],
+    init: [12, 17],
+    network: [17, 30],
+    ready: [30, 32],
+  });
+});
+
+test('a cold change is one boot from its drain over the firmware to ready', () => {
+  const later = WHOLE.map((event) => {
+    const moved = { ...event, atMs: event.atMs + 110_000 };
+    return 'bootId' in moved ? { ...moved, bootId: 'b' } : moved;
+  });
+  const attempts = fold([...WHOLE, at(104, told(undefined)), ...later]);
+  expect(attempts.map(({ bootId }) => bootId)).toEqual(['b', 'a']);
+  expect(Object.keys(spans(attempts[0]!))).toEqual(expect.arrayContaining(['drain', 'dhcp', 'kernel', 'ready']));
+  expect(spans(attempts[0]!)['drain']).toEqual([0, 4]);
+});
+
+test('a node that does not fetch its new system, or does not come back cold, is stuck with the reason', () => {
+  const stuck = (events: BootEvent[], s: number) => progressOf(fold(events)[0]!, T0 + s * 1000)?.stuck;
+  expect(stuck([at(104, told('b'))], 800)).toMatch(/^the node does not fetch its new system/);
+  expect(stuck([at(104, told('b'))], 600)).toBeUndefined();
+  expect(stuck([at(104, told(undefined))], 230)).toMatch(/^the node was told to reboot/);
+});

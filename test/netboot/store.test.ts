@@ -178,6 +178,22 @@ test('a second boot server is kept off the file, in words', async () => {
   await store.close();
 });
 
+test('a file of version 1 is changed over: its leases and boots stay, nothing is known of nodes', async () => {
+  const store = await openStore(file);
+  await store.commit([
+    { kind: 'lease', lease: lease(1) },
+    { kind: 'boot', boot: boot('a') },
+  ]);
+  await store.close();
+  const database = new DatabaseSync(file);
+  database.exec('ALTER TABLE boots DROP COLUMN live; DROP TABLE nodes; DROP TABLE orders; PRAGMA user_version = 1;');
+  database.close();
+  const again = await openStore(file);
+  expect(again.content).toMatchObject({ leases: [lease(1)], boots: [boot('a')], nodes: [], orders: [] });
+  await again.commit([{ kind: 'node', state: freshState('web1') }]);
+  await again.close();
+});
+
 test('a file of a newer rouse is refused, one that is none too', async () => {
   await (await openStore(file)).close();
   const database = new DatabaseSync(file);
