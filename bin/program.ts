@@ -13,11 +13,20 @@ import { registerImage } from './commands/image.ts';
 import { registerLab } from './commands/lab.ts';
 import { registerNetboot } from './commands/netboot.ts';
 import { registerNode } from './commands/node.ts';
+import { registerPool } from './commands/pool.ts';
 import { registerSupervise } from './commands/supervise.ts';
 import type { CommandContext } from './context.ts';
 import { ROOT } from './places.ts';
 
-const COMMANDS = [registerSupervise, registerNetboot, registerNode, registerImage, registerLab, registerApplets];
+const COMMANDS = [
+  registerSupervise,
+  registerNetboot,
+  registerNode,
+  registerPool,
+  registerImage,
+  registerLab,
+  registerApplets,
+];
 
 /**
  * The whole table.
