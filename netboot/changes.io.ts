@@ -56,8 +56,8 @@ export class Changes {
   /** Drains a node until it is undrained. @throws Fault E_NO where a pool would fall below its minimum and it is not forced. */
   async drain(name: string, isForced: boolean): Promise<void> {
     const { fleet } = this.#options;
-    this.#node(name);
-    this.#refuseShortfall(name, isForced);
+    const { site } = this.#node(name);
+    this.#refuseLoss(site, name, isForced);
     await fleet.update(name, (state) => ({ ...state, draining: 'operator' }));
     await fleet.order(name, 'drain', '');
   }
@@ -115,7 +115,7 @@ export class Changes {
         throw no(`a kexec needs ${megabytes(neededKb)} MB free and it has ${megabytes(freeKb)} MB`, 'use --cold');
       }
     }
-    this.#refuseShortfall(name, request.isForced);
+    this.#refuseLoss(site, name, request.isForced);
     const vips = vipsHeldBy(site, fleet.states, name).filter(
       () => nextHolder(facts, boot.plan.profile.name, name) !== undefined,
     );
@@ -163,14 +163,20 @@ export class Changes {
     return profile;
   }
 
-  #refuseShortfall(name: string, isForced: boolean): void {
-    const short = isForced ? [] : shortfalls(this.#options.fleet.pools(), new Set([name]));
-    if (short.length === 0) return;
-    throw new Fault('E_NO', {
-      what: `${name} was not touched`,
-      why: short.join('; '),
-      todo: 'to do it all the same: --force',
-    });
+  /** What its absence would take off the air. */
+  #refuseLoss(site: Site, name: string, isForced: boolean): void {
+    if (isForced) return;
+    const { fleet } = this.#options;
+    const facts = { states: fleet.states, nowMs: Date.now() };
+    const profile = fleet.state(name).boot?.plan.profile.name ?? '';
+    const orphans = vipsHeldBy(site, fleet.states, name).filter(() => nextHolder(facts, profile, name) === undefined);
+    const losses = [
+      ...shortfalls(fleet.pools(), new Set([name])),
+      ...orphans.map((vip) => `no other node could take ${vip}`),
+    ];
+    if (losses.length === 0) return;
+    const todo = 'to do it all the same: --force';
+    throw new Fault('E_NO', { what: `${name} was not touched`, why: losses.join('; '), todo });
   }
 
   /** One look at a time; what happens meanwhile is looked at after it. */

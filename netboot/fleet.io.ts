@@ -92,7 +92,8 @@ export class Fleet {
     const state = next(before);
     if (state === before) return;
     this.states.set(node, state);
-    this.touch();
+    // Reports of a whole rack come all the time; only these are inputs of other nodes' files.
+    if (state.boot !== before.boot || state.draining !== before.draining) this.touch();
     for (const watcher of this.#watchers) watcher();
     if (isLasting) await this.#options.commit([{ kind: 'node', state }]);
   }
@@ -107,7 +108,10 @@ export class Fleet {
   /** A boot that speaks has begun, whatever was heard of it before. */
   async heard(stored: StoredBoot): Promise<void> {
     const { boot } = this.state(stored.plan.node.name);
-    if (boot === undefined || boot.startedAtMs < stored.startedAtMs) await this.begin(stored, true);
+    if (boot?.id === stored.id) return;
+    const isNewer = boot === undefined || boot.startedAtMs < stored.startedAtMs;
+    // A script was asked for and nothing was loaded, and here the node goes on speaking: it never began anew.
+    if (isNewer || !boot.isLoaded) await this.begin(stored, true);
   }
 
   async isReady(stored: StoredBoot): Promise<void> {
@@ -131,7 +135,8 @@ export class Fleet {
       this.#sayOnce(`refused ${stored.id} ${path}`, `${name} refused ${path} and keeps the old one: ${detail}`);
     }
     for (const { vip, alarm } of this.vips()) {
-      this.#sayOnce(`vip ${vip}`, alarm === undefined ? '' : `ALARM: ${alarm}`);
+      // How long is in the list; the log says it once.
+      this.#sayOnce(`vip ${vip}`, alarm === undefined ? '' : `ALARM: ${alarm.replace(/ for \d+ s/, '')}`);
     }
   }
 
@@ -231,7 +236,7 @@ export class Fleet {
     this.#tellPools();
     for (const [node, { boot }] of this.states) {
       if (boot === undefined) continue;
-      const rendered = this.#render(node, boot);
+      const rendered = this.#render(node, boot, this.#pools);
       if (rendered === undefined) continue;
       this.#sayOnce(
         `live ${boot.id}`,
@@ -256,6 +261,7 @@ export class Fleet {
   #render(
     node: string,
     boot: BegunBoot,
+    pools: readonly PoolView[] = this.pools(),
   ): { kind: 'live'; live: LiveFiles } | { kind: 'problem'; why: string } | undefined {
     const templates = liveTemplates(boot.image.templates);
     const site = this.#options.site();
@@ -272,7 +278,7 @@ export class Fleet {
       vars = Object.fromEntries(Object.entries(resolved.vars).map(([name, { value }]) => [name, value]));
     }
     const labels = file?.labels ?? plan.node.labels;
-    const inputs = inputsFor(site, this.states, { name: node, profile: plan.profile.name, labels, address });
+    const inputs = inputsFor(site, this.states, { name: node, profile: plan.profile.name, labels, address }, pools);
     const described = { ...plan, vars, node: { ...plan.node, labels, note: file?.note ?? plan.node.note } };
     const rendered = renderTemplates(templates, valuesOf(described, { address, bootId: id, startedAtMs }, inputs));
     return rendered.ok

@@ -6,7 +6,7 @@
 // To give templates another value, add it to TemplateInputs here; strict templates then may name it. Pure.
 
 import { type Ipv4Address, netmaskOf, renderNetwork } from '../formats/ipv4.ts';
-import { matches, type Member, poolsOf, type States } from './pools.ts';
+import { matches, type Member, poolsOf, type PoolView, type States } from './pools.ts';
 import type { Site } from './site/site.ts';
 import { subnetAt } from './world.ts';
 
@@ -46,10 +46,16 @@ export type InputNode = {
   readonly address: Ipv4Address | undefined;
 };
 
-export function inputsFor(site: Site, states: States, node: InputNode): TemplateInputs {
+/** @param pools poolsOf(site, states), where the caller has them already. */
+export function inputsFor(
+  site: Site,
+  states: States,
+  node: InputNode,
+  pools: readonly PoolView[] = poolsOf(site, states),
+): TemplateInputs {
   const peers = peersOf(site, states, node);
   return {
-    pools: Object.fromEntries(poolsOf(site, states).map(({ name, members }) => [name, members])),
+    pools: Object.fromEntries(pools.map(({ name, members }) => [name, members])),
     peers,
     index: Math.max(
       0,

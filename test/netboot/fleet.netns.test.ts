@@ -229,6 +229,13 @@ test('tokens, bad words and superseded revisions are refused with the reason', a
   ]);
   const bad = await lb1.ask('report', '--data-binary', 'ready perhaps\n');
   expect([bad.status, bad.body.toString()]).toEqual([400, "expected a line 'ready' with yes or no\n"]);
+  // A script that is asked for by a node that goes on running is no new boot.
+  const { bootId } = web1;
+  await web1.script();
+  expect(await members()).toEqual([]);
+  web1.bootId = bootId;
+  await web1.report();
+  expect(await members()).toEqual([IN]);
   expect((await lb1.ask(`switch/${web1.bootId}`)).body.toString()).toBe(`no switch to ${web1.bootId} is ordered\n`);
 });
 
@@ -241,6 +248,10 @@ test('what would empty a pool, has no image or no memory is refused before anyth
   expect(await refusals('/v1/nodes/web1/drain')).toEqual([`web1 was not touched: ${short}`, untouched]);
   expect((await refusals('/v1/nodes/web1/boot?now=1&force=1&once=spare'))[0]).toMatch(
     /^web1 was not touched: .*image 'spare' is not built; build it with: rouse image build spare$/,
+  );
+  await lb1.report('address eth0 10.77.1.200/32\n');
+  expect((await refusals('/v1/nodes/lb1/drain'))[0]).toBe(
+    'lb1 was not touched: no other node could take 10.77.1.200; to do it all the same: --force',
   );
   await web1.report('', 1000);
   expect(await refusals('/v1/nodes/web1/boot?now=1&force=1')).toEqual([
