@@ -1,6 +1,8 @@
 // supervise/api.ts - supervise.sock: which request means what.
 //
-//   GET  /v1/services              all, sorted by name
+//   GET  /v1/services              all, sorted by name; with ?usage also CPU time and memory
+//   GET  /v1/events                server-sent events: a service as it is after each change
+//   GET  /metrics                  for Prometheus
 //   GET  /v1/services/NAME         one; NAME is percent-encoded ("web%2Flog")
 //   GET  /v1/services/NAME/history what is remembered of it, oldest first
 //   POST /v1/services/NAME/ORDER   an order of control.ts; answered with the service as it is right after
@@ -12,7 +14,9 @@ import { isOrder, ORDER_NAMES } from './control.ts';
 import type { Order } from './control.ts';
 
 export type ApiRequest =
-  | { readonly kind: 'list' }
+  | { readonly kind: 'list'; readonly usage: boolean }
+  | { readonly kind: 'metrics' }
+  | { readonly kind: 'events' }
   | { readonly kind: 'show' | 'history'; readonly name: string }
   | { readonly kind: 'order'; readonly name: string; readonly order: Order }
   | { readonly kind: 'refuse'; readonly status: 400 | 404 | 405; readonly error: string };
@@ -20,11 +24,18 @@ export type ApiRequest =
 /** What a request line asks for. Never throws. */
 export function route(method: string, url: string): ApiRequest {
   const [, version, collection, rawName, verb, ...rest] = (url.split('?')[0] ?? '').split('/');
+  const path = url.split('?')[0];
+  if (path === '/metrics' || path === '/v1/events') {
+    if (method !== 'GET') return { kind: 'refuse', status: 405, error: `GET reads ${path}` };
+    return { kind: path === '/metrics' ? 'metrics' : 'events' };
+  }
   if (version !== 'v1' || collection !== 'services' || rest.length > 0) {
     return { kind: 'refuse', status: 404, error: `no such path; there is /v1/services` };
   }
   if (rawName === undefined || rawName === '') {
-    return method === 'GET' ? { kind: 'list' } : { kind: 'refuse', status: 405, error: 'GET lists the services' };
+    return method === 'GET'
+      ? { kind: 'list', usage: /[?&]usage(=|&|$)/.test(url) }
+      : { kind: 'refuse', status: 405, error: 'GET lists the services' };
   }
   const name = decode(rawName);
   if (name === undefined) return { kind: 'refuse', status: 400, error: 'the name is not percent-encoded UTF-8' };

@@ -14,9 +14,9 @@ import type { ServiceList, ServiceView } from './view.ts';
 const ANSWER_TIMEOUT_MS = 10_000;
 const POLL_MS = 50;
 
-/** All services, sorted by name. @throws Fault E_UNREACHABLE where no supervisor answers. */
-export async function listServices(socketPath: string): Promise<readonly ServiceView[]> {
-  const { services } = (await ask(socketPath, 'GET', pathOf())) as ServiceList;
+/** All services, sorted by name. @param usage with CPU time and memory. @throws Fault E_UNREACHABLE. */
+export async function listServices(socketPath: string, usage = false): Promise<readonly ServiceView[]> {
+  const { services } = (await ask(socketPath, 'GET', usage ? `${pathOf()}?usage` : pathOf())) as ServiceList;
   return services;
 }
 

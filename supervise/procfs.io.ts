@@ -4,6 +4,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Member } from './trace.ts';
+import type { Usage } from './view.ts';
 
 type ProcessStat = {
   readonly parentPid: number;
@@ -46,6 +47,20 @@ export function processOf(pid: number): Member | undefined {
   return stat === undefined || stat.isZombie
     ? undefined
     : { pid, parentPid: stat.parentPid, startTime: stat.startTime };
+}
+
+/** What a process has used. Clock ticks are hundredths of a second and pages 4 KiB on every Linux that Node runs on. */
+export function usageOf(pid: number): Usage | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    return undefined;
+  }
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const ticks = Number(fields[11]) + Number(fields[12]);
+  const pages = Number(fields[21]);
+  return Number.isNaN(ticks + pages) ? undefined : { cpuMs: ticks * 10, residentBytes: pages * 4096 };
 }
 
 /** Whether a living process belongs to the group; zombies, which hold nothing, do not count. Costs a scan of /proc. */

@@ -4,16 +4,20 @@
 
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { route } from './api.ts';
 import type { HistoryEntry } from './history.ts';
 import type { Event } from './service.ts';
+import { renderMetrics } from './metrics.ts';
+import { usageOf } from './procfs.io.ts';
 import type { ServiceView } from './view.ts';
 import { ORDERS } from './control.ts';
 
 export type ServedServices = {
   readonly list: () => readonly ServiceView[];
+  /** Calls back with each service that has changed. @returns how to stop. */
+  readonly onEvent: (listener: (view: ServiceView) => void) => () => void;
   /** @returns undefined where no service of that name is open. */
   readonly history: (name: string) => readonly HistoryEntry[] | undefined;
   /** @returns false where no service of that name takes orders. */
@@ -30,7 +34,14 @@ export async function serve(socketPath: string, services: ServedServices): Promi
     const asked = route(request.method ?? 'GET', request.url ?? '/');
     request.resume();
     if (asked.kind === 'refuse') return answer(asked.status, { error: asked.error });
-    if (asked.kind === 'list') return answer(200, { services: services.list() });
+    if (asked.kind === 'list')
+      return answer(200, { services: asked.usage ? withUsage(services.list()) : services.list() });
+    if (asked.kind === 'metrics') {
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' });
+      response.end(renderMetrics(withUsage(services.list())));
+      return;
+    }
+    if (asked.kind === 'events') return sendEvents(response, services);
     if (asked.kind === 'history') {
       const entries = services.history(asked.name);
       return entries === undefined
@@ -56,4 +67,23 @@ export async function serve(socketPath: string, services: ServedServices): Promi
   });
   chmodSync(socketPath, 0o600);
   return server;
+}
+
+function withUsage(views: readonly ServiceView[]): ServiceView[] {
+  return views.map((view) => (view.pid === 0 ? view : { ...view, usage: usageOf(view.pid) }));
+}
+
+/** A listener that does not read is let go when this much waits for it: the supervisor keeps nothing for anybody. */
+const EVENTS_WAITING_BYTES_MAX = 262_144;
+
+/** Server-sent events: first every service as it is, then each one that changes. */
+function sendEvents(response: ServerResponse, services: ServedServices): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+  const send = (view: ServiceView): void => {
+    response.write(`event: service\ndata: ${JSON.stringify(view)}\n\n`);
+    if (response.writableLength > EVENTS_WAITING_BYTES_MAX) response.destroy();
+  };
+  const stop = services.onEvent(send);
+  response.on('close', stop);
+  for (const view of services.list()) send(view);
 }

@@ -46,6 +46,11 @@ function now(): Moment {
   };
 }
 
+/** A blocked directory has no time of its own. */
+function comparable(view: ServiceView): string {
+  return JSON.stringify(view.phase === 'blocked' ? { ...view, changedAtMs: 0 } : view);
+}
+
 /** Supervises one folder from `run` until told to leave. */
 export class Supervisor {
   readonly #directory: string;
@@ -63,6 +68,8 @@ export class Supervisor {
   #isLeaving = false;
   #isWriterEnding = false;
   #isReviewAsked = false;
+  readonly #listeners = new Set<(view: ServiceView) => void>();
+  readonly #told = new Map<string, string>();
   #watcher: FSWatcher | undefined;
   #watchedId = '';
   #resolve: (exitCode: number) => void = () => undefined;
@@ -138,6 +145,26 @@ export class Supervisor {
     const writer =
       writerUnit === undefined ? [] : [viewOf(LOG_WRITER_NAME, writerUnit.service, true, this.#logWriter.folder)];
     return [...views, ...unscannable, ...writer].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  onEvent(listener: (view: ServiceView) => void): () => void {
+    if (this.#listeners.size === 0) for (const view of this.list()) this.#told.set(view.name, comparable(view));
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#told.clear();
+    };
+  }
+
+  /** Nobody listens, most of the time: then nothing is compared. */
+  #tellListeners(): void {
+    if (this.#listeners.size === 0) return;
+    for (const view of this.list()) {
+      const text = comparable(view);
+      if (this.#told.get(view.name) === text) continue;
+      this.#told.set(view.name, text);
+      for (const listener of this.#listeners) listener(view);
+    }
   }
 
   feed(name: string, event: Event): boolean {
@@ -374,6 +401,7 @@ export class Supervisor {
   }
 
   #review(): void {
+    this.#tellListeners();
     for (const slot of this.#slots.values()) {
       for (const [part, unit] of slot.units) {
         if (unit.isOpen) continue;

@@ -9,6 +9,9 @@ import { wallTimeToMs } from '../formats/tai64n.ts';
 import { renderDeath } from './machine.ts';
 import type { Death, Phase, Service, Want } from './service.ts';
 
+/** Of the main process alone, not of its children. */
+export type Usage = { readonly cpuMs: number; readonly residentBytes: number };
+
 /** One service in `GET /v1/services`. */
 export type ServiceView = {
   /** "web", "web/log". */
@@ -32,6 +35,8 @@ export type ServiceView = {
   readonly removed: boolean;
   /** The service directory (of "web/log": that of "web"); absolute. */
   readonly directory: string;
+  /** Only where it was asked for (`?usage`), and there is a process. */
+  readonly usage?: Usage | undefined;
 };
 
 export type ServiceList = { readonly services: readonly ServiceView[] };
@@ -98,6 +103,11 @@ const COLUMNS: readonly { readonly title: string; readonly cell: (view: ServiceV
   { title: 'SINCE', cell: ({ changedAtMs }, nowMs) => renderAge(nowMs - changedAtMs) },
   { title: 'RESTARTS', cell: ({ starts }) => String(Math.max(0, starts - 1)) },
   { title: 'READY', cell: ({ ready }) => (ready ? 'yes' : 'no') },
+  { title: 'CPU', cell: ({ usage }) => (usage === undefined ? '-' : `${(usage.cpuMs / 1000).toFixed(1)} s`) },
+  {
+    title: 'MEMORY',
+    cell: ({ usage }) => (usage === undefined ? '-' : `${(usage.residentBytes / 2 ** 20).toFixed(1)} MB`),
+  },
   { title: 'NOTES', cell: notes },
 ];
 

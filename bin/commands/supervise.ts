@@ -22,6 +22,7 @@ const ORDER_COMMANDS = {
 } as const satisfies Partial<Record<Order, string>>;
 
 const WAIT_S = 60;
+const WATCH_EVERY_MS = 1000;
 
 type OrderOptions = { readonly wait?: boolean; readonly timeout: number; readonly all?: boolean };
 
@@ -41,9 +42,10 @@ Example:
   rouse supervise /etc/rouse/services`,
     )
     .action(async (dir: string | undefined) => {
+      const { openLog } = await import('../../supervise/logline.io.ts');
       const { runSupervise } = await import('../../supervise/main.io.ts');
       const directory = resolve(dir ?? join(context.places().configDir, 'services'));
-      const log = (line: string): void => context.warn(`rouse supervise: ${line}`);
+      const log = openLog('rouse supervise: ');
       context.exit(await runSupervise({ directory, socketPath: socketPath(), log }));
     });
 
@@ -52,14 +54,21 @@ Example:
     .description('what runs, since when, and what is wrong')
     .argument('[service...]', 'only these')
     .option('--json', 'as JSON')
-    .addHelpText('after', '\nExample:\n  rouse status web web/log')
-    .action(async (names: string[], { json }: { json?: boolean }) => {
+    .option('-w, --watch', 'again every second, until interrupted')
+    .addHelpText('after', '\nExamples:\n  rouse status web web/log\n  rouse status --watch')
+    .action(async (names: string[], { json, watch }: { json?: boolean; watch?: boolean }) => {
       const { listServices } = await import('../../supervise/client.io.ts');
       const { renderTable } = await import('../../supervise/view.ts');
-      const all = await listServices(socketPath());
-      const shown = names.length === 0 ? all : names.map((name) => pick(all, name));
-      if (json === true) context.print(JSON.stringify({ services: shown }));
-      else for (const line of renderTable(shown, Date.now())) context.print(line);
+      for (;;) {
+        const all = await listServices(socketPath(), true);
+        const shown = names.length === 0 ? all : names.map((name) => pick(all, name));
+        const lines = json === true ? [JSON.stringify({ services: shown })] : renderTable(shown, Date.now());
+        // A terminal gets the table in place of the one before; a file or a pipe gets one after the other.
+        const clear = watch === true && context.isTerminal && json !== true ? '\u001B[H\u001B[J' : '';
+        context.print(`${clear}${lines.join('\n')}`);
+        if (watch !== true) return;
+        await new Promise((next) => setTimeout(next, WATCH_EVERY_MS));
+      }
     });
 
   program

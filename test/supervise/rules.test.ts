@@ -359,7 +359,11 @@ test('history: deaths, starts and orders are remembered, a failure repeated each
 });
 
 test('routes: names are percent-encoded, orders are POSTed, the rest is refused with words', () => {
-  expect(route('GET', '/v1/services')).toEqual({ kind: 'list' });
+  expect(route('GET', '/v1/services')).toEqual({ kind: 'list', usage: false });
+  expect(route('GET', '/v1/services?usage')).toEqual({ kind: 'list', usage: true });
+  expect(route('GET', '/metrics')).toEqual({ kind: 'metrics' });
+  expect(route('GET', '/v1/events')).toEqual({ kind: 'events' });
+  expect(route('POST', '/v1/events')).toMatchObject({ kind: 'refuse', status: 405 });
   expect(route('GET', '/v1/services/web%2Flog')).toEqual({ kind: 'show', name: 'web/log' });
   expect(route('GET', '/v1/services/web/history')).toEqual({ kind: 'history', name: 'web' });
   expect(route('POST', '/v1/services/web/restart')).toEqual({ kind: 'order', name: 'web', order: 'restart' });
@@ -372,7 +376,17 @@ test('routes: names are percent-encoded, orders are POSTed, the rest is refused 
 test('table: says why something is not up', () => {
   const waiting: Service = { ...running, phase: 'waiting', pid: 0, trouble: 'run is missing' };
   const [title = '', row = ''] = renderTable([viewOf('web', waiting, true, '/s/web')], 1_700_000_005_000);
-  expect(title.split(/ {2,}/)).toEqual(['SERVICE', 'STATE', 'PID', 'SINCE', 'RESTARTS', 'READY', 'NOTES']);
-  expect(row.split(/ {2,}/)).toEqual(['web', 'waiting', '-', '5 s', '2', 'no', 'run is missing']);
+  expect(title.split(/ {2,}/)).toEqual([
+    'SERVICE',
+    'STATE',
+    'PID',
+    'SINCE',
+    'RESTARTS',
+    'READY',
+    'CPU',
+    'MEMORY',
+    'NOTES',
+  ]);
+  expect(row.split(/ {2,}/)).toEqual(['web', 'waiting', '-', '5 s', '2', 'no', '-', '-', 'run is missing']);
   expect([renderAge(-5), renderAge(7_200_000)]).toEqual(['0 s', '2 h']);
 });

@@ -1,0 +1,119 @@
+// What the supervisor tells: events, metrics, use of CPU and memory; and that nobody who does not listen holds it up.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { listServices, orderService } from '../../supervise/client.io.ts';
+import { renderMetrics } from '../../supervise/metrics.ts';
+import type { ServiceView } from '../../supervise/view.ts';
+import { eventually, Rig } from './rig.ts';
+
+const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
+
+test('events: every service as it is, then each change', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': SLEEP, 'db/run': SLEEP });
+  rig.start();
+  const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
+  await rig.until('db', 'ready', ({ ready }) => ready);
+  const views: ServiceView[] = [];
+  let rest = '';
+  const asking = get({ socketPath: rig.socketPath, path: '/v1/events', agent: false }, (response) => {
+    expect(response.headers['content-type']).toBe('text/event-stream');
+    response.on('data', (chunk: Buffer) => {
+      const events = (rest + chunk.toString()).split('\n\n');
+      rest = events.pop() ?? '';
+      for (const event of events) views.push(JSON.parse(event.replace('event: service\ndata: ', '')) as ServiceView);
+    });
+    response.on('error', () => undefined);
+  });
+  asking.on('error', () => undefined);
+  await eventually('all of them', () => (views.length === 2 ? true : undefined));
+  await orderService(rig.socketPath, 'web', 'down');
+  await eventually('it is down', () => (views.at(-1)?.phase === 'down' ? true : undefined));
+  expect(views.slice(2).every(({ name }) => name === 'web')).toBe(true);
+  expect(views.at(-1)).toMatchObject({ name: 'web', pid: 0, lastDeath: { signal: 'SIGTERM' } });
+  expect(views[1]).toMatchObject({ name: 'web', pid });
+  asking.destroy();
+});
+
+test('use of CPU and memory is that of the process; metrics have it too', async () => {
+  await using rig = new Rig();
+  rig.write({ 'busy/run': '#!/bin/sh\nwhile :; do :; done\n', 'idle/run': SLEEP, 'idle/down': '' });
+  rig.start();
+  await rig.until('busy', 'ready', ({ ready }) => ready);
+  const busy = await eventually('it has used CPU', async () => {
+    const view = (await listServices(rig.socketPath, true)).find(({ name }) => name === 'busy');
+    return (view?.usage?.cpuMs ?? 0) > 50 ? view : undefined;
+  });
+  expect(busy.usage?.residentBytes).toBeGreaterThan(100_000);
+  expect((await listServices(rig.socketPath)).some(({ usage }) => usage !== undefined)).toBe(false);
+  const page = await new Promise<string>((resolve, reject) => {
+    get({ socketPath: rig.socketPath, path: '/metrics', agent: false }, (response) => {
+      let text = '';
+      response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      response.on('end', () => resolve(text));
+    }).on('error', reject);
+  });
+  expect(page).toContain('# TYPE rouse_service_starts_total counter\nrouse_service_starts_total{service="busy"} 1\n');
+  expect(page).toMatch(/rouse_service_cpu_seconds_total\{service="busy"\} \d/);
+  expect(page).toContain('rouse_service_up{service="idle"} 0\n');
+  expect(page).not.toContain('rouse_service_resident_bytes{service="idle"}');
+});
+
+test('metrics: labels are escaped', async () => {
+  await using rig = new Rig();
+  rig.write({ 'a"b\\c/run': SLEEP });
+  rig.start();
+  await rig.until('a"b\\c', 'up', ({ phase }) => phase === 'up');
+  expect(renderMetrics(await rig.services())).toContain('rouse_service_up{service="a\\"b\\\\c"} 1\n');
+});
+
+test('a reader of standard error who stops reading holds nothing up, and is told what was dropped', async () => {
+  const room = join(import.meta.dirname, '../../supervise/logline.io.ts');
+  const script = `
+    const { openLog } = await import(${JSON.stringify(room)});
+    const log = openLog('x: ');
+    for (let line = 0; line < 5000; line += 1) log('y'.repeat(100));
+    process.stdout.write('through\\n');
+    process.stdin.once('data', () => log('end'));
+  `;
+  const folder = mkdtempSync(join(tmpdir(), 'rouse-logline-'));
+  const fifo = join(folder, 'stderr');
+  execFileSync('mkfifo', [fifo]);
+  // Held open for both, read by nobody.
+  const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  const blocking = openSync(fifo, constants.O_RDWR);
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', blocking] });
+  closeSync(blocking);
+  let out = '';
+  child.stdout?.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  let err = '';
+  const drain = (): void => {
+    const buffer = Buffer.alloc(65_536);
+    try {
+      for (;;) err += buffer.toString('utf8', 0, readSync(fd, buffer));
+    } catch {
+      // EAGAIN: it is empty.
+    }
+  };
+  try {
+    await eventually('all is written', () => (out === 'through\n' ? true : undefined));
+    drain();
+    child.stdin?.end('go\n');
+    await eventually('the end', () => {
+      drain();
+      return err.endsWith('x: end\n') ? true : undefined;
+    });
+    const written = err.split('\n').filter((line) => line.startsWith('x: yyy')).length;
+    expect(written).toBeGreaterThan(100);
+    expect(err.split('\n').at(-3)).toBe(`x: ${5000 - written} lines were dropped here: nobody read them`);
+  } finally {
+    child.kill('SIGKILL');
+    closeSync(fd);
+    rmSync(folder, { recursive: true });
+  }
+});
