@@ -42,7 +42,11 @@ export function dhcpWorld(facts: DhcpFacts): DhcpWorld {
     nodeByMac: (mac) => dhcpNode(site.byMac.get(mac)),
     nodeByAddress: (address) => dhcpNode(site.byAddress.get(address)),
     leases,
-    bootPolicy: (mac) => bootPolicy(site, mac, subnetAt(site, serverAddress), serverAddress, rung(mac)),
+    // The client's own subnet, which behind a relay is not the one that our interface has.
+    bootPolicy: (mac, { name }) => {
+      const subnet = site.subnets.find((one) => one.name === name);
+      return bootPolicy(site, mac, subnet, serverAddress, rung(mac));
+    },
     loaderFetchedRecently: facts.loaderFetchedRecently,
     nowS,
   };

@@ -18,7 +18,7 @@ import { PROXY_PORT, SERVER_PORT } from './destination.ts';
 import { type DhcpEvent, eventOf } from './event.ts';
 import { decodeMessage, type DhcpMessage, encodeMessage, macOf, replyLimit } from './message.ts';
 import { Pacer } from './pace.ts';
-import { bindUdp } from './ports.io.ts';
+import { bindUdp } from '../ports.io.ts';
 import { probeAddress } from './probe.io.ts';
 import { conflictOf, isProbed } from './probe.ts';
 import type { Decision, DhcpRequest, DhcpWorld } from './world.ts';

@@ -9,6 +9,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
+import { portHolder } from '../ports.io.ts';
+import { portTaken } from '../ports.ts';
 import { PROTOCOL_BODY_LIMIT_BYTES } from '../protocol.ts';
 import { select, type Slice } from './range.ts';
 import { peerAddress } from './route.ts';
@@ -86,22 +88,20 @@ export async function serveHttp(options: HttpServerOptions): Promise<{ port: num
   return { port, close };
 }
 
-function listen(server: Server, address: Ipv4Address, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const what = `cannot listen on TCP ${address}:${port} for boot files`;
-      if (error.code === 'EADDRINUSE') {
-        reject(
-          new Fault('E_PORT_TAKEN', {
-            what,
-            why: 'another process has the port',
-            todo: `see which with: ss -ltnp 'sport = :${port}', and stop it, or set another http.port in rouse.yaml`,
-          }),
-        );
-      } else reject(new Fault('E_COMMAND', { what, why: reasonOf(error) }));
+async function listen(server: Server, address: Ipv4Address, port: number): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, address, resolve);
     });
-    server.listen(port, address, resolve);
-  });
+  } catch (thrown) {
+    const what = `cannot listen on TCP ${address}:${port} for boot files`;
+    const isTaken = thrown instanceof Error && 'code' in thrown && thrown.code === 'EADDRINUSE';
+    if (!isTaken) throw new Fault('E_COMMAND', { what, why: reasonOf(thrown) }, { cause: thrown });
+    const { why, todo } = portTaken(port, await portHolder('tcp', port));
+    const facts = { what, why, todo: `${todo}, or set another http.port in rouse.yaml` };
+    throw new Fault('E_PORT_TAKEN', facts, { cause: thrown });
+  }
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, options: HttpServerOptions): Promise<void> {

@@ -7,7 +7,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
-import { bindUdp } from '../dhcp/ports.io.ts';
+import { bindUdp } from '../ports.io.ts';
 import { printable } from '../dhcp/why.ts';
 import { Admission } from './admission.ts';
 import { cleanName } from './names.ts';

@@ -110,6 +110,12 @@ const ROWS: { what: string; change: Change; facts: ChangeFacts; want: string }[]
   { what: 'booting', change: at('boot'), facts: facts({ boot: { ...NEW, hasSpoken: true } }), want: 'boot, nothing' },
   { what: 'ready', change: at('boot'), facts: facts({ boot: { ...NEW, isReady: true } }), want: 'done, nothing' },
   {
+    what: 'ready, but not as what was asked for',
+    change: at('boot'),
+    facts: facts({ boot: { ...NEW, isReady: true, insteadOf: 'lb was not ready' } }),
+    want: 'failed: it went back: lb was not ready, nothing',
+  },
+  {
     what: 'going back, not ready yet',
     change: at('boot'),
     facts: facts({ boot: { id: 'third', isReady: false, hasSpoken: true, insteadOf: 'lb was not ready' } }),
@@ -142,7 +148,7 @@ test('a change that is over stays over, and every change ends whatever is or is 
   });
   fc.assert(
     fc.property(fc.array(known, { minLength: 8, maxLength: 40 }), fc.constantFrom('kexec', 'cold'), (looks, mode) => {
-      let change: Change = { ...START, mode: mode as Change['mode'] };
+      let change: Change = { ...START, mode };
       let nowMs = 0;
       for (const look of looks) {
         nowMs += 800_000;

@@ -84,7 +84,7 @@ export function siteResult(files: Readonly<Record<string, string | undefined>> =
 export function site(files: Readonly<Record<string, string | undefined>> = {}): Site {
   const result = siteResult(files);
   if (Array.isArray(result)) throw new Error(result.join('\n'));
-  return result as Site;
+  return result;
 }
 
 export const plan = (node: string, profile: string, generation = 1): BootPlan => ({

@@ -351,6 +351,15 @@ test('a switch by kexec is a boot of its own: drain, fetch, kexec and the rest f
   });
 });
 
+test('a node that counts its uptime over the kexec does not move its kernel before the jump', () => {
+  const [attempt] = fold([
+    at(104, told('b')),
+    at(109, { kind: 'kexec', bootId: 'b' } as Loose),
+    at(130, stage('b', 'init', 900)),
+  ]);
+  expect(spans(attempt!)).toMatchObject({ kexec: [9, 9], init: [9, 30] });
+});
+
 test('a cold change is one boot from its drain over the firmware to ready', () => {
   const later = WHOLE.map((event) => {
     const moved = { ...event, atMs: event.atMs + 110_000 };

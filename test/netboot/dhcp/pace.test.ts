@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { decide } from '../../../netboot/dhcp/decide.ts';
 import { describeDecision, eventOf } from '../../../netboot/dhcp/event.ts';
 import { BURST, Pacer, REFILL_PER_S } from '../../../netboot/dhcp/pace.ts';
-import { inodesOnPort, portTaken } from '../../../netboot/dhcp/ports.ts';
+import { inodesOnPort, portTaken } from '../../../netboot/ports.ts';
 import { printable } from '../../../netboot/dhcp/why.ts';
 import { CLIENTS, message, request, STRANGER, subnet, WEB1, world } from './messages.ts';
 

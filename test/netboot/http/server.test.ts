@@ -171,10 +171,11 @@ test('a taken port is one sentence that says what to do', async () => {
   const holder = createServer();
   await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
   const { port } = holder.address() as AddressInfo;
+  const comm = readFileSync('/proc/self/comm', 'utf8').trim();
   const taken = serveHttp({ addresses: [LOOPBACK], port, respond, log: () => undefined });
   await expect(taken).rejects.toMatchObject({
     code: 'E_PORT_TAKEN',
-    message: `cannot listen on TCP 127.0.0.1:${port} for boot files: another process has the port; see which with: ss -ltnp 'sport = :${port}', and stop it, or set another http.port in rouse.yaml`,
+    message: `cannot listen on TCP 127.0.0.1:${port} for boot files: ${comm} (pid ${process.pid}) has it; stop it (systemctl stop ${comm}, or kill ${process.pid}) and try again, or set another http.port in rouse.yaml`,
   });
   holder.close();
 });

@@ -1,12 +1,12 @@
-// netboot/dhcp/ports.io.ts - listening on a UDP port of an interface, or saying who has it.
+// netboot/ports.io.ts - listening on a UDP port of an interface, and saying who has a port.
 //
-// Owns: binding without sharing, and the Fault of a port that cannot be had. Used by DHCP and TFTP.
+// Owns: binding without sharing, and the Fault of a port that cannot be had. Used by DHCP, TFTP and HTTP.
 // Other users' processes show their sockets to root only; then the Fault says how to find out.
 
 import { createSocket, type Socket } from 'node:dgram';
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { Fault, reasonOf } from '../../formats/errors.ts';
-import { printable } from './why.ts';
+import { Fault, reasonOf } from '../formats/errors.ts';
+import { printable } from './dhcp/why.ts';
 import { inodesOnPort, portTaken } from './ports.ts';
 
 /**
@@ -35,7 +35,7 @@ async function bindFault(thrown: unknown, port: number, where: string): Promise<
   const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
   const what = `cannot listen on UDP port ${port} of ${where}`;
   if (code === 'EADDRINUSE') {
-    return new Fault('E_PORT_TAKEN', { what, ...portTaken(port, await portHolder(port)) }, { cause: thrown });
+    return new Fault('E_PORT_TAKEN', { what, ...portTaken(port, await portHolder('udp', port)) }, { cause: thrown });
   }
   if (code === 'EACCES' || code === 'EPERM') {
     const why = 'a port below 1024 needs the capability net_bind_service';
@@ -46,9 +46,12 @@ async function bindFault(thrown: unknown, port: number, where: string): Promise<
   return new Fault('E_PORT_TAKEN', { what, why: reasonOf(thrown), todo }, { cause: thrown });
 }
 
-/** The process that has a UDP port bound, if /proc lets us see it. */
-async function portHolder(port: number): Promise<{ pid: number; command: string } | undefined> {
-  const inodes = inodesOnPort(await readFile('/proc/net/udp', 'utf8').catch(() => ''), port);
+/** The process that has a port bound, if /proc lets us see it. */
+export async function portHolder(
+  protocol: 'udp' | 'tcp',
+  port: number,
+): Promise<{ pid: number; command: string } | undefined> {
+  const inodes = inodesOnPort(await readFile(`/proc/net/${protocol}`, 'utf8').catch(() => ''), port);
   const links = new Set(inodes.map((inode) => `socket:[${inode}]`));
   if (links.size === 0) return undefined;
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {

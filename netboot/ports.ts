@@ -1,4 +1,4 @@
-// netboot/dhcp/ports.ts - who has a port: reading /proc/net.
+// netboot/ports.ts - who has a port: reading /proc/net.
 //
 // Owns: the format of /proc/net/udp and /proc/net/tcp. Does not own reading the files (ports.io.ts).
 // Source: proc(5): "local_address" is the address in host byte order and the port, in hexadecimal. Pure.
