@@ -5,6 +5,7 @@
 //   GET  /metrics                  for Prometheus
 //   GET  /v1/services/NAME         one; NAME is percent-encoded ("web%2Flog")
 //   GET  /v1/services/NAME/history what is remembered of it, oldest first
+//   POST /v1/services/NAME/apply   restart it if its files were edited since its start; `applied` says whether
 //   POST /v1/services/NAME/ORDER   an order of control.ts; answered with the service as it is right after
 //
 // Owns: routes and answers' shapes. Does not own: the listener (server.io.ts), the services. Errors are
@@ -13,11 +14,14 @@
 import { isOrder, ORDER_NAMES } from './control.ts';
 import type { Order } from './control.ts';
 
+/** What `apply` found edited since the start: what a start reads, the log's script alone, or nothing. */
+export type Applied = 'restarted' | 'log' | 'unchanged';
+
 export type ApiRequest =
   | { readonly kind: 'list'; readonly usage: boolean }
   | { readonly kind: 'metrics' }
   | { readonly kind: 'events' }
-  | { readonly kind: 'show' | 'history'; readonly name: string }
+  | { readonly kind: 'show' | 'history' | 'apply'; readonly name: string }
   | { readonly kind: 'order'; readonly name: string; readonly order: Order }
   | { readonly kind: 'refuse'; readonly status: 400 | 404 | 405; readonly error: string };
 
@@ -48,6 +52,7 @@ export function route(method: string, url: string): ApiRequest {
       : { kind: 'refuse', status: 405, error: 'GET shows the history' };
   }
   if (method !== 'POST') return { kind: 'refuse', status: 405, error: 'orders are given with POST' };
+  if (verb === 'apply') return { kind: 'apply', name };
   if (!isOrder(verb)) {
     return { kind: 'refuse', status: 404, error: `unknown order '${verb}'; there are ${ORDER_NAMES.join(', ')}` };
   }
@@ -63,7 +68,7 @@ function decode(text: string): string | undefined {
 }
 
 /** The path of a request, for the client. */
-export function pathOf(name?: string, order?: Order | 'history'): string {
+export function pathOf(name?: string, order?: Order | 'history' | 'apply'): string {
   const base = name === undefined ? '/v1/services' : `/v1/services/${encodeURIComponent(name)}`;
   return order === undefined ? base : `${base}/${order}`;
 }

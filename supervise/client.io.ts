@@ -5,6 +5,7 @@
 import { request } from 'node:http';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { pathOf } from './api.ts';
+import type { Applied } from './api.ts';
 import { isReached } from './control.ts';
 import type { Order } from './control.ts';
 import { errorCode } from './directory.io.ts';
@@ -34,6 +35,12 @@ export async function serviceHistory(socketPath: string, name: string): Promise<
 /** Gives an order. @returns the service right after. @throws Fault E_UNREACHABLE, E_NOT_FOUND. */
 export async function orderService(socketPath: string, name: string, order: Order): Promise<ServiceView> {
   return (await ask(socketPath, 'POST', pathOf(name, order))) as ServiceView;
+}
+
+/** Restarts a service if its files were edited since its start. @returns whether. @throws Fault as orderService. */
+export async function applyService(socketPath: string, name: string): Promise<Applied> {
+  const { applied } = (await ask(socketPath, 'POST', pathOf(name, 'apply'))) as { applied: Applied };
+  return applied;
 }
 
 /** Waits until what was ordered is so. @param pidBefore as it was before the order. @throws Fault E_TIMEOUT. */

@@ -20,7 +20,14 @@ import {
 import { reasonOf } from '../formats/errors.ts';
 import { accountOf, envValue } from './launch.ts';
 import type { Account } from './launch.ts';
-import { interpreterOf, parseSettings, SETTING_BYTES_MAX, SETTING_FILE_NAMES } from './servicedir.ts';
+import {
+  editionOf,
+  interpreterOf,
+  parseSettings,
+  SETTING_BYTES_MAX,
+  SETTING_FILE_NAMES,
+  STARTED_FILE_NAMES,
+} from './servicedir.ts';
 import type { ScriptFacts, SettingFile, SettingsResult } from './servicedir.ts';
 import type { Entry, LogKind } from './scan.ts';
 
@@ -87,7 +94,31 @@ export function readSettings(base: string): SettingsResult {
     if (read.kind === 'refused') return { ok: false, why: `file ${name}: ${read.why}` };
     if (read.kind === 'text') files[name] = read.text;
   }
-  return parseSettings(files, { hasFinish: present.has('finish'), hasCheck: present.has('check') });
+  const read = parseSettings(files, { hasFinish: present.has('finish'), hasCheck: present.has('check') });
+  return read.ok ? { ok: true, settings: { ...read.settings, edition: readEdition(base) } } : read;
+}
+
+/** Which edition of the files a start would read now (editionOf); files of env/ count one by one. */
+export function readEdition(base: string): string {
+  const envNames = listNames(`${base}/env`).map((name) => `env/${name}`);
+  return editionOf(
+    [...STARTED_FILE_NAMES, ...envNames].flatMap((name) => {
+      try {
+        const stat = statSync(`${base}/${name}`, { throwIfNoEntry: false });
+        return stat === undefined ? [] : [`${name} ${stat.ino} ${stat.size} ${stat.ctimeMs}`];
+      } catch (thrown) {
+        return [`${name} ${reasonOf(thrown)}`];
+      }
+    }),
+  );
+}
+
+function listNames(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
 }
 
 type SmallFile =

@@ -47,6 +47,7 @@ export function newService(want: Want, moment: Moment): Service {
     ready: false,
     adopted: false,
     traced: false,
+    edition: '',
     failures: 0,
     changedAt: moment.wall,
     startedMs: undefined,
@@ -343,6 +344,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
         notBeforeMs: moment.monotonicMs + MIN_START_GAP_MS,
         starts: service.starts + 1,
         trouble: undefined,
+        edition: settings.edition,
         settings,
       };
       const running = { ...up, deadlines: firstReadyLook(up, moment) };

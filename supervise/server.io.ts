@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { Server, ServerResponse } from 'node:http';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { route } from './api.ts';
+import type { Applied } from './api.ts';
 import type { HistoryEntry } from './history.ts';
 import type { Event } from './service.ts';
 import { renderMetrics } from './metrics.ts';
@@ -20,6 +21,8 @@ export type ServedServices = {
   readonly onEvent: (listener: (view: ServiceView) => void) => () => void;
   /** @returns undefined where no service of that name is open. */
   readonly history: (name: string) => readonly HistoryEntry[] | undefined;
+  /** @returns undefined where no service of that name is open. */
+  readonly apply: (name: string) => Applied | undefined;
   /** @returns false where no service of that name takes orders. */
   readonly feed: (name: string, event: Event) => boolean;
 };
@@ -52,6 +55,10 @@ export async function serve(socketPath: string, services: ServedServices): Promi
     if (asked.kind === 'order' && !services.feed(asked.name, ORDERS[asked.order].event)) {
       const why = show()?.why ?? 'no such service';
       return answer(404, { error: `${asked.name}: ${why}` });
+    }
+    if (asked.kind === 'apply') {
+      const applied = services.apply(asked.name);
+      if (applied !== undefined) return answer(200, { applied });
     }
     const view = show();
     return view === undefined ? answer(404, { error: `${asked.name}: no such service` }) : answer(200, view);

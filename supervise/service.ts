@@ -77,6 +77,8 @@ export type Settings = {
   /** run puts itself into the background: the service is what it leaves there. */
   readonly fghack: boolean;
   readonly health: Health | undefined;
+  /** Which edition of the files this is: changes with every edit of a file that a start reads. */
+  readonly edition: string;
 };
 
 /** A soft resource limit: softlimit's letter and a number in its unit (bytes, seconds or a count). */
@@ -96,6 +98,7 @@ export const DEFAULT_SETTINGS: Settings = {
   limits: [],
   fghack: false,
   health: undefined,
+  edition: '',
 };
 
 /** All that is known of one service. Times in ms are of the monotonic clock unless they say otherwise. */
@@ -115,6 +118,8 @@ export type Service = {
   readonly adopted: boolean;
   /** fghack: the process was found in the background. */
   readonly traced: boolean;
+  /** Of the files that the living process was started with; kept over the supervisor's death, unlike settings. */
+  readonly edition: string;
   /** Health checks that failed in a row. */
   readonly failures: number;
   /** Wall clock of the last change of pid: the stamp of the status file. */

@@ -49,6 +49,19 @@ export type SettingFile = keyof typeof SETTING_FILES;
 
 export const SETTING_FILE_NAMES = Object.keys(SETTING_FILES) as readonly SettingFile[];
 
+/** Further files that a start reads. */
+export const STARTED_FILE_NAMES = [...SETTING_FILE_NAMES, 'run', 'finish', 'check', 'env'] as const;
+
+/** A short name for an edition of the files (FNV-1a, twice 32 bits). @param facts of each file; what changes when it does. */
+export function editionOf(facts: readonly string[]): string {
+  const hash = (seed: number): string => {
+    let value = seed;
+    for (const octet of new TextEncoder().encode(facts.join('\n'))) value = Math.imul(value ^ octet, 0x01000193) >>> 0;
+    return value.toString(16).padStart(8, '0');
+  };
+  return hash(0x811c9dc5) + hash(0x9e3779b9);
+}
+
 export type SettingsResult =
   | { readonly ok: true; readonly settings: Settings }
   | { readonly ok: false; readonly why: string };

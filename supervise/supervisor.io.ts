@@ -10,6 +10,7 @@ import { closeSync, constants, openSync, statSync, watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
 import { wallTimeFromMs } from '../formats/tai64n.ts';
+import type { Applied } from './api.ts';
 import { DeathWatch } from './deaths.io.ts';
 import { listServices, readSmallFile } from './directory.io.ts';
 import type { HistoryEntry } from './history.ts';
@@ -173,6 +174,23 @@ export class Supervisor {
     const unit = this.#unit(name);
     unit?.feed(event);
     return unit !== undefined;
+  }
+
+  /**
+   * Restarts a service whose files were edited since it was started, and takes on an edited log/multilog.
+   *
+   * @returns undefined where no service of that name is open.
+   */
+  apply(name: string): Applied | undefined {
+    const slot = [...this.#slots.values()].find((each) => each.name === name);
+    const isNewScript = slot?.log === 'writer' && this.#readScript(name) !== slot.script;
+    if (isNewScript) this.#feedWrittenLog(slot, { kind: 'restart' });
+    const unit = this.#unit(name);
+    if (unit === undefined) return undefined;
+    const { isOutdated } = unit;
+    if (isOutdated) unit.feed({ kind: 'restart' });
+    if (isOutdated) return 'restarted';
+    return isNewScript ? 'log' : 'unchanged';
   }
 
   /** A log without a process of its own: restart reads its script anew, ALRM begins new files (of all, as they share it). */

@@ -22,7 +22,7 @@ import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
 import type { OnDeath } from './deaths.io.ts';
-import { exists, readAccount, readEnv, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
+import { exists, readAccount, readEdition, readEnv, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
 import { decodeEntries, encodeEntry, entryOf, HISTORY_BYTES_MAX } from './history.ts';
 import type { HistoryEntry } from './history.ts';
 import { launch } from './launch.io.ts';
@@ -147,6 +147,12 @@ export class Unit {
     }
     if (this.isOpen) this.#armTimer();
     this.#host.onChange();
+  }
+
+  /** Whether a living process was started with other files than those that are there now. */
+  get isOutdated(): boolean {
+    const { phase, edition } = this.service;
+    return phase === 'up' && edition !== '' && edition !== readEdition(this.#plan.base);
   }
 
   /** What is remembered, oldest first; at most the given number of the newest. */

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { Argument, Option } from 'commander';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
+import type { Applied } from '../../supervise/api.ts';
 import type { Order } from '../../supervise/control.ts';
 import type { ServiceView } from '../../supervise/view.ts';
 import type { CommandContext } from '../context.ts';
@@ -112,6 +113,15 @@ Example:
       .action((names: string[], options: OrderOptions) => give(context, socketPath(), order, names, options));
   }
 
+  addOrderOptions(
+    program
+      .command('apply')
+      .description('restart those services whose files were edited since they were started')
+      .argument('[service...]', 'names as rouse status shows them'),
+  )
+    .addHelpText('after', '\nExample:\n  rouse apply --all --wait')
+    .action((names: string[], options: OrderOptions) => apply(context, socketPath(), names, options));
+
   const signal = program
     .command('signal')
     .description('send a signal to the process of services')
@@ -201,25 +211,59 @@ function pick(all: readonly ServiceView[], name: string): ServiceView {
   });
 }
 
+const APPLIED_WORDS = {
+  restarted: 'edited, restarted',
+  log: 'its log/multilog was edited and taken on',
+  unchanged: 'unchanged',
+} as const satisfies Record<Applied, string>;
+
+async function apply(
+  context: CommandContext,
+  socket: string,
+  names: readonly string[],
+  options: OrderOptions,
+): Promise<void> {
+  const { applyService, waitFor } = await import('../../supervise/client.io.ts');
+  const restarted: ServiceView[] = [];
+  for (const view of await choose(socket, 'apply', names, options)) {
+    const applied = await applyService(socket, view.name);
+    if (applied === 'restarted') restarted.push(view);
+    context.print(`${view.name}: ${APPLIED_WORDS[applied]}`);
+  }
+  if (options.wait !== true) return;
+  for (const { name, pid } of restarted) await waitFor(socket, name, 'restart', pid, options.timeout * 1000);
+}
+
 async function give(
   context: CommandContext,
   socket: string,
   order: Order,
   names: readonly string[],
-  { wait, timeout, all: everyone }: OrderOptions,
+  options: OrderOptions,
 ): Promise<void> {
-  if (names.length === 0 && everyone !== true) {
-    throw new Fault('E_USAGE', { what: `rouse ${order}: no service named`, todo: 'name services, or say --all' });
-  }
-  const { listServices, orderService, waitFor } = await import('../../supervise/client.io.ts');
-  const all = await listServices(socket);
-  // Loggers are left alone by --all: they have to go on for what their services say while stopping.
-  const chosen =
-    names.length === 0
-      ? all.filter(({ name, phase }) => phase !== 'blocked' && !name.endsWith('/log') && !name.startsWith('.'))
-      : names.map((name) => pick(all, name));
+  const { wait, timeout } = options;
+  const { orderService, waitFor } = await import('../../supervise/client.io.ts');
+  const chosen = await choose(socket, order, names, options);
   for (const { name } of chosen) await orderService(socket, name, order);
   if (wait !== true) return;
   for (const { name, pid } of chosen) await waitFor(socket, name, order, pid, timeout * 1000);
   context.print(`${chosen.map(({ name }) => name).join(', ')}: ${order} done`);
+}
+
+/** The services named, or all. */
+async function choose(
+  socket: string,
+  command: string,
+  names: readonly string[],
+  { all: everyone }: OrderOptions,
+): Promise<readonly ServiceView[]> {
+  if (names.length === 0 && everyone !== true) {
+    throw new Fault('E_USAGE', { what: `rouse ${command}: no service named`, todo: 'name services, or say --all' });
+  }
+  const { listServices } = await import('../../supervise/client.io.ts');
+  const all = await listServices(socket);
+  // Loggers are left alone by --all: they have to go on for what their services say while stopping.
+  return names.length === 0
+    ? all.filter(({ name, phase }) => phase !== 'blocked' && !name.endsWith('/log') && !name.startsWith('.'))
+    : names.map((name) => pick(all, name));
 }

@@ -363,6 +363,7 @@ test('routes: names are percent-encoded, orders are POSTed, the rest is refused 
   expect(route('GET', '/v1/services?usage')).toEqual({ kind: 'list', usage: true });
   expect(route('GET', '/metrics')).toEqual({ kind: 'metrics' });
   expect(route('GET', '/v1/events')).toEqual({ kind: 'events' });
+  expect(route('POST', '/v1/services/web/apply')).toEqual({ kind: 'apply', name: 'web' });
   expect(route('POST', '/v1/events')).toMatchObject({ kind: 'refuse', status: 405 });
   expect(route('GET', '/v1/services/web%2Flog')).toEqual({ kind: 'show', name: 'web/log' });
   expect(route('GET', '/v1/services/web/history')).toEqual({ kind: 'history', name: 'web' });

@@ -1,12 +1,12 @@
 // What the supervisor tells: events, metrics, use of CPU and memory; and that nobody who does not listen holds it up.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { listServices, orderService } from '../../supervise/client.io.ts';
+import { applyService, listServices, orderService } from '../../supervise/client.io.ts';
 import { renderMetrics } from '../../supervise/metrics.ts';
 import type { ServiceView } from '../../supervise/view.ts';
 import { eventually, Rig } from './rig.ts';
@@ -116,4 +116,39 @@ test('a reader of standard error who stops reading holds nothing up, and is told
     closeSync(fd);
     rmSync(folder, { recursive: true });
   }
+});
+
+test('apply restarts what was edited, over the death of the supervisor too, and nothing else', async () => {
+  await using rig = new Rig();
+  rig.write({
+    'web/run': SLEEP,
+    'web/env/PORT': '80\n',
+    'db/run': SLEEP,
+    'db/data': 'x',
+    'log/run': SLEEP,
+    'log/log/multilog': './a',
+  });
+  rig.start();
+  const names = ['web', 'db', 'log'];
+  const before = new Map<string, number>();
+  for (const name of names) before.set(name, (await rig.until(name, 'ready', ({ ready }) => ready)).pid);
+  await rig.end('SIGKILL');
+  rig.start();
+  for (const name of names) await rig.until(name, 'adopted', ({ adopted }) => adopted);
+  const applyAll = (): Promise<string[]> => Promise.all(names.map((name) => applyService(rig.socketPath, name)));
+  expect(await applyAll()).toEqual(['unchanged', 'unchanged', 'unchanged']);
+  rig.write({ 'web/env/PORT': '81\n', 'db/data': 'other', 'log/log/multilog': './b' });
+  expect(await applyAll()).toEqual(['restarted', 'unchanged', 'log']);
+  await rig.until('web', 'restarted', (view) => view.ready && view.pid !== before.get('web'));
+  for (const name of ['db', 'log']) expect((await rig.until(name, 'there', () => true)).pid).toBe(before.get(name));
+  await eventually('the log is in its new folder', () =>
+    existsSync(join(rig.folder, 'log/log/b/current')) ? true : undefined,
+  );
+  expect(await applyAll()).toEqual(['unchanged', 'unchanged', 'unchanged']);
+  // A setting that is taken away is an edit as well.
+  rig.write({ 'db/limits': 'o 99\n' });
+  expect((await applyAll())[1]).toBe('restarted');
+  await rig.until('db', 'restarted', (view) => view.ready && view.pid !== before.get('db'));
+  rmSync(join(rig.folder, 'db/limits'));
+  expect((await applyAll())[1]).toBe('restarted');
 });
