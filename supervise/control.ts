@@ -24,6 +24,11 @@ export const ORDERS = {
   once: { letter: 'o', event: { kind: 'once' }, help: 'start it, and leave it stopped when it ends' },
   exit: { letter: 'x', event: { kind: 'exit' }, help: 'let go of the directory as soon as it is down' },
   restart: { letter: undefined, event: { kind: 'restart' }, help: 'stop it with TERM and CONT, then start it again' },
+  reload: {
+    letter: undefined,
+    event: { kind: 'reload' },
+    help: 'send the reload signal: HUP, or what reload-signal says',
+  },
   pause: { letter: 'p', event: { kind: 'pause' }, help: 'send STOP' },
   cont: { letter: 'c', event: { kind: 'continue' }, help: 'send CONT' },
   term: { letter: 't', event: signal('SIGTERM'), help: 'send TERM' },
@@ -86,6 +91,7 @@ export function isReached(order: Order, now: WaitFacts, pidBefore: number): bool
     case 'kill':
     case 'term':
       return now.pid !== pidBefore;
+    case 'reload':
     case 'pause':
     case 'cont':
     case 'hup':

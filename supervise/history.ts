@@ -57,6 +57,7 @@ export function entryOf(before: Service, event: Event, after: Service, atMs: num
     case 'once':
     case 'exit':
     case 'restart':
+    case 'reload':
     case 'pause':
     case 'continue':
       return entry('ordered', event.kind);

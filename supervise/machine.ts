@@ -255,6 +255,7 @@ const WHILE_ENDING = {
   restart: wanting('up'),
   exit: (service: Service): Outcome => [{ ...service, exiting: true }, [ANNOUNCE]],
   signal: ignore,
+  reload: ignore,
   pause: ignore,
   continue: ignore,
   begin: ignore,
@@ -268,6 +269,7 @@ const WHILE_ENDING = {
 
 const WITHOUT_PROCESS = {
   signal: ignore,
+  reload: ignore,
   pause: ignore,
   continue: ignore,
   started: ignore,
@@ -382,6 +384,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
       signal === 'SIGTERM' ? { ...service, gotTerm: true } : service,
       [{ kind: 'signal', signal }, ANNOUNCE],
     ],
+    reload: (service) => [service, [{ kind: 'signal', signal: service.settings.reloadSignal }]],
     pause: (service) => [{ ...service, paused: true }, [{ kind: 'signal', signal: 'SIGSTOP' }, ANNOUNCE]],
     continue: (service) => [{ ...service, paused: false }, [{ kind: 'signal', signal: 'SIGCONT' }, ANNOUNCE]],
     died,

@@ -68,6 +68,7 @@ export type Settings = {
   /** How long ./finish may run before SIGKILL; 0 = for ever. */
   readonly timeoutFinishMs: number;
   readonly downSignal: SignalName;
+  readonly reloadSignal: SignalName;
   readonly backoff: Backoff | undefined;
   /** Services that must be ready before this one starts. */
   readonly depends: readonly string[];
@@ -92,6 +93,7 @@ export const DEFAULT_SETTINGS: Settings = {
   timeoutKillMs: 0,
   timeoutFinishMs: 5000,
   downSignal: 'SIGTERM',
+  reloadSignal: 'SIGHUP',
   backoff: undefined,
   depends: [],
   user: undefined,
@@ -163,6 +165,7 @@ export type Event =
   | { readonly kind: 'once' }
   | { readonly kind: 'exit' }
   | { readonly kind: 'restart' }
+  | { readonly kind: 'reload' }
   | { readonly kind: 'signal'; readonly signal: SignalName }
   | { readonly kind: 'pause' }
   | { readonly kind: 'continue' }

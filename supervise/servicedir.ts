@@ -26,7 +26,8 @@ const SETTING_FILES = {
   },
   'timeout-kill': { parse: (text) => wholeNumber(text, 0, 86_400_000, (timeoutKillMs) => ({ timeoutKillMs })) },
   'timeout-finish': { parse: (text) => wholeNumber(text, 0, 86_400_000, (timeoutFinishMs) => ({ timeoutFinishMs })) },
-  'down-signal': { parse: parseDownSignal },
+  'down-signal': { parse: (text) => parseSignal(text, (downSignal) => ({ downSignal })) },
+  'reload-signal': { parse: (text) => parseSignal(text, (reloadSignal) => ({ reloadSignal })) },
   backoff: { parse: parseBackoff },
   depends: { parse: (text) => ({ value: { depends: lines(text) } }) },
   user: { parse: parseUser },
@@ -108,7 +109,7 @@ function wholeNumber(text: string, min: number, max: number, make: (value: numbe
   return { value: make(value) };
 }
 
-const DOWN_SIGNALS = {
+const SIGNALS = {
   '1': 'SIGHUP',
   '2': 'SIGINT',
   '3': 'SIGQUIT',
@@ -120,12 +121,12 @@ const DOWN_SIGNALS = {
   '28': 'SIGWINCH',
 } as const satisfies Record<string, SignalName>;
 
-function parseDownSignal(text: string): Parsed {
+function parseSignal(text: string, make: (name: SignalName) => Partial<Settings>): Parsed {
   const word = text.trim().toUpperCase();
-  const name = Object.values(DOWN_SIGNALS).find((signal) => signal === word || signal === `SIG${word}`);
-  const downSignal = name ?? Object.entries(DOWN_SIGNALS).find(([number]) => number === word)?.[1];
-  if (downSignal !== undefined) return { value: { downSignal } };
-  return { problem: `expected one of ${Object.values(DOWN_SIGNALS).join(' ')}, got ${quote(text.trim())}` };
+  const name = Object.values(SIGNALS).find((signal) => signal === word || signal === `SIG${word}`);
+  const chosen = name ?? Object.entries(SIGNALS).find(([number]) => number === word)?.[1];
+  if (chosen !== undefined) return { value: make(chosen) };
+  return { problem: `expected one of ${Object.values(SIGNALS).join(' ')}, got ${quote(text.trim())}` };
 }
 
 function parseUser(text: string): Parsed {

@@ -14,7 +14,6 @@ import {
   statSync,
   unlinkSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
@@ -71,8 +70,6 @@ export type UnitPlan = {
 };
 
 const RECORD_BYTES_MAX = 16_384;
-/** Every record is written as long as this, blanks at its end: none leaves the tail of a longer one. */
-const RECORD_BYTES = 2048;
 const CHECK_TIMEOUT_MS = 10_000;
 /** All control FIFOs share it: what is read is used up before the next read. */
 const controlBuffer = Buffer.alloc(4096);
@@ -415,7 +412,7 @@ export class Unit {
         : Buffer.from(packStatus({ ...service, activity: ACTIVITIES[service.phase] })).toString('latin1');
     if (content === this.#written[what]) return;
     try {
-      if (what === 'record') overwriteFile(`${this.statePath}/adopt.json`, content);
+      if (what === 'record') replaceFile(`${this.statePath}/adopt.json`, content, 0o600);
       else replaceFile(`${this.statePath}/status`, content, 0o644);
       this.#written[what] = content;
       this.#hasWarned = false;
@@ -432,20 +429,6 @@ export class Unit {
     } catch {
       // Never written, or the directory is gone: either way there is nothing left to adopt.
     }
-  }
-}
-
-/**
- * Overwrites in place: one write within a page, which no kill can cut in two, is twenty times cheaper than a new file, and
- * needs no room on a full disk. Only for what nobody reads while we live, and what a power cut makes worthless anyway.
- */
-function overwriteFile(path: string, content: string): void {
-  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK, 0o600);
-  try {
-    const octets = Buffer.from(content.padEnd(RECORD_BYTES, ' '), 'latin1');
-    if (writeSync(fd, octets, 0, octets.length, 0) !== octets.length) throw new Error('the disk is full');
-  } finally {
-    closeSync(fd);
   }
 }
 

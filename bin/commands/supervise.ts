@@ -17,6 +17,7 @@ const ORDER_COMMANDS = {
   down: 'stop services and leave them stopped',
   once: 'start services, and leave them stopped when they end',
   restart: 'stop services, then start them again',
+  reload: 'let services read their configuration anew: HUP, or what the file reload-signal says',
   kill: 'send KILL; a service that is wanted up starts again',
   pause: 'send STOP',
   cont: 'send CONT',

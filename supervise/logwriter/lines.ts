@@ -146,7 +146,20 @@ export class LineSplitter {
       this.#headBytes = 0;
       if (!isWhole) this.#tailOf = folders;
     }
-    return outputs;
+    return this.#merged(outputs);
+  }
+
+  /** One output for each folder instead of one for each line, because each is a write; the others stay as they are. */
+  #merged(outputs: readonly Output[]): Output[] {
+    const pieces = new Map<number, Uint8Array[]>();
+    const others: Output[] = [];
+    for (const output of outputs) {
+      const known = pieces.get(output.action);
+      if (known !== undefined) known.push(output.octets);
+      else if (this.#script.actions[output.action]?.kind === 'folder') pieces.set(output.action, [output.octets]);
+      else others.push(output);
+    }
+    return [...others, ...[...pieces].map(([action, parts]) => ({ action, octets: joined(parts) }))];
   }
 
   /** @returns the folders that the line was selected for. */
@@ -176,6 +189,18 @@ export class LineSplitter {
     }
     return folders;
   }
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const [only] = pieces;
+  if (pieces.length === 1 && only !== undefined) return only;
+  const octets = new Uint8Array(pieces.reduce((bytes, piece) => bytes + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    octets.set(piece, at);
+    at += piece.length;
+  }
+  return octets;
 }
 
 function withNewline(line: Uint8Array): Uint8Array {

@@ -1,7 +1,7 @@
 // What the supervisor tells: events, metrics, use of CPU and memory; and that nobody who does not listen holds it up.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, constants, existsSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -151,4 +151,21 @@ test('apply restarts what was edited, over the death of the supervisor too, and 
   await rig.until('db', 'restarted', (view) => view.ready && view.pid !== before.get('db'));
   rmSync(join(rig.folder, 'db/limits'));
   expect((await applyAll())[1]).toBe('restarted');
+});
+
+test('reload sends HUP, or what reload-signal says, and nothing is restarted', async () => {
+  await using rig = new Rig();
+  const notes = '#!/bin/sh\ntrap "echo hup >>got" HUP\ntrap "echo usr1 >>got" USR1\nwhile :; do sleep 0.05; done\n';
+  rig.write({ 'web/run': notes, 'db/run': notes, 'db/reload-signal': 'USR1\n' });
+  rig.start();
+  for (const [name, got] of [
+    ['web', 'hup\n'],
+    ['db', 'usr1\n'],
+  ] as const) {
+    const { pid } = await rig.until(name, 'ready', ({ ready }) => ready);
+    await orderService(rig.socketPath, name, 'reload');
+    const path = join(rig.folder, name, 'got');
+    await eventually('it got it', () => (existsSync(path) && readFileSync(path, 'utf8') === got ? true : undefined));
+    expect(await rig.until(name, 'there', () => true)).toMatchObject({ pid, phase: 'up' });
+  }
 });
