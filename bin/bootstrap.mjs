@@ -1,4 +1,4 @@
-// bin/bootstrap.mjs - the first stage of `npm start`, `test` and `pack`: readies a fresh machine, then hands over.
+// bin/bootstrap.mjs - the first stage of `npm start`, `test`, `pack`, `bench`: readies a fresh machine, then hands over.
 //
 // Plain JavaScript for Node 18 without dependencies, because on a fresh machine nothing else is there yet: it installs
 // the npm packages of the lock file (the pinned Node is one of them), says which Debian packages are missing and, as
@@ -50,6 +50,7 @@ const PROGRAMS = {
   start: ['bin/rouse.ts', 'lab', 'up'],
   test: ['test/run.ts'],
   pack: ['pack/pack.io.ts'],
+  bench: ['bench/run.io.ts'],
 };
 
 const [command, ...rest] = process.argv.slice(2);

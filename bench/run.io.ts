@@ -1,0 +1,86 @@
+// bench/run.io.ts - `npm run bench supervise`: rouse beside the supervisors of the field, on the same services.
+//
+// Owns: the arguments, the order, progress on standard error, the result on standard output. Never a test: figures depend
+// on the machine; ratios are what to read. Debian packages are unpacked and pm2 is installed into the cache, privately.
+
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { reasonOf } from '../formats/errors.ts';
+import { abandon, measureCrowd, measureLogs, measureRestart } from './measure.io.ts';
+import { obtain, PEERS } from './peers.io.ts';
+import type { Peer, PeerName } from './peers.io.ts';
+import { renderReport } from './report.ts';
+import type { CrowdResult, LogResult, PeerResult } from './report.ts';
+
+const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
+const USAGE = 'usage: npm run bench supervise -- [--peers rouse,runit,…] [--counts 10,100,1000] [--json]';
+const BULK_LINES_PER_WRITE = 600;
+
+const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => void abandon().finally(() => process.exit(130)));
+}
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  let names: PeerName[];
+  let counts: number[];
+  let json: boolean;
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { peers: { type: 'string' }, counts: { type: 'string' }, json: { type: 'boolean' } },
+    });
+    if (positionals.length !== 1 || positionals[0] !== 'supervise')
+      throw new Error('there is one benchmark, supervise');
+    names = (values.peers?.split(',') ?? Object.keys(PEERS)).map(peerName);
+    counts = (values.counts ?? '10,100,1000').split(',').map(positive);
+    json = values.json ?? false;
+  } catch (thrown) {
+    say(`${reasonOf(thrown)}; ${USAGE}`);
+    return 100;
+  }
+  const results: PeerResult[] = [];
+  const skipped: { readonly name: string; readonly why: string }[] = [];
+  for (const name of names) {
+    const had = await obtain(name, CACHE);
+    if ('why' in had) {
+      say(`${name} is left out: ${had.why}`);
+      skipped.push({ name, why: had.why });
+    } else results.push(await measure(name, had.home, counts));
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ results, skipped })}\n`);
+  else {
+    for (const line of renderReport(results, counts)) process.stdout.write(`${line}\n`);
+    for (const { name, why } of skipped) process.stdout.write(`left out: ${name} (${why})\n`);
+  }
+  return results.length > 0 ? 0 : 111;
+}
+
+async function measure(name: PeerName, home: string, counts: readonly number[]): Promise<PeerResult> {
+  const crowds: CrowdResult[] = [];
+  for (const count of counts) {
+    say(`${name}: ${count} services`);
+    crowds.push(await measureCrowd(name, home, count));
+  }
+  say(`${name}: restarts`);
+  const restart = await measureRestart(name, home);
+  const logs: LogResult[] = [];
+  const { logs: keepsLogs }: Peer = PEERS[name];
+  for (const linesPerWrite of keepsLogs ? [BULK_LINES_PER_WRITE, 1] : []) {
+    say(`${name}: logs, ${linesPerWrite === 1 ? 'one line' : 'many lines'} per write`);
+    logs.push(await measureLogs(name, home, linesPerWrite));
+  }
+  return { name, crowds, restart, logs };
+}
+
+function peerName(word: string): PeerName {
+  if (Object.hasOwn(PEERS, word)) return word as PeerName;
+  throw new Error(`unknown supervisor '${word}', expected ${Object.keys(PEERS).join(', ')}`);
+}
+
+function positive(word: string): number {
+  const count = Number(word);
+  if (Number.isInteger(count) && count > 0 && count <= 5000) return count;
+  throw new Error(`--counts expected numbers from 1 to 5000, got '${word}'`);
+}
