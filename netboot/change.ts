@@ -11,7 +11,7 @@ import type { OrderOutcome } from './orders.ts';
 
 type Phase = 'drain' | 'fetch' | 'kexec' | 'reboot' | 'boot';
 
-export type ChangeStep = { readonly name: Phase; readonly startedAtMs: number; readonly endedAtMs: number | undefined };
+type ChangeStep = { readonly name: Phase; readonly startedAtMs: number; readonly endedAtMs: number | undefined };
 
 export type Change = {
   readonly who: string;
@@ -53,7 +53,7 @@ export type ChangeFacts = {
 };
 
 /** What is to be done about it, beside remembering the new change. */
-export type ChangeEffect =
+type ChangeEffect =
   | { readonly kind: 'nothing' }
   /** Make the boot and order the node to fetch it. */
   | { readonly kind: 'switch' }

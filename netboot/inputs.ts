@@ -10,7 +10,7 @@ import { matches, type Member, poolsOf, type PoolView, type States } from './poo
 import type { Site } from './site/site.ts';
 import { subnetAt } from './world.ts';
 
-export type Peer = {
+type Peer = {
   readonly name: string;
   readonly address: Ipv4Address;
   /** Place among those of the same profile, sorted by name; from 0. */

@@ -18,7 +18,7 @@ export type LiveFiles = {
 };
 
 /** Where a node finds the revision that its overlay holds. */
-export const LIVE_REVISION_FILE = '/etc/rouse/live.revision';
+const LIVE_REVISION_FILE = '/etc/rouse/live.revision';
 
 export function liveTemplates(templates: readonly Template[]): Template[] {
   return templates.filter(({ live }) => live !== undefined);

@@ -20,7 +20,7 @@ export type BootImage = {
 };
 
 /** A plan that reached ready on this node, with what renders its files. */
-export type GoodPlan = { readonly plan: BootPlan; readonly image: BootImage };
+type GoodPlan = { readonly plan: BootPlan; readonly image: BootImage };
 
 /** The boot that a node began last. */
 export type BegunBoot = GoodPlan & {
@@ -36,7 +36,7 @@ export type BegunBoot = GoodPlan & {
   readonly insteadOf: string | undefined;
 };
 
-export type KeptReport = {
+type KeptReport = {
   readonly bootId: string;
   readonly atMs: number;
   readonly report: NodeReport;

@@ -14,7 +14,7 @@ import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.t
 import { vipsOf } from './vips.ts';
 import { subnetAt } from './world.ts';
 
-export type PlanRow = {
+type PlanRow = {
   readonly node: string;
   /** "web generation 3 as web"; undefined where it runs nothing of ours. */
   readonly runs: string | undefined;
@@ -48,7 +48,7 @@ export type PlanFacts = {
 };
 
 /** A node that was not heard of for longer takes no orders. */
-export const REPORTING_MS = 60_000;
+const REPORTING_MS = 60_000;
 
 export function isReporting({ report }: Pick<NodeState, 'report'>, nowMs: number): boolean {
   return report !== undefined && nowMs - report.atMs <= REPORTING_MS;

@@ -11,7 +11,7 @@ import type { Ipv4Address } from '../formats/ipv4.ts';
 import type { NodeState } from './nodestate.ts';
 import { labelsMatch, type Site } from './site/site.ts';
 
-export type MemberState =
+type MemberState =
   | 'in'
   /** An operator or a change took it out: no new connections, old ones go on. */
   | 'draining'
@@ -37,7 +37,7 @@ export type PoolView = {
 export type States = ReadonlyMap<string, NodeState>;
 
 /** How many members with weight a pool must keep when something would take one away. */
-export function floorOf(minimum: number): number {
+function floorOf(minimum: number): number {
   return Math.max(1, minimum);
 }
 

@@ -9,7 +9,7 @@
 import { type Ipv4Address, parseIpv4 } from '../formats/ipv4.ts';
 import { PROTOCOL_BODY_LIMIT_BYTES } from './protocol.ts';
 
-export type ServiceReport = {
+type ServiceReport = {
   readonly name: string;
   readonly isUp: boolean;
   /** 0 while it is down. */

@@ -11,7 +11,7 @@ import type { Ipv4Address } from '../formats/ipv4.ts';
 import type { States } from './pools.ts';
 import type { Site } from './site/site.ts';
 
-export type Holder = {
+type Holder = {
   readonly node: string;
   readonly interface: string;
   /** Milliseconds since 1970: since when it says so, and when it last did. */

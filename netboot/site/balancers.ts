@@ -15,7 +15,7 @@ import type { ParsedSite } from './files.ts';
 import type { RouseFile, VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';
 
-export type VirtualService = {
+type VirtualService = {
   readonly vip: Ipv4Address;
   readonly pool: string;
   /** Direct: the real servers answer clients themselves and hold the VIP on their loopback. */
