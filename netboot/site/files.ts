@@ -21,7 +21,12 @@ import {
 } from './schema.ts';
 
 /** The text of one file of the site. `path` is what messages name: "nodes/web1.yaml", "services/web/profile.yaml". */
-export type SiteText = { readonly path: string; readonly text: string };
+export type SiteText = {
+  readonly path: string;
+  readonly text: string;
+  /** Why there is no text although there is a file: it is a problem of the site, never a file that is not there. */
+  readonly fault?: string | undefined;
+};
 
 /** A folder's content: rouse.yaml's text, if there, and those of profiles/, nodes/ and of each role's profile. */
 export type SiteTexts = {
@@ -30,6 +35,8 @@ export type SiteTexts = {
   readonly nodes: ReadonlyMap<string, SiteText>;
   /** By role; of several role folders the first that has it. */
   readonly roles: ReadonlyMap<string, SiteText>;
+  /** Folders that could not be listed: what is in them is unknown, so nothing of the site can be said. */
+  readonly faults?: readonly Problem[];
 };
 
 export type ParsedSite = {
@@ -62,9 +69,9 @@ export function parseSite(texts: SiteTexts, cache: ParseCache): ParsedSite {
     const key = `${kind} ${file.path}`;
     seen.add(key);
     const known = cache.get(key);
-    if (known !== undefined && known.text === file.text) return known.parsed;
+    if (file.fault === undefined && known !== undefined && known.text === file.text) return known.parsed;
     const parsed = parseFile(kind, schema, name, file);
-    cache.set(key, { text: file.text, parsed: parsed as Parsed<never> });
+    if (file.fault === undefined) cache.set(key, { text: file.text, parsed: parsed as Parsed<never> });
     return parsed;
   };
   const parseAll = <T>(kind: Kind, schema: z.ZodType<T>, files: ReadonlyMap<string, SiteText>) =>
@@ -79,7 +86,10 @@ export function parseSite(texts: SiteTexts, cache: ParseCache): ParsedSite {
   return site;
 }
 
-function parseFile<T>(kind: Kind, schema: z.ZodType<T>, name: string, { path, text }: SiteText): Parsed<T> {
+function parseFile<T>(kind: Kind, schema: z.ZodType<T>, name: string, { path, text, fault }: SiteText): Parsed<T> {
+  if (fault !== undefined) {
+    return { ok: false, problems: [{ file: path, line: 1, column: 1, message: `cannot be read: ${fault}` }] };
+  }
   if (!FILE_KINDS[kind].name.test(name)) {
     return {
       ok: false,

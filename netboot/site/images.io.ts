@@ -3,15 +3,18 @@
 // Owns: reading lib/images/IMAGE/current, remembered by the file it points at, so that a promotion is seen by the next
 // boot and an unchanged image costs one readlink. Does not own the manifest's shape (images/manifest.ts) or publishing.
 
+import type { Dirent } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
 import { ManifestSchema } from '../../images/manifest.ts';
+import { codeOf } from './read.io.ts';
 import type { ImageState, Images } from './site.ts';
 
 /** Manifests of the same generation never change: published files are never overwritten. */
 export class ImageReader {
   readonly #folder: string;
+  #last: Images = new Map();
   readonly #known = new Map<string, { readonly target: string; readonly state: ImageState }>();
 
   /** @param libDir holds images/. It need not exist yet. */
@@ -21,20 +24,34 @@ export class ImageReader {
 
   /** Every image that has a current generation, as it is now. */
   async read(): Promise<Images> {
-    const names = await readdir(this.#folder, { withFileTypes: true }).catch(() => []);
+    let names: Dirent[];
+    try {
+      names = await readdir(this.#folder, { withFileTypes: true });
+    } catch (error) {
+      // Only a folder that is not there holds no images; one that cannot be read now (EMFILE) holds what it held.
+      if (codeOf(error) !== 'ENOENT') return this.#last;
+      names = [];
+    }
     const images = new Map<string, ImageState>();
     for (const entry of names) {
       if (!entry.isDirectory()) continue;
       const state = await this.#readOne(entry.name);
       if (state !== undefined) images.set(entry.name, state);
     }
+    this.#last = images;
     return images;
   }
 
   async #readOne(name: string): Promise<ImageState | undefined> {
-    const target = await readlink(join(this.#folder, name, 'current')).catch(() => undefined);
-    if (target === undefined) return undefined;
     const known = this.#known.get(name);
+    const link = join(this.#folder, name, 'current');
+    let target;
+    try {
+      target = await readlink(link);
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      return known?.state ?? { kind: 'broken', why: `${link}: ${reasonOf(error)}` };
+    }
     if (known?.target === target && known.state.kind === 'built') return known.state;
     const state = await this.#parse(join(this.#folder, name, target));
     this.#known.set(name, { target, state });

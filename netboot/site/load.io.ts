@@ -7,12 +7,13 @@
 // the same. A slow scan is the net under it. Measured: chokidar misses the atomic replacement of symbolic links.
 
 import { watch } from 'chokidar';
-import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
-import { type Problem, YAML_LIMIT_BYTES } from '../../formats/yaml/document.ts';
+import { type Problem, renderProblem } from '../../formats/yaml/document.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
+import { listFolder, readRegular } from './read.io.ts';
 import { editNodes, type FileChange, type NodeEdit } from './write.io.ts';
 import { buildSite, type Images, type Site, type SiteResult } from './site.ts';
 
@@ -41,6 +42,7 @@ export class SiteReader {
   readonly #places: SitePlaces;
   readonly #files = new Map<string, { readonly stamp: string; readonly text: string }>();
   readonly #cache: ParseCache = new Map();
+  #filesInForce = { profiles: 0, nodes: 0 };
   readonly images: ImageReader;
 
   constructor(places: SitePlaces) {
@@ -48,16 +50,18 @@ export class SiteReader {
     this.images = new ImageReader(places.libDir);
   }
 
-  /** The texts of all files as they are now. */
+  /** The texts of all files as they are now. What is there and cannot be read is in it with its fault. */
   async readTexts(): Promise<SiteTexts> {
     const { configDir, roleDirs } = this.#places;
     const seen = new Set<string>();
+    const faults: Problem[] = [];
     const rouse = await this.#read(join(configDir, 'rouse.yaml'), 'rouse.yaml', seen);
     const texts = {
       rouse,
-      profiles: await this.#readFolder('profiles', seen),
-      nodes: await this.#readFolder('nodes', seen),
-      roles: await this.#readRoles(roleDirs, seen),
+      profiles: await this.#readFolder('profiles', seen, faults),
+      nodes: await this.#readFolder('nodes', seen, faults),
+      roles: await this.#readRoles(roleDirs, seen, faults),
+      faults,
     };
     for (const file of this.#files.keys()) if (!seen.has(file)) this.#files.delete(file);
     return texts;
@@ -65,26 +69,47 @@ export class SiteReader {
 
   /** @param images what is built, as images.read() says. */
   build(texts: SiteTexts, images: Images): SiteResult {
+    if (texts.faults !== undefined && texts.faults.length > 0) return { ok: false, problems: texts.faults };
     return buildSite(parseSite(texts, this.#cache), images);
   }
 
-  async #readFolder(name: string, seen: Set<string>): Promise<Map<string, SiteText>> {
+  /** Tells what is in force: a folder that held some of it and is gone is a fault, not an empty folder. */
+  inForce({ profiles, nodes }: Pick<SiteTexts, 'profiles' | 'nodes'>): void {
+    this.#filesInForce = { profiles: profiles.size, nodes: nodes.size };
+  }
+
+  async #readFolder(name: 'profiles' | 'nodes', seen: Set<string>, faults: Problem[]): Promise<Map<string, SiteText>> {
     const folder = join(this.#places.configDir, name);
     const found = new Map<string, SiteText>();
+    const listing = await listFolder(folder);
+    if (listing.kind === 'unreadable') faults.push(problemOf(name, `cannot be read: ${listing.why}`));
+    const known = this.#filesInForce[name];
+    if (listing.kind === 'absent' && known > 0) {
+      faults.push(problemOf(name, `is gone, and ${known} ${name} of it are in force; to have none, make it empty`));
+    }
+    if (listing.kind !== 'names') return found;
     // Editors leave .web1.yaml.swp and web1.yaml~ beside the file; a hidden file is never a node.
-    const files = (await readdir(folder).catch(() => [])).filter((file) => /^[^.].*\.yaml$/.test(file)).sort(byName);
-    for (const file of files) {
+    for (const file of listing.names.filter((one) => /^[^.].*\.yaml$/.test(one))) {
       const text = await this.#read(join(folder, file), `${name}/${file}`, seen);
       if (text !== undefined) found.set(basename(file, '.yaml'), text);
     }
     return found;
   }
 
-  async #readRoles(roleDirs: readonly string[], seen: Set<string>): Promise<Map<string, SiteText>> {
+  async #readRoles(roleDirs: readonly string[], seen: Set<string>, faults: Problem[]): Promise<Map<string, SiteText>> {
     const roles = new Map<string, SiteText>();
     for (const roleDir of roleDirs) {
-      for (const role of (await readdir(roleDir).catch(() => [])).sort(byName)) {
+      const listing = await listFolder(roleDir);
+      if (listing.kind === 'unreadable') faults.push(problemOf(roleDir, `cannot be read: ${listing.why}`));
+      if (listing.kind !== 'names') continue;
+      for (const role of listing.names) {
         if (roles.has(role)) continue;
+        // A README beside the roles is no role.
+        const isFolder = await stat(join(roleDir, role)).then(
+          (one) => one.isDirectory(),
+          () => true,
+        );
+        if (!isFolder) continue;
         const path = `${basename(roleDir)}/${role}/profile.yaml`;
         const text = await this.#read(join(roleDir, role, 'profile.yaml'), path, seen);
         if (text !== undefined) roles.set(role, text);
@@ -94,22 +119,28 @@ export class SiteReader {
   }
 
   async #read(file: string, path: string, seen: Set<string>): Promise<SiteText | undefined> {
-    try {
-      const { mtimeNs, ctimeNs, ino, size } = await stat(file, { bigint: true });
-      seen.add(file);
-      const stamp = `${mtimeNs} ${ctimeNs} ${ino} ${size}`;
-      const known = this.#files.get(file);
-      if (known?.stamp === stamp) return { path, text: known.text };
-      // The parser refuses what is longer with a position; reading gigabytes to say so would be the fault itself.
-      const text =
-        size > BigInt(YAML_LIMIT_BYTES) * 4n ? '#'.repeat(YAML_LIMIT_BYTES + 1) : await readFile(file, 'utf8');
-      this.#files.set(file, { stamp, text });
-      return { path, text };
-    } catch {
-      // Gone between listing and reading, or no file of that name.
-      return undefined;
+    const known = this.#files.get(file);
+    if (known !== undefined) {
+      const stamp = await stat(file, { bigint: true }).then(
+        ({ mtimeNs, ctimeNs, ino, size }) => `${mtimeNs} ${ctimeNs} ${ino} ${size}`,
+        () => undefined,
+      );
+      if (stamp === known.stamp) {
+        seen.add(file);
+        return { path, text: known.text };
+      }
     }
+    const reading = await readRegular(file);
+    if (reading.kind === 'absent') return undefined;
+    if (reading.kind === 'unreadable') return { path, text: '', fault: reading.why };
+    seen.add(file);
+    this.#files.set(file, { stamp: reading.stamp, text: reading.text });
+    return { path, text: reading.text };
   }
+}
+
+function problemOf(file: string, message: string): Problem {
+  return { file, line: 1, column: 1, message };
 }
 
 /** Reads a site once: what `rouse check` and a command without a boot server do. */
@@ -117,10 +148,6 @@ export async function readSite(places: SitePlaces): Promise<SiteResult & { reado
   const reader = new SiteReader(places);
   const images = await reader.images.read();
   return { ...reader.build(await reader.readTexts(), images), images };
-}
-
-function byName(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 const DEBOUNCE_MS = 100;
@@ -169,16 +196,20 @@ export async function watchSite(
     if (result.ok) {
       const { site, warnings } = result;
       state = { site, isGood: true, problems: [], warnings, sinceMs: Date.now() };
+      reader.inForce(texts);
       await saveLastGood(lastGoodFile, texts).catch((error: unknown) =>
         onChange(state, `cannot keep a copy of the configuration in ${lastGoodFile}: ${reasonOf(error)}`),
       );
       onChange(state, `configuration in force: ${site.nodes.size} nodes, ${site.profiles.size} profiles`);
       return state;
     }
-    const kept = state.site === undefined && isFirst ? await readLastGood(lastGoodFile, reader, images) : undefined;
+    const kept =
+      state.site === undefined && isFirst && remembered !== undefined
+        ? lastGoodState(remembered, reader, images)
+        : undefined;
     state = { ...state, ...kept, isGood: false, problems: result.problems };
     const [first] = result.problems;
-    const what = first === undefined ? '' : `${first.file}:${first.line}:${first.column} ${first.message}`;
+    const what = first === undefined ? '' : renderProblem(first);
     const more = result.problems.length > 1 ? ` (and ${result.problems.length - 1} more: rouse check)` : '';
     const consequence =
       state.site === undefined
@@ -194,6 +225,8 @@ export async function watchSite(
     return next;
   };
 
+  const remembered = await readLastGood(lastGoodFile);
+  if (remembered !== undefined) reader.inForce(remembered.texts);
   await reload();
   let timer: NodeJS.Timeout | undefined;
   let firstEventAtMs = 0;
@@ -257,32 +290,39 @@ type EncodedTexts = {
   readonly profiles: readonly (readonly [string, SiteText])[];
   readonly nodes: readonly (readonly [string, SiteText])[];
   readonly roles: readonly (readonly [string, SiteText])[];
+  readonly faults?: readonly Problem[];
 };
 
-function encodeTexts({ rouse, profiles, nodes, roles }: SiteTexts): EncodedTexts {
-  return { rouse, profiles: [...profiles], nodes: [...nodes], roles: [...roles] };
+function encodeTexts({ rouse, profiles, nodes, roles, faults }: SiteTexts): EncodedTexts {
+  return { rouse, profiles: [...profiles], nodes: [...nodes], roles: [...roles], faults: faults ?? [] };
 }
 
 async function saveLastGood(file: string, texts: SiteTexts): Promise<void> {
   const next = `${file}.new`;
-  await mkdir(join(file, '..'), { recursive: true });
+  await mkdir(join(file, '..'), { recursive: true, mode: 0o700 });
   await writeFile(next, JSON.stringify(encodeTexts(texts)), { mode: 0o600, flush: true });
   await rename(next, file);
 }
 
-/** The site that was last in force before this start. A damaged copy is as good as none. */
-async function readLastGood(
-  file: string,
-  reader: SiteReader,
-  images: Images,
-): Promise<Pick<SiteState, 'site' | 'warnings' | 'sinceMs'> | undefined> {
+type LastGood = { readonly texts: SiteTexts; readonly sinceMs: number };
+
+/** The files that were last in force before this start. A damaged copy is as good as none. */
+async function readLastGood(file: string): Promise<LastGood | undefined> {
   try {
     const { mtimeMs } = await stat(file);
     const { rouse, profiles, nodes, roles } = JSON.parse(await readFile(file, 'utf8')) as EncodedTexts;
     const texts = { rouse, profiles: new Map(profiles), nodes: new Map(nodes), roles: new Map(roles) };
-    const result = reader.build(texts, images);
-    return result.ok ? { site: result.site, warnings: result.warnings, sinceMs: mtimeMs } : undefined;
+    return { texts, sinceMs: mtimeMs };
   } catch {
     return undefined;
   }
+}
+
+function lastGoodState(
+  { texts, sinceMs }: LastGood,
+  reader: SiteReader,
+  images: Images,
+): Pick<SiteState, 'site' | 'warnings' | 'sinceMs'> | undefined {
+  const result = reader.build(texts, images);
+  return result.ok ? { site: result.site, warnings: result.warnings, sinceMs } : undefined;
 }

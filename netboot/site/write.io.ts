@@ -3,12 +3,13 @@
 // Owns: the order (read, edit, check the whole site with the edit in place, see that nobody wrote meanwhile, write beside,
 // rename) and the audit log's lines. Does not own the edit (edit.ts), the checks (site.ts), who may ask (api.io.ts).
 
-import { appendFile, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Fault } from '../../formats/errors.ts';
 import { nearest, renderProblem } from '../../formats/yaml/document.ts';
 import { type Assignment, editNodeText, lineDiff } from './edit.ts';
 import type { SitePlaces, SiteReader } from './load.io.ts';
+import { readRegular } from './read.io.ts';
 
 export type NodeEdit = {
   readonly names: readonly string[];
@@ -44,6 +45,7 @@ export async function editNodes(
       const todo = near === undefined ? 'see all with: rouse node ls' : `did you mean '${near}'?`;
       throw new Fault('E_NOT_FOUND', { what: `there is no node '${name}'`, todo });
     }
+    if (file.fault !== undefined) throw new Fault('E_NO', { what: `cannot change ${file.path}`, why: file.fault });
     const result = editNodeText(file.text, edit.assignments);
     if (!result.ok) throw new Fault('E_NO', { what: `cannot change ${file.path}`, why: result.why });
     if (result.text === file.text) continue;
@@ -69,7 +71,8 @@ async function replaceFile(path: string, before: string, after: string): Promise
   const next = join(dirname(path), `.${path.split('/').at(-1)}.new`);
   await writeFile(next, after, { flush: true });
   // An editor that saved between our reading and now would lose its work; the last instant is as good as it gets.
-  if ((await readFile(path, 'utf8').catch(() => undefined)) !== before) {
+  const now = await readRegular(path);
+  if (now.kind !== 'text' || now.text !== before) {
     throw new Fault('E_NO', {
       what: `${path} was not changed`,
       why: 'somebody else changed it meanwhile',
@@ -90,7 +93,7 @@ export async function audit(
   libDir: string,
   entry: { readonly who: string; readonly what: string } & Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  await mkdir(libDir, { recursive: true });
+  await mkdir(libDir, { recursive: true, mode: 0o700 });
   const line = JSON.stringify({ at: new Date().toISOString(), ...entry });
   await appendFile(join(libDir, 'audit.jsonl'), `${line}\n`, { mode: 0o600, flush: true });
 }

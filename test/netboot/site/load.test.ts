@@ -1,6 +1,18 @@
 // Hot reload on a real folder: edits take effect, broken and half-written files never do, the last good state is told.
 
-import { appendFileSync, mkdtempSync, renameSync, rmSync, unlinkSync, writeFileSync, mkdirSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -152,4 +164,106 @@ test('a damaged manifest is a warning with its reason, never a crash', async () 
   writeFileSync(join(home, 'lib/images/web/1.json'), '{"version": 1');
   const result = await readSite(places());
   expect(result.ok && result.warnings[0]?.message).toMatch(/^image: image 'web' cannot be read \(.*1\.json: /);
+});
+
+// Whether a file is there and whether it can be read are two things: a smaller site is never what the second comes to.
+const UNREADABLE: readonly (readonly [string, () => void, RegExp])[] = [
+  [
+    'a directory',
+    () => {
+      unlinkSync(nodePath('web1'));
+      mkdirSync(nodePath('web1'));
+    },
+    /^nodes\/web1\.yaml:1:1 cannot be read: it is not a regular file$/,
+  ],
+  [
+    'a link to nothing',
+    () => {
+      unlinkSync(nodePath('web1'));
+      symlinkSync('/nonexistent/x', nodePath('web1'));
+    },
+    /^nodes\/web1\.yaml:1:1 cannot be read: it is a link to nothing$/,
+  ],
+  [
+    'a link in a circle',
+    () => {
+      unlinkSync(nodePath('web1'));
+      symlinkSync('web1.yaml', nodePath('web1'));
+    },
+    /^nodes\/web1\.yaml:1:1 cannot be read: .*/,
+  ],
+  [
+    'a FIFO',
+    () => void execFileSync('mkfifo', [nodePath('pipe')]),
+    /^nodes\/pipe\.yaml:1:1 cannot be read: it is not a regular file$/,
+  ],
+  [
+    'a link to a device without end',
+    () => symlinkSync('/dev/zero', nodePath('zero')),
+    /^nodes\/zero\.yaml:1:1 cannot be read: it is not a regular file$/,
+  ],
+  [
+    'a file of 2 GB',
+    () => {
+      writeFileSync(nodePath('huge'), '');
+      truncateSync(nodePath('huge'), 2 ** 31);
+    },
+    /^nodes\/huge\.yaml:1:1 cannot be read: it is longer than 1048576 bytes$/,
+  ],
+  [
+    'the folder of nodes gone',
+    () => renameSync(join(home, 'etc/nodes'), join(home, 'etc/away')),
+    /^nodes:1:1 is gone, and 1 nodes of it are in force; to have none, make it empty$/,
+  ],
+  [
+    'the folder of nodes a file',
+    () => {
+      renameSync(join(home, 'etc/nodes'), join(home, 'etc/away'));
+      writeFileSync(join(home, 'etc/nodes'), '');
+    },
+    /^nodes:1:1 cannot be read: ENOTDIR/,
+  ],
+];
+for (const [what, spoil, message] of UNREADABLE) {
+  test(`${what}: a problem with its name, and the last good state stays in force, over a restart too`, async () => {
+    await start();
+    const kept = readFileSync(join(home, 'lib/last-good.json'), 'utf8');
+    spoil();
+    await live?.reload();
+    expect(live?.state().problems.map(renderProblem)[0]).toMatch(message);
+    expect(live?.state().isGood).toBe(false);
+    expect(names()).toEqual(['web1']);
+    await live?.close();
+    await start();
+    expect(live?.state().problems.map(renderProblem)[0]).toMatch(message);
+    expect(names()).toEqual(['web1']);
+    expect(readFileSync(join(home, 'lib/last-good.json'), 'utf8')).toBe(kept);
+  });
+}
+
+test('a reader that runs out of file descriptors keeps what is in force, and is well again afterwards', async () => {
+  publishImage(join(home, 'lib'), 'web');
+  const program = `
+    import { openSync, closeSync } from 'node:fs';
+    import { readSite, watchSite } from ${JSON.stringify(join(import.meta.dirname, '../../../netboot/site/load.io.ts'))};
+    const live = await watchSite(${JSON.stringify(places())}, () => undefined);
+    const say = () => console.log(JSON.stringify([live.state().isGood, [...live.state().site.nodes.keys()], 0]));
+    say();
+    const taken = [];
+    try { for (;;) taken.push(openSync('/dev/null')); } catch {}
+    const during = await live.reload();
+    const images = (await live.images()).size;
+    for (const fd of taken) closeSync(fd);
+    console.log(JSON.stringify([during.isGood, [...during.site.nodes.keys()], images]));
+    await live.reload();
+    say();
+    await live.close();
+  `;
+  const args = ['-c', 'ulimit -n 200; exec "$0" --input-type=module -e "$1"', process.execPath, program];
+  const lines = execFileSync('sh', args, { encoding: 'utf8' }).trim().split('\n');
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    [true, ['web1'], 0],
+    [false, ['web1'], 1],
+    [true, ['web1'], 0],
+  ]);
 });
