@@ -14,11 +14,12 @@ import { type Apt, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
-import { type KernelTree, openKernel, readModules } from './kernel.io.ts';
+import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
 import { withBuildLock } from './lock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
 import type { Layer, Manifest } from './manifest.ts';
+import { missingModules } from './modules.ts';
 import { bytesByOwner, conflicts, isLayerRecord, type LayerRecord } from './plan.ts';
 import { placeOf } from './recipe.ts';
 import { layoutRole, type RoleFiles } from './role.ts';
@@ -155,6 +156,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     templates.push(...stage.own.templates);
     if (index > 0) continue;
     const made = await modulesLayer(work, kernelOwner, kernelPackage);
+    await refuseLackingModules(chain, kernelOwner, made.record.paths, made.builtins);
     kernel = made.kernel;
     accept(made.record);
   }
@@ -328,7 +330,7 @@ async function modulesLayer(
   work: Work,
   found: FoundRecipe,
   kernelPackage: ArchivePackage,
-): Promise<{ record: LayerRecord; kernel: Manifest['kernel'] }> {
+): Promise<{ record: LayerRecord; kernel: Manifest['kernel']; builtins: () => Promise<ReadonlySet<string>> }> {
   const wish = found.recipe.kernel;
   if (wish === undefined) throw new Error('called for a recipe without a kernel');
   let tree: Promise<KernelTree> | undefined;
@@ -346,15 +348,39 @@ async function modulesLayer(
     const entries = await readModules(await open(), wish.modules, wish.extraModules, place, work.onEvent);
     return { name: 'modules', files: entries.map((entry) => ({ entry, owner: kernelPackage.name })) };
   });
+  const builtins = async (): Promise<ReadonlySet<string>> => builtinModules(await open());
   const notePath = join(work.cacheDir, 'kernels', `${kernelPackage.sha256.slice(0, 32)}.json`);
   const noted = await readCached(notePath, isKernelNote);
-  if (noted !== undefined && (await work.store.hasKernel(noted))) return { record, kernel: noted };
+  if (noted !== undefined && (await work.store.hasKernel(noted))) return { record, kernel: noted, builtins };
   const { release, vmlinuz } = await open();
   const octets = await readFile(vmlinuz);
   const kernel = { release, package: kernelPackage.name, sha256: sha256Of(octets), bytes: octets.length };
   await work.store.putKernel(kernel.sha256, octets);
   await publishFile(notePath, JSON.stringify(kernel));
-  return { record, kernel };
+  return { record, kernel, builtins };
+}
+
+/** A role that cannot work with this kernel's modules would boot, and fail on every node. */
+async function refuseLackingModules(
+  chain: readonly FoundRecipe[],
+  kernelOwner: FoundRecipe,
+  carried: readonly string[],
+  builtins: () => Promise<ReadonlySet<string>>,
+): Promise<void> {
+  const lackingBeside = (compiledIn: ReadonlySet<string>): { found: FoundRecipe; index: number }[] =>
+    chain.flatMap((found) =>
+      missingModules(found.recipe.requiresModules, carried, compiledIn).map((index) => ({ found, index })),
+    );
+  // Compiled-in modules are looked up in the unpacked kernel, which a build from the cache does not need otherwise.
+  const lacking = lackingBeside(new Set()).length === 0 ? [] : lackingBeside(await builtins());
+  const [first] = lacking;
+  if (first === undefined) return;
+  const names = lacking.map(({ found, index }) => found.recipe.requiresModules[index]);
+  throw new Fault('E_BUILD', {
+    what: `${placeOf(first.found, ['requiresModules', first.index])} the image has no kernel module ${names.join(', ')}`,
+    why: `${first.found.role} needs it, and the kernel chosen at ${placeOf(kernelOwner, ['kernel'])} does not bring it`,
+    todo: `add it to kernel.extraModules there`,
+  });
 }
 
 function isKernelNote(value: unknown): value is Manifest['kernel'] {

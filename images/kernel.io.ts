@@ -42,6 +42,11 @@ export async function openKernel(
   throw new Fault('E_BUILD', { what: `the package ${one.name} holds no modules of ${release}` });
 }
 
+/** Canonical names of the modules that are compiled into the kernel. */
+export async function builtinModules(kernel: KernelTree): Promise<ReadonlySet<string>> {
+  return new Set(readBuiltins(await readFile(join(kernel.modulesFolder, 'modules.builtin.modinfo'))).keys());
+}
+
 /** The kernel's own modules as files of an image, the list that init loads, and what modprobe needs. */
 export async function readModules(
   kernel: KernelTree,
@@ -54,7 +59,7 @@ export async function readModules(
   for (const path of readdirSync(join(kernel.modulesFolder, 'kernel'), { recursive: true, encoding: 'utf8' })) {
     if (path.endsWith('.ko')) paths.set(canonicalModuleName(basename(path, '.ko')), join('kernel', path));
   }
-  const builtins = readBuiltins(await readFile(join(kernel.modulesFolder, 'modules.builtin.modinfo')));
+  const builtins = await builtinModules(kernel);
   const known = new Map<string, KernelModule>();
   const find = (name: string): KernelModule | undefined => {
     const path = paths.get(name);

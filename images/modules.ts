@@ -124,6 +124,29 @@ export function selectModules({
   return { ok: true, selection: { modules, load: loadList, absent: [...new Set(absent)], firmware } };
 }
 
+/**
+ * What a recipe asks for and the image lacks.
+ *
+ * @param paths of the modules' layer, such as "usr/lib/modules/6.1.0/kernel/net/netfilter/ipvs/ip_vs.ko".
+ * @returns indices into `wanted`.
+ */
+export function missingModules(
+  wanted: readonly string[],
+  paths: readonly string[],
+  builtins: ReadonlySet<string>,
+): number[] {
+  const carried = new Set(
+    paths.flatMap((path) => {
+      const file = /([^/]+)\.ko$/.exec(path)?.[1];
+      return file === undefined ? [] : [canonicalModuleName(file)];
+    }),
+  );
+  return wanted.flatMap((name, index) => {
+    const canonical = canonicalModuleName(name);
+    return carried.has(canonical) || builtins.has(canonical) ? [] : [index];
+  });
+}
+
 /** The files that modprobe reads, below /usr/lib/modules/RELEASE; paths in them are relative to that folder. */
 export function renderModuleIndex(modules: readonly KernelModule[]): { dep: string; alias: string; softdep: string } {
   const byName = new Map(modules.map((module) => [module.info.name, module]));

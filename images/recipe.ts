@@ -18,6 +18,8 @@ const path = z
     (text) => !text.split('/').some((step) => step === '.' || step === '..'),
     'a path leaves the root with . or ..',
   );
+const command = z.string().regex(/^\P{C}*$/u, 'expected one line');
+const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected a module name without .ko');
 const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644');
 const id = z.int().min(0).max(65_534);
 
@@ -34,9 +36,11 @@ const RecipeSchema = z.strictObject({
       /** Class of machines (images/modules.ts). */
       modules: z.enum(MODULE_CLASS_NAMES),
       /** Further modules by name; each must exist and is loaded at boot. */
-      extraModules: z.array(z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected a module name without .ko')).default([]),
+      extraModules: z.array(moduleName).default([]),
     })
     .optional(),
+  /** Modules that the role cannot do without: an image whose kernel neither carries nor contains one is refused. */
+  requiresModules: z.array(moduleName).default([]),
   /** Debian packages; what they depend on comes with them. */
   packages: z.array(name).default([]),
   /** Patterns of paths that stay although a rule leaves them out, and libraries that are loaded by name at run time. */
@@ -75,6 +79,11 @@ const RecipeSchema = z.strictObject({
     .default([]),
   /** Executable files below hooks/, run by init in this order once the network is up and before services start. */
   hooks: z.array(name).default([]),
+  /**
+   * Templates of this recipe that are rendered again on running nodes when an input changes. The node writes the new file
+   * beside the old, runs `check` with its path behind it (empty: no check), and if that says 0 renames it and runs `reload`.
+   */
+  live: z.array(z.strictObject({ path, check: command.default(''), reload: command.default('') })).default([]),
   /** What profiles and nodes may set, and templates read. */
   vars: z.record(z.string().regex(/^[a-z][A-Za-z0-9]*$/, 'expected a name in camelCase'), VarSchema).default({}),
 });

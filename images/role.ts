@@ -6,6 +6,7 @@
 //   ROLE/files/PATH          → /PATH        (a name ending in .liquid is a template: rendered at boot into the overlay)
 //   ROLE/SERVICE/…           → /service/SERVICE/…   for every SERVICE that the recipe lists
 //   ROLE/hooks/NAME          → /etc/rouse/hooks/NN-NAME
+//   live: in the recipes     → /etc/rouse/live, a line PATH<TAB>CHECK<TAB>RELOAD for each
 //
 // Modes come from the owner's execute bit alone, so that the umask of who cloned the repository changes nothing. Pure.
 
@@ -26,6 +27,7 @@ export type RoleFiles = {
 };
 
 const TEMPLATE_SUFFIX = '.liquid';
+const LIVE_LIST = 'etc/rouse/live';
 const utf8 = new TextEncoder();
 
 /**
@@ -57,7 +59,9 @@ export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleF
       const path = target.slice(0, -TEMPLATE_SUFFIX.length);
       const source = new TextDecoder('utf-8').decode(file.data);
       const { mode } = attributesOf(path, file.executable);
-      templates.push({ path: `/${path}`, mode, source, origin: `${loaded.role}/${file.path}` });
+      const live = recipe.live.find((row) => row.path === `/${path}`);
+      const how = live === undefined ? {} : { live: { check: live.check, reload: live.reload } };
+      templates.push({ path: `/${path}`, mode, source, origin: `${loaded.role}/${file.path}`, ...how });
     } else {
       entries.set(target, { kind: 'file', path: target, ...attributesOf(target, file.executable), data: file.data });
     }
@@ -81,6 +85,13 @@ export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleF
     const numbers = { mode: Number.parseInt(mode, 8), uid: 0, gid: 0, major, minor };
     add({ kind: 'character', path: mergedPath(path.slice(1)), ...numbers }, ['devices', index]);
   });
+  recipe.live.forEach(({ path }, index) => {
+    if (templates.some((template) => template.path === path)) return;
+    problems.push(
+      `${placeOf(loaded, ['live', index, 'path'])} there is no template ${loaded.role}/files${path}.liquid`,
+    );
+  });
+  if (recipe.live.length > 0) add(liveList(chain), ['live']);
   if (recipe.users.length > 0) for (const entry of accounts(chain)) add(entry, ['users']);
   recipe.services.forEach((service, index) => {
     const run = entries.get(`service/${service}/run`);
@@ -121,6 +132,13 @@ function destination(path: string, recipe: LoadedRecipe['recipe'], hookNumber: n
   return undefined;
 }
 
+/** /etc/rouse/live of the whole chain: what the node does with a live file. */
+function liveList(chain: readonly LoadedRecipe[]): CpioEntry {
+  const rows = new Map(chain.flatMap(({ recipe }) => recipe.live).map((row) => [row.path, row]));
+  const lines = [...rows.values()].map(({ path, check, reload }) => `${path}\t${check}\t${reload}\n`);
+  return { kind: 'file', path: LIVE_LIST, mode: 0o644, uid: 0, gid: 0, data: utf8.encode(lines.join('')) };
+}
+
 /** /etc/passwd, /etc/group and /etc/shadow of every user of the chain, by uid; nobody can log in with a password. */
 function accounts(chain: readonly LoadedRecipe[]): CpioEntry[] {
   const users = new Map(chain.flatMap(({ recipe }) => recipe.users).map((user) => [user.name, user]));
@@ -152,5 +170,5 @@ function accounts(chain: readonly LoadedRecipe[]): CpioEntry[] {
   ];
 }
 
-/** Paths that a later recipe of a chain may always replace: they are made from the users of the whole chain. */
-export const GENERATED_PATHS: readonly string[] = ['etc/passwd', 'etc/group', 'etc/shadow'];
+/** Paths that a later recipe of a chain may always replace: they are made from the whole chain. */
+export const GENERATED_PATHS: readonly string[] = ['etc/passwd', 'etc/group', 'etc/shadow', LIVE_LIST];

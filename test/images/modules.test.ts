@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import type { ModuleInfo } from '../../images/modinfo.ts';
-import { MODULE_CLASSES, renderModuleIndex, selectModules } from '../../images/modules.ts';
+import { missingModules, MODULE_CLASSES, renderModuleIndex, selectModules } from '../../images/modules.ts';
 
 const info = (name: string, more: Partial<ModuleInfo> = {}): ModuleInfo => ({
   name,
@@ -90,4 +90,9 @@ test('the index is what modprobe reads: dependencies all the way down, aliases, 
     alias: 'alias a-alias a\nalias pci:v1* a\n',
     softdep: 'softdep a pre: c\n',
   });
+});
+
+test('a role is told which of the modules it needs are missing, whatever way the kernel has the others', () => {
+  const paths = ['usr/lib/modules/6.1/kernel/net/netfilter/ipvs/ip_vs.ko', 'etc/rouse/modules'];
+  expect(missingModules(['ip_vs', 'ip-vs', 'nf_conntrack', 'ip_vs_rr'], paths, new Set(['nf_conntrack']))).toEqual([3]);
 });

@@ -150,3 +150,27 @@ test('a later layer may replace what it says it overrides, and the generated acc
     { path: 'etc/issue', layer: 'base' },
   ]);
 });
+
+test('live templates are marked in the manifest, and the node gets the list of the whole chain', () => {
+  const base = load('version: 1\nlive: [{path: /etc/a, check: try, reload: again}]\n', 'base');
+  const web = load('version: 1\nlive: [{path: /etc/b.conf, check: nginx -t -c}]\n');
+  const layout = layoutRole([base, web], [file('files/etc/b.conf.liquid', 'x'), file('files/etc/c.liquid', 'y')]);
+  expect(layout.problems).toEqual([]);
+  expect(layout.templates.map(({ path, live }) => [path, live])).toEqual([
+    ['/etc/b.conf', { check: 'nginx -t -c', reload: '' }],
+    ['/etc/c', undefined],
+  ]);
+  const list = entry(layout, 'etc/rouse/live');
+  expect(list?.kind === 'file' ? new TextDecoder().decode(list.data) : '').toBe(
+    '/etc/a\ttry\tagain\n/etc/b.conf\tnginx -t -c\t\n',
+  );
+  expect(conflicts(['etc/rouse/live'], new Map([['etc/rouse/live', 'base']]), [])).toEqual([]);
+});
+
+test('a live path without a template, and a command that would break the list, are refused with their place', () => {
+  const { problems: found } = layoutRole([load('version: 1\nlive: [{path: /etc/a}]\n')], []);
+  expect(found).toEqual(['web/recipe.yaml:2:15 there is no template web/files/etc/a.liquid']);
+  expect(problems('version: 1\nlive: [{path: /etc/a, check: "a\\tb"}]\n')[0]).toContain(
+    'live[0].check: expected one line',
+  );
+});

@@ -47,9 +47,11 @@ async function overlay() {
   // Only what the role's template reads: strict rendering finds what is missing.
   const values: unknown = {
     node: { name: 'web1', hostname: 'web1', mac: '52:54:00:77:00:01', address: '10.0.2.15', labels: {}, note: '' },
+    pools: {},
+    directVips: [],
     profile: { name: 'web' },
     boot: { id: BOOT_ID, startedAt: '2026-01-02T03:04:05.000Z' },
-    vars: { greeting: 'Good <morning>' },
+    vars: { greeting: 'Good <morning>', gateway: '', upstreamPool: '' },
   };
   const rendered = renderTemplates(manifest.templates, values as TemplateValues);
   if (!rendered.ok) throw new Error(JSON.stringify(rendered.problems));

@@ -16,9 +16,20 @@ const ROLES = readdirSync(SERVICES).filter((name) => existsSync(join(SERVICES, n
 
 // Only what the roles' templates read: strict rendering finds what is missing.
 const VALUES = {
-  node: { name: 'n1', hostname: 'n1', mac: '52:54:00:77:00:01', address: '10.0.0.11', labels: {}, note: 'spare <fan>' },
+  node: {
+    name: 'n1',
+    hostname: 'n1',
+    mac: '52:54:00:77:00:01',
+    address: '10.0.0.11',
+    labels: {},
+    note: 'spare <fan>',
+    index: 0,
+  },
   profile: { name: 'p1' },
   boot: { id: '0123456789abcdef', startedAt: '2026-01-02T03:04:05.000Z' },
+  pools: {},
+  peers: [{ name: 'n1', address: '10.0.0.11', index: 0, priority: 200 }],
+  directVips: [],
 };
 
 const values = (vars: Record<string, unknown>): TemplateValues => {
@@ -63,8 +74,9 @@ for (const role of ROLES) {
 test("web's page says who it is, and what an operator writes does not become markup", async () => {
   const chain = await loadChain([SERVICES], 'web');
   const { templates } = layoutRole(chain, await readRoleFiles(join(SERVICES, 'web')));
-  const rendered = renderTemplates(templates, values({ greeting: '<b>hello</b>' }));
-  const page = rendered.ok ? new TextDecoder().decode(rendered.files[0]?.content) : '';
+  const rendered = renderTemplates(templates, values({ greeting: '<b>hello</b>', upstreamPool: '' }));
+  const found = rendered.ok ? rendered.files.find(({ path }) => path.endsWith('index.html')) : undefined;
+  const page = new TextDecoder().decode(found?.content);
   for (const want of [
     '<dd>n1</dd>',
     '<dd>p1</dd>',
