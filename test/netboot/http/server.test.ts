@@ -2,7 +2,7 @@
 
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -179,3 +179,90 @@ test('a taken port is one sentence that says what to do', async () => {
   });
   holder.close();
 });
+
+/** What a raw client is answered until the other side ends. */
+async function exchange(octets: string, isHalfClosed: boolean): Promise<string> {
+  const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true });
+  if (isHalfClosed) socket.end(octets);
+  else socket.write(octets);
+  const chunks: Buffer[] = [];
+  await new Promise<void>((resolve) => {
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.on('end', resolve).on('error', () => resolve());
+  });
+  socket.destroy();
+  return Buffer.concat(chunks).toString('latin1');
+}
+
+test('a request whose sender shuts its side behind it is answered', async () => {
+  const answered = await exchange('GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n', true);
+  expect(answered).toMatch(/^HTTP\/1\.1 404 [^]*\r\n\r\nno\n$/);
+});
+
+test('requests sent before their answers came are answered one at a time, in their order', async () => {
+  const whole = 'GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n';
+  const answered = await exchange(`GET /file HTTP/1.1\r\nHost: x\r\nRange: bytes=0-4\r\n\r\n${whole}${whole}`, true);
+  expect(answered.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 206', 'HTTP/1.1 404', 'HTTP/1.1 404']);
+});
+
+test('a flood of requests on one connection opens no files and ends the connection', async () => {
+  requests.length = 0;
+  const before = readdirSync('/proc/self/fd').length;
+  const socket = connect(server.port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.pause();
+  socket.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(600));
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(requests.length).toBeLessThanOrEqual(8);
+  expect(readdirSync('/proc/self/fd').length - before).toBeLessThan(8);
+  socket.destroy();
+});
+
+test('one peer downloads few files at once, and the next as soon as one is done', async () => {
+  requests.length = 0;
+  const before = openFiles();
+  const sockets = Array.from({ length: 12 }, () => {
+    const socket = connect(server.port, '127.0.0.1');
+    socket.pause();
+    socket.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
+    return socket;
+  });
+  await expect.poll(() => requests.length).toBe(12);
+  await expect.poll(() => openFiles() - before).toBe(4);
+  for (const socket of sockets.slice(0, 4)) socket.destroy();
+  await expect.poll(() => sent.length).toBeGreaterThanOrEqual(4);
+  await expect.poll(() => openFiles() - before).toBe(4);
+  for (const socket of sockets) socket.destroy();
+  await expect.poll(() => openFiles() - before).toBe(0);
+});
+
+test('connections beyond those of one peer are closed at once, and told once', async () => {
+  lines.length = 0;
+  let closed = 0;
+  const sockets = Array.from({ length: 100 }, () => {
+    const socket = connect(server.port, '127.0.0.1');
+    socket.on('error', () => undefined).on('close', () => (closed += 1));
+    return socket;
+  });
+  await expect.poll(() => closed).toBe(100 - 64);
+  expect(lines.filter((line) => /connections are open, no more are taken/.test(line)).length).toBe(1);
+  for (const socket of sockets) socket.destroy();
+  await expect.poll(async () => (await curl('/nothing')).body.toString()).toBe('no\n');
+});
+
+test('a connection that says nothing is closed', { timeout: 30_000 }, async () => {
+  const socket = connect(server.port, '127.0.0.1');
+  socket.write('GET / HTTP/1.1');
+  socket.resume();
+  await new Promise((resolve) => socket.once('close', resolve));
+});
+
+function openFiles(): number {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === large;
+    } catch {
+      return false;
+    }
+  }).length;
+}
