@@ -30,7 +30,7 @@ type Row = {
 type Ran = { readonly stdout: string; readonly stderr: string; readonly exitCode: number | string | null };
 
 const PATH = { PATH: '/usr/bin:/bin' };
-const SHOW = `sh -c 'echo "$@"; tr "\\0" "\\n" < /proc/self/environ | sort' -- a 'b c'`;
+const SHOW = `sh -c 'echo "$@"; cat /proc/self/environ | tr "\\0" "\\n" | sort' -- a 'b c'`;
 
 const ROWS: Record<string, readonly Row[]> = {
   envdir: [
@@ -87,7 +87,7 @@ const ROWS: Record<string, readonly Row[]> = {
     { args: '-o 50 -c0 sh -c "ulimit -Sa; ulimit -Ha"' },
     { args: '-o 100 -o = sh -c "ulimit -Sa"' },
     { args: '-a 100000000 -d 50000000 -f 1024 -l 4096 -p 200 -r 1000000 -s 1000000 -t 10 sh -c "ulimit -Sa"' },
-    { args: '-m 60000000 sh -c "ulimit -Sa"' },
+    { args: '-l 4096 -m 60000000 cat /proc/self/limits' },
     { args: '-o 99999999999999999999999999 sh -c "ulimit -Sa"' },
     { args: '-c "" sh -c "ulimit -Sc"' },
     { args: '-o= sh -c "ulimit -Sn"' },
@@ -149,7 +149,7 @@ const ROWS: Record<string, readonly Row[]> = {
   ],
   svstat: [
     { args: '' },
-    { args: 'none idle bare file short zero future plain-ok' },
+    { args: 'none idle bare file short zero future plain-ok held-down wanted-up' },
     { args: 'locked', uid: 65_534 },
     { args: 'short', env: { LC_ALL: 'xx_YY.UTF-8' } },
   ],
@@ -225,10 +225,17 @@ beforeAll(() => {
   file('env/.hidden', 'no');
   file('env/LONG', 'x'.repeat(20_000));
   fifo('fifo');
-  for (const name of ['idle', 'short', 'zero', 'future', 'plain-ok', 'bare']) folder(name);
-  for (const name of ['idle', 'short', 'zero', 'future', 'plain-ok']) folder(`${name}/supervise`);
+  for (const name of ['idle', 'short', 'zero', 'future', 'plain-ok', 'bare', 'held-down', 'wanted-up']) folder(name);
+  for (const name of ['idle', 'short', 'zero', 'future', 'plain-ok', 'held-down', 'wanted-up'])
+    folder(`${name}/supervise`);
   for (const name of ['idle']) for (const each of ['ok', 'control']) fifo(`${name}/supervise/${each}`);
-  for (const name of ['short', 'zero', 'future', 'plain-ok']) file(`${name}/supervise/ok`, '');
+  for (const name of ['short', 'zero', 'future', 'plain-ok', 'held-down', 'wanted-up'])
+    file(`${name}/supervise/ok`, '');
+  file('held-down/down', '');
+  // Long after now: "0 seconds" for both. Then pid, paused, want.
+  const later = [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+  file('held-down/supervise/status', Uint8Array.from([...later, 9, 0, 0, 0, 0, 100, 0, 1]));
+  file('wanted-up/supervise/status', Uint8Array.from([...later, 0, 0, 0, 0, 1, 117, 0, 0]));
   file('short/supervise/status', 'too short');
   file('zero/supervise/status', new Uint8Array(18));
   file(
@@ -345,6 +352,26 @@ describeAsRoot('on a living supervise', () => {
 });
 
 describeAsRoot('what runs on and on', () => {
+  test('svc writes each letter once, in the order given', async () => {
+    folder('told/supervise');
+    fifo('told/supervise/control');
+    const heard: string[] = [];
+    for (const dir of [ORIGINALS, applets]) {
+      const reader = spawn('cat', [join(work, 'told/supervise/control')], { stdio: ['ignore', 'pipe', 'ignore'] });
+      let text = '';
+      reader.stdout.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+      const ended = new Promise((done) => reader.once('close', done));
+      // Until cat has opened the FIFO, nobody listens.
+      await eventually('svc is heard', () => {
+        const { stderr } = ran(`${dir}/svc`, { args: '-tdut -kx -- told' });
+        return stderr === '' ? true : undefined;
+      });
+      await ended;
+      heard.push(text);
+    }
+    expect(heard).toEqual(['tdukx', 'tdukx']);
+  });
+
   test('tai64n stamps each line with the present, and tai64nlocal reads it', () => {
     const before = Math.floor(Date.now() / 1000);
     const { stdout } = ran(`${applets}/tai64n`, { args: '', stdin: 'one\n\nhalf' });
