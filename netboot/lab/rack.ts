@@ -42,19 +42,36 @@ export function tapName(index: number): string {
   return `tap${index}`;
 }
 
-/** @param index from 0. The machine's MAC is locally administered, in QEMU's own range 52:54:00. */
-export function labNode(index: number, name: string, profile: LabProfile = 'web'): LabNode {
-  const last = index + 1;
-  const mac = parseMac(`52:54:00:77:00:${last.toString(16).padStart(2, '0')}`);
-  if (mac === undefined || last > 80) throw new RangeError(`a lab has at most 80 machines, not ${last}`);
-  return { name, mac, address: `10.77.0.${10 + last}`, memoryMiB: 256, firmware: 'bios', profile };
+/** How the machines of a profile are numbered: MACs end in macBase + N, addresses in addressBase + N. */
+const NUMBERING = {
+  web: { macBase: 0x00, addressBase: 10 },
+  lb: { macBase: 0x80, addressBase: 1 },
+} as const satisfies Record<LabProfile, { macBase: number; addressBase: number }>;
+
+/** Machines of one profile in a lab. */
+const LAB_PROFILE_MAX = 80;
+
+/**
+ * The Nth machine that starts as this profile: web1, lb2.
+ *
+ * Its MAC and address follow from its name alone, so that labs of different sizes share their node files. The MAC is
+ * locally administered, in QEMU's own range 52:54:00.
+ */
+export function labNode(profile: LabProfile, number: number): LabNode {
+  const { macBase, addressBase } = NUMBERING[profile];
+  const mac = parseMac(`52:54:00:77:00:${(macBase + number).toString(16).padStart(2, '0')}`);
+  if (mac === undefined || number < 1 || number > LAB_PROFILE_MAX) {
+    throw new RangeError(`a lab has at most ${LAB_PROFILE_MAX} machines of a profile, not ${number}`);
+  }
+  const address = `10.77.0.${addressBase + number}`;
+  return { name: `${profile}${number}`, mac, address, memoryMiB: 256, firmware: 'bios', profile };
 }
 
 /** The rack of `rouse lab up --nodes COUNT`: one web server alone; from two on, balancers before web servers. */
 export function rackNodes(count: number): readonly LabNode[] {
   const balancers = count < 2 ? 0 : Math.min(2, Math.floor(count / 2));
   return Array.from({ length: count }, (_, index) =>
-    index < balancers ? labNode(index, `lb${index + 1}`, 'lb') : labNode(index, `web${index - balancers + 1}`, 'web'),
+    index < balancers ? labNode('lb', index + 1) : labNode('web', index - balancers + 1),
   );
 }
 

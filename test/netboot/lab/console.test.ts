@@ -2,7 +2,14 @@
 
 import { expect, test } from 'vitest';
 import { readCommand, typeCommand } from '../../../netboot/lab/console.ts';
-import { labNode, namespaceName, netbootRunScript, qemuArguments, shellWord } from '../../../netboot/lab/rack.ts';
+import {
+  labNode,
+  namespaceName,
+  netbootRunScript,
+  qemuArguments,
+  rackNodes,
+  shellWord,
+} from '../../../netboot/lab/rack.ts';
 
 const TOKEN = 'ab12';
 
@@ -26,12 +33,15 @@ test('a shell word survives the shell', () => {
 });
 
 test('machines of a lab differ in MAC, address and UUID', () => {
-  const nodes = [labNode(0, 'web1'), labNode(1, 'web2')];
+  const nodes = [labNode('web', 1), labNode('web', 2)];
   expect(nodes.map(({ mac, address }) => `${mac} ${address}`)).toEqual([
     '52:54:00:77:00:01 10.77.0.11',
     '52:54:00:77:00:02 10.77.0.12',
   ]);
-  expect(() => labNode(80, 'x')).toThrow(RangeError);
+  expect(() => labNode('web', 81)).toThrow(RangeError);
+  expect(labNode('lb', 1)).toMatchObject({ name: 'lb1', mac: '52:54:00:77:00:81', address: '10.77.0.2' });
+  expect(rackNodes(1).map(({ name }) => name)).toEqual(['web1']);
+  expect(rackNodes(4).map(({ name }) => name)).toEqual(['lb1', 'lb2', 'web1', 'web2']);
   const paths = { qmp: '/q', console: '/c', consoleLog: '/l' };
   const [first, second] = nodes.map((node, index) => qemuArguments(node, index, 'tcg', paths).join(' '));
   expect(first).toContain('-uuid 77000000-0000-4000-8000-525400770001');

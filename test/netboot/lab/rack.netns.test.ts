@@ -42,7 +42,7 @@ afterEach(async () => {
 
 needsRoot('two machines on a bridge of their own; all of it goes', async () => {
   checkHost(places());
-  const nodes = [labNode(0, 'web1'), labNode(1, 'web2')];
+  const nodes = [labNode('web', 1), labNode('web', 2)];
   const state = await makeRack(places(), nodes, 'tcg');
   for (const node of nodes) startNode(places(), requireState(places().runDir), node);
   const { processes } = requireState(places().runDir);
@@ -58,8 +58,8 @@ needsRoot('two machines on a bridge of their own; all of it goes', async () => {
 });
 
 needsRoot('what a killed lab left behind is gone when the next one is made', async () => {
-  const first = await makeRack(places(), [labNode(0, 'web1')], 'tcg');
-  startNode(places(), first, labNode(0, 'web1'));
+  const first = await makeRack(places(), [labNode('web', 1)], 'tcg');
+  startNode(places(), first, labNode('web', 1));
   const orphan = requireState(places().runDir).processes['node:web1'];
   // As if the command had been killed: the mark of a process that is no more.
   const state = requireState(places().runDir);
@@ -67,14 +67,14 @@ needsRoot('what a killed lab left behind is gone when the next one is made', asy
     join(places().runDir, 'lab.json'),
     JSON.stringify({ ...state, processes: { ...state.processes, up: { pid: 1, startTicks: 'x', bootId: 'x' } } }),
   );
-  const second = await makeRack(places(), [labNode(0, 'web1')], 'tcg');
+  const second = await makeRack(places(), [labNode('web', 1)], 'tcg');
   expect(second.namespace).toBe(first.namespace);
   expect(orphan !== undefined && isAlive(orphan)).toBe(false);
   expect(livingParts(second)).toEqual({ up: true });
 });
 
 needsRoot('a second lab in the same folder is refused while the first is up', async () => {
-  await makeRack(places(), [labNode(0, 'web1')], 'tcg');
+  await makeRack(places(), [labNode('web', 1)], 'tcg');
   const state = requireState(places().runDir);
   const other = markProcess(process.ppid);
   writeFileSync(join(places().runDir, 'lab.json'), JSON.stringify({ ...state, processes: { up: other } }));
@@ -85,7 +85,7 @@ needsRoot('a second lab in the same folder is refused while the first is up', as
 needsRoot(
   'the forwarder leads from localhost into the namespace, on another port where the wanted one is taken',
   async () => {
-    const state = await makeRack(places(), [labNode(0, 'web1')], 'tcg');
+    const state = await makeRack(places(), [labNode('web', 1)], 'tcg');
     const root = join(home, 'www');
     mkdirSync(root);
     writeFileSync(join(root, 'index.html'), 'from inside\n');
