@@ -251,14 +251,13 @@ afterAll(() => {
 describeAsRoot('the same words in, the same out', () => {
   let holder: ReturnType<typeof spawn>;
   beforeAll(async () => {
-    holder = spawn('flock', [join(work, 'taken'), 'sh', '-c', 'echo held; exec sleep 600'], {
+    holder = spawn('flock', ['-F', join(work, 'taken'), 'sh', '-c', 'echo held; exec sleep 600'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     await new Promise((held) => holder.stdout?.once('data', held));
   });
   afterAll(() => {
-    // sleep took the place of flock's shell; flock itself waits for it.
-    spawnSync('pkill', ['-KILL', '-P', String(holder.pid)]);
+    holder.kill('SIGKILL');
   });
   for (const [name, rows] of Object.entries(ROWS)) {
     for (const row of rows) {
