@@ -66,6 +66,8 @@ export type Store = {
    * @throws Fault E_STORE (rejects) where the disk refuses; nothing of the records is kept then.
    */
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
+  /** Why what is committed now would not last: the last commit failed, the file is gone. Undefined where all is well. */
+  readonly trouble: () => Promise<string | undefined>;
   /** Waits for what was handed over, then closes the file. */
   readonly close: () => Promise<void>;
 };

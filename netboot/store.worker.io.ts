@@ -22,6 +22,12 @@ export type StoreRequest =
   | { readonly kind: 'commit'; readonly records: readonly StoreRecord[] }
   | { readonly kind: 'close' };
 
+export type StoreWorkerData = {
+  readonly file: string;
+  /** TRIM_EVERY_COMMITS, except in tests. */
+  readonly trimEveryCommits?: number | undefined;
+};
+
 export type StoreReply =
   | { readonly kind: 'opened'; readonly content: StoreContent }
   | { readonly kind: 'refused'; readonly why: string; readonly todo: string }
@@ -53,6 +59,7 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
 
 /** What is kept: enough for weeks of a rack of 2,000, some hundred megabytes at most. */
 const KEPT_BOOTS = 20_000;
+const KEPT_BOOTS_PER_MACHINE = 20;
 const KEPT_EVENTS = 400_000;
 /** Loaded at start: boots per machine, and events in all. */
 const LOADED_BOOTS_PER_MACHINE = 3;
@@ -61,7 +68,7 @@ const TRIM_EVERY_COMMITS = 5000;
 
 type Row = Record<string, string | number | bigint | Uint8Array | null>;
 
-function main(file: string): void {
+function main({ file, trimEveryCommits = TRIM_EVERY_COMMITS }: StoreWorkerData): void {
   const port = parentPort;
   if (port === null) throw new Error('runs as a worker thread only');
   const say = (reply: StoreReply): void => port.postMessage(reply);
@@ -95,25 +102,48 @@ function main(file: string): void {
   let commits = 0;
   port.on('message', (request: StoreRequest) => {
     if (request.kind === 'close') {
-      database.close();
+      // What is closed badly is mended by the next opening; whoever waits for the end is answered in any case.
+      attempt(() => database.close());
       say({ kind: 'done' });
       port.close();
       return;
     }
-    try {
-      database.exec('BEGIN IMMEDIATE');
-      for (const record of request.records) write(record);
-      database.exec('COMMIT');
-      commits += 1;
-      say({ kind: 'done' });
-      if (commits % TRIM_EVERY_COMMITS === 0) trim(database);
-    } catch (error) {
-      // A failed COMMIT (disk full) may have rolled back by itself.
-      if (database.isTransaction) database.exec('ROLLBACK');
-      say({ kind: 'failed', why: reasonOf(error) });
-    }
+    // Replies are told apart by their order alone: exactly one for each request, whatever goes wrong behind it.
+    say(commit(database, write, request.records));
+    commits += 1;
+    if (commits % trimEveryCommits === 0) attempt(() => trim(database));
   });
   say({ kind: 'opened', content });
+}
+
+function commit(
+  database: DatabaseSync,
+  write: (record: StoreRecord) => void,
+  records: readonly StoreRecord[],
+): StoreReply {
+  try {
+    database.exec('BEGIN IMMEDIATE');
+    for (const record of records) write(record);
+    database.exec('COMMIT');
+  } catch (error) {
+    // A failed COMMIT (disk full) may have rolled back by itself.
+    attempt(() => database.isTransaction && database.exec('ROLLBACK'));
+    return { kind: 'failed', why: reasonOf(error) };
+  }
+  // The log beside the file still has the overlay, and the token in it, until it is written back and cut off.
+  if (records.some(({ kind }) => kind === 'overlay-spent')) {
+    attempt(() => database.exec('PRAGMA wal_checkpoint(TRUNCATE)'));
+  }
+  return { kind: 'done' };
+}
+
+/** Upkeep: what it cannot do now (a full disk) it does the next time, and a commit that fails tells of the disk. */
+function attempt(upkeep: () => unknown): void {
+  try {
+    upkeep();
+  } catch {
+    // As above.
+  }
 }
 
 function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
@@ -173,6 +203,12 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
 
 function trim(database: DatabaseSync): void {
   database.exec(`DELETE FROM journal WHERE seq <= (SELECT max(seq) FROM journal) - ${KEPT_EVENTS}`);
+  // Of each machine first: one that asks for script after script must not push out the boots of all others.
+  database.exec(
+    `DELETE FROM boots WHERE seq IN (SELECT seq FROM (
+       SELECT seq, row_number() OVER (PARTITION BY mac ORDER BY seq DESC) AS place FROM boots
+     ) WHERE place > ${KEPT_BOOTS_PER_MACHINE})`,
+  );
   database.exec(`DELETE FROM boots WHERE seq <= (SELECT max(seq) FROM boots) - ${KEPT_BOOTS}`);
   database.exec('DELETE FROM orders WHERE boot NOT IN (SELECT id FROM boots)');
 }
@@ -222,4 +258,4 @@ function load(database: DatabaseSync): StoreContent {
   return { leases, boots, events, nodes, orders, damaged };
 }
 
-main((workerData as { file: string }).file);
+main(workerData as StoreWorkerData);

@@ -15,8 +15,8 @@ export const MOST_BODIES_PER_PEER = 4;
 const MOST_CONNECTIONS = 8192;
 
 /** How many connections there may be. A quarter: each may have a file open too, and half is left for all else. */
-export function connectionLimit(descriptorLimit: number): number {
-  return Math.max(16, Math.min(MOST_CONNECTIONS, Math.floor(descriptorLimit / 4)));
+export function connectionLimit(descriptors: number): number {
+  return Math.max(16, Math.min(MOST_CONNECTIONS, Math.floor(descriptors / 4)));
 }
 
 /** The soft limit of "Max open files" in /proc/self/limits. */

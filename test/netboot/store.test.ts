@@ -1,6 +1,6 @@
 // The store's file: what is committed is there again, what is damaged is left out and told, what is newer is refused.
 
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -206,4 +206,76 @@ test('a file of a newer rouse is refused, one that is none too', async () => {
   const { writeFileSync } = await import('node:fs');
   writeFileSync(file, 'not a database, '.repeat(100));
   await expect(openStore(file)).rejects.toThrow(/cannot open .*: file is not a database; move the file away/);
+});
+
+test('the file and what SQLite puts beside it are for their owner alone from the first moment, the folder too', async () => {
+  const oldMask = process.umask(0);
+  try {
+    const store = await openStore(file);
+    await store.commit([{ kind: 'boot', boot: boot('a') }]);
+    for (const name of [file, `${file}-wal`]) expect(statSync(name).mode & 0o777).toBe(0o600);
+    expect(statSync(join(folder, 'lib')).mode & 0o777).toBe(0o700);
+    await store.close();
+    chmodSync(file, 0o644);
+    const again = await openStore(file);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    await again.close();
+  } finally {
+    process.umask(oldMask);
+  }
+});
+
+test('once its spending is acknowledged, an overlay is in no file, while the store stays open', async () => {
+  const store = await openStore(file);
+  const secret = new TextEncoder().encode('token-token-token-token-token-token'.repeat(600));
+  await store.commit([{ kind: 'boot', boot: { ...boot('a'), overlay: secret } }]);
+  expect(readFileSync(`${file}-wal`).includes('token-token-token')).toBe(true);
+  await store.commit([{ kind: 'overlay-spent', bootId: 'a' }]);
+  for (const name of [file, `${file}-wal`]) expect(readFileSync(name).includes('token-token-token')).toBe(false);
+  await store.close();
+});
+
+test('upkeep that fails takes no answer away from what is committed behind it', async () => {
+  await (await openStore(file)).close();
+  const database = new DatabaseSync(file);
+  database.exec(`CREATE TRIGGER no_trim BEFORE DELETE ON orders BEGIN SELECT RAISE(ABORT, 'on purpose'); END`);
+  database.close();
+  const store = await openStore(file, { trimEveryCommits: 1 });
+  // An order of no boot: upkeep would delete it, and may not.
+  await store.commit([{ kind: 'order', order: { ...ORDER, bootId: 'gone' } }]);
+  const twice = store.commit([
+    { kind: 'boot', boot: boot('a') },
+    { kind: 'boot', boot: boot('a') },
+  ]);
+  await expect(twice).rejects.toMatchObject({ code: 'E_STORE' });
+  await store.commit([{ kind: 'lease', lease: lease(1) }]);
+  await expect(store.commit([{ kind: 'boot', boot: boot('b') }])).resolves.toBeUndefined();
+  await store.close();
+});
+
+test('one machine that makes boot after boot does not push out the boot of another', async () => {
+  const store = await openStore(file, { trimEveryCommits: 1 });
+  await store.commit([{ kind: 'boot', boot: boot('web2', '52:54:00:77:00:02') }]);
+  await store.commit(Array.from({ length: 100 }, (_, index) => ({ kind: 'boot', boot: boot(String(index)) }) as const));
+  await store.commit([{ kind: 'lease', lease: lease(1) }]);
+  await store.close();
+  const database = new DatabaseSync(file);
+  const rows = database.prepare('SELECT mac, count(*) AS boots FROM boots GROUP BY mac ORDER BY mac').all();
+  database.close();
+  expect(rows.map((row) => row['boots'])).toEqual([20, 1]);
+});
+
+test('trouble is told while it lasts: a commit that failed, a file that was taken away', async () => {
+  const store = await openStore(file);
+  expect(await store.trouble()).toBeUndefined();
+  await store.commit([{ kind: 'boot', boot: boot('a') }]);
+  await store.commit([{ kind: 'boot', boot: boot('a') }]).catch(() => undefined);
+  expect(await store.trouble()).toMatch(/^cannot write .*UNIQUE/);
+  await store.commit([{ kind: 'boot', boot: boot('b') }]);
+  expect(await store.trouble()).toBeUndefined();
+  renameSync(file, `${file}.old`);
+  expect(await store.trouble()).toMatch(/was removed or replaced while it is in use/);
+  renameSync(`${file}.old`, file);
+  expect(await store.trouble()).toBeUndefined();
+  await store.close();
 });
