@@ -21,7 +21,7 @@ const INSTALL_TIMEOUT_MS = 300_000;
 /** A service to be supervised. */
 export type Wanted = { readonly name: string; readonly script: string };
 
-export type Launch = {
+type Launch = {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 };
