@@ -38,6 +38,8 @@ export type ApiFacts = {
   /** Holds the audit log. */
   readonly libDir: string;
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
+  /** Why what is written now would not last. */
+  readonly storeTrouble: () => Promise<string | undefined>;
   /** Told of each event while an event stream is open. */
   readonly watchers: Set<(event: BootEvent) => void>;
   readonly nowS: () => number;
@@ -107,13 +109,14 @@ function routes(facts: ApiFacts): Hono {
     nowMs: Date.now(),
   });
 
-  api.get('/v1/health', (c) => {
+  api.get('/v1/health', async (c) => {
     const { isGood } = live.state();
     return c.json({
       pid: process.pid,
       serving: facts.interfaces(),
       waiting: facts.waiting(),
       config: isGood ? 'good' : 'last-good',
+      store: (await facts.storeTrouble()) ?? 'good',
     });
   });
   api.get('/v1/config', (c) => c.json(configView(siteInForce(), live.state())));

@@ -11,6 +11,7 @@ import { reasonOf } from '../formats/errors.ts';
 import type { Ipv4Address } from '../formats/ipv4.ts';
 import type { MacAddress } from '../formats/mac.ts';
 import { paddingBytes } from '../images/layers.ts';
+import { Pacer } from './dhcp/pace.ts';
 import { refusal, text } from './http/answers.ts';
 import type { BodyPart, HttpRequest, HttpResponse } from './http/server.io.ts';
 import { type HttpAnswer, type HttpWorld, type NamedFile, type NodeAsk, route } from './http/route.ts';
@@ -53,12 +54,16 @@ const sha256 = (octets: Uint8Array | string): string => createHash('sha256').upd
 
 /** The same refusal of the same machine is journalled once in this time, though it asks every 10 s. */
 const REFUSAL_QUIET_MS = 300_000;
+/** Scripts of one machine: so many at once, then one every 5 s. A loader that fails starts again every 10 s or so. */
+const SCRIPTS_PACE = { burst: 30, refillPerS: 0.2 } as const;
 
 const EXTENSION_TYPES: Readonly<Record<string, string>> = { efi: 'application/efi' };
 
 /** The answer to every request of the boot port. */
 export class BootDesk {
   readonly #options: BootDeskOptions;
+  /** Each script makes a boot, which is rendered, compressed and stored. */
+  readonly #scripts = new Pacer(SCRIPTS_PACE);
   readonly #refusals = new Map<MacAddress, { readonly why: string; readonly atMs: number }>();
 
   constructor(options: BootDeskOptions) {
@@ -102,6 +107,12 @@ export class BootDesk {
     if (resolution.kind === 'ignore') return refusal(404, resolution.why);
     const name = resolution.kind === 'refuse' ? resolution.match.node.name : resolution.plan.node.name;
     if (resolution.kind === 'refuse') return this.#refuse(mac, name, resolution.why, server);
+    const pace = this.#scripts.admit(mac, performance.now());
+    if (pace !== 'pass') {
+      const why = 'it asks for its script again and again: it is given one every 5 s';
+      if (pace === 'drop-first') this.#options.log(`boot of ${name} put off: ${why}`);
+      return text(200, refusalScript(why, server, mac));
+    }
     try {
       const { plan, image, insteadOf } = await this.#chosen(resolution, site, mac, images, peer);
       const made = await this.#make(plan, image, insteadOf, peer, site);

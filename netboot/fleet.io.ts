@@ -51,6 +51,8 @@ export class Fleet {
   readonly #rendered = new Map<string, LiveFiles[]>();
   readonly #said = new Map<string, string>();
   readonly #watchers = new Set<() => void>();
+  /** Nodes whose state in memory the disk refused: written again with their next update, whatever that one is. */
+  readonly #unsaved = new Set<string>();
   #pools: readonly PoolView[] = [];
   #timer: NodeJS.Timeout | undefined;
 
@@ -90,12 +92,19 @@ export class Fleet {
   async update(node: string, next: (state: NodeState) => NodeState, isLasting = true): Promise<void> {
     const before = this.state(node);
     const state = next(before);
-    if (state === before) return;
+    if (state === before && !this.#unsaved.has(node)) return;
     this.states.set(node, state);
     // Reports of a whole rack come all the time; only these are inputs of other nodes' files.
     if (state.boot !== before.boot || state.draining !== before.draining) this.touch();
     for (const watcher of this.#watchers) watcher();
-    if (isLasting) await this.#options.commit([{ kind: 'node', state }]);
+    if (!isLasting && !this.#unsaved.has(node)) return;
+    try {
+      await this.#options.commit([{ kind: 'node', state }]);
+      this.#unsaved.delete(node);
+    } catch (error) {
+      this.#unsaved.add(node);
+      throw error;
+    }
   }
 
   /** A machine was given its script, or a prepared boot spoke. */

@@ -446,8 +446,15 @@ const BAR_COLUMNS = 40;
 export function renderWaterfall(attempt: Attempt, nowMs: number): string[] {
   const stages = STAGES.flatMap((name) => attempt.stages[name] ?? []);
   const endMs = Math.max(attempt.startedAtMs + 1, ...stages.map(({ endedAtMs }) => endedAtMs));
+  // A clock that was set back puts a stage before its attempt, or its end before its start.
   const column = (atMs: number): number =>
-    Math.min(BAR_COLUMNS - 1, Math.floor(((atMs - attempt.startedAtMs) / (endMs - attempt.startedAtMs)) * BAR_COLUMNS));
+    Math.max(
+      0,
+      Math.min(
+        BAR_COLUMNS - 1,
+        Math.floor(((atMs - attempt.startedAtMs) / (endMs - attempt.startedAtMs)) * BAR_COLUMNS),
+      ),
+    );
   const head = [
     attempt.node ?? attempt.mac,
     attempt.bootId === undefined ? 'no script yet' : `boot ${attempt.bootId}`,

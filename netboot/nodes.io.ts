@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { gzip } from 'node:zlib';
 import { promisify } from 'node:util';
+import { Fault } from '../formats/errors.ts';
 import type { Ipv4Address } from '../formats/ipv4.ts';
 import { refusal, text } from './http/answers.ts';
 import type { NodeAsk } from './http/route.ts';
@@ -24,6 +25,8 @@ export type NodeDeskOptions = {
   readonly keep: (boot: StoredBoot) => void;
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
   readonly record: (event: BootEvent) => Promise<void>;
+  /** Takes into the journal what is on disk already. */
+  readonly tell: (event: BootEvent) => void;
   readonly serverFor: (peer: Ipv4Address) => BootServer | undefined;
 };
 
@@ -43,6 +46,18 @@ export class NodeDesk {
     const token = /^Bearer ([0-9a-f]{32})$/.exec(request.authorization ?? '')?.[1];
     // Hashes are compared, so how long the comparison takes says nothing about the token.
     if (token === undefined || sha256(token) !== boot.tokenSha256) return refusal(403, 'wrong token');
+    try {
+      return await this.#carryOut(ask, boot, request);
+    } catch (error) {
+      // The node keeps what it has to say and says it again; an answer that is not on disk would be forgotten.
+      if (error instanceof Fault && error.code === 'E_STORE') {
+        return refusal(503, 'the boot server cannot write to its disk now: say it again later');
+      }
+      throw error;
+    }
+  }
+
+  async #carryOut(ask: NodeAsk, boot: StoredBoot, request: HttpRequest): Promise<HttpResponse> {
     switch (ask.kind) {
       case 'stage':
         return this.#stage(boot, request.body);
@@ -70,15 +85,17 @@ export class NodeDesk {
   }
 
   async #stage(boot: StoredBoot, body: Uint8Array): Promise<HttpResponse> {
-    const { fleet, record } = this.#options;
+    const { fleet, keep, commit, tell } = this.#options;
     const result = parseStageReport(body);
     if (!result.ok) return refusal(400, result.why);
-    if (boot.overlay !== undefined) {
-      this.#options.keep({ ...boot, overlay: undefined });
-      await this.#options.commit([{ kind: 'overlay-spent', bootId: boot.id }]);
-    }
+    const event = { kind: 'stage', atMs: Date.now(), mac: boot.mac, bootId: boot.id, ...result.report } as const;
+    const spent = { kind: 'overlay-spent', bootId: boot.id } as const;
+    const records: StoreRecord[] = [{ kind: 'event', event }];
+    // On disk first: what memory alone knows to be spent is handed out again after a restart.
+    await commit(boot.overlay === undefined ? records : [spent, ...records]);
+    if (boot.overlay !== undefined) keep({ ...boot, overlay: undefined });
+    tell(event);
     await fleet.heard(boot);
-    await record({ kind: 'stage', atMs: Date.now(), mac: boot.mac, bootId: boot.id, ...result.report });
     if (result.report.stage === 'ready') await fleet.isReady(boot);
     return DONE;
   }

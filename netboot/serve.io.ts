@@ -15,6 +15,7 @@ import { BootDesk } from './boots.io.ts';
 import { BootShelf } from './bootshelf.ts';
 import { Changes } from './changes.io.ts';
 import type { DhcpEvent } from './dhcp/event.ts';
+import { Pacer } from './dhcp/pace.ts';
 import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
 import { Journal, rungOf } from './attempts.ts';
 import { Fleet } from './fleet.io.ts';
@@ -41,6 +42,8 @@ export type NetbootOptions = SitePlaces & {
 const STALE_OFFERS_EVERY_MS = 30_000;
 /** An ignored machine is journalled once in this time for one reason. */
 const IGNORED_QUIET_MS = 60_000;
+/** Lines about unknown machines: at once, and a second after that. */
+const STRANGERS_PACE = { burst: 100, refillPerS: 2 } as const;
 
 /**
  * Runs the boot server until SIGTERM or SIGINT.
@@ -50,7 +53,7 @@ const IGNORED_QUIET_MS = 60_000;
  */
 export async function runNetboot(options: NetbootOptions): Promise<number> {
   const { libDir, runDir, log } = options;
-  await mkdir(runDir, { recursive: true, mode: 0o755 });
+  await mkdir(runDir, { recursive: true, mode: 0o750 });
   let fleet: Fleet | undefined;
   const live = await watchSite(options, (_state, line) => {
     log(line);
@@ -85,7 +88,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       throw error;
     }
   };
-  const record = (event: BootEvent): Promise<void> => {
+  const tell = (event: BootEvent): void => {
     const attempt = journal.put(event);
     for (const watcher of watchers) watcher(event);
     if (attempt !== undefined && (event.kind === 'script' || event.kind === 'stage')) {
@@ -93,7 +96,10 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
         `${attempt.node ?? attempt.mac}: ${event.kind === 'stage' ? event.stage : 'script'}, ${renderOutcome(attempt, Date.now())}`,
       );
     }
-    // What cannot be written is still in memory and was logged; the node must not wait for the disk's repair.
+  };
+  const record = (event: BootEvent): Promise<void> => {
+    tell(event);
+    // What cannot be written is still in memory and was logged; DHCP and loaders must not wait for the disk's repair.
     return commit([{ kind: 'event', event }]).catch(() => undefined);
   };
 
@@ -113,6 +119,9 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     return interfaces.find((one) => one.name === name)?.address;
   };
 
+  /** Named by a node file, or seen to boot. */
+  const isKnownMachine = (mac: MacAddress): boolean =>
+    siteInForce()?.byMac.has(mac) === true || boots.latest(mac) !== undefined;
   const bootById = (id: string) => boots.byId.get(id);
   fleet = new Fleet({ site: siteInForce, bootById, commit, log }, store.content);
   const { states } = fleet;
@@ -122,6 +131,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     keep: (boot) => boots.keep(boot),
     commit,
     record,
+    tell,
     serverFor: (peer) => {
       const address = serverFor(peer);
       return address === undefined ? undefined : { address, port: siteInForce()?.rouse.http.port ?? 0 };
@@ -156,6 +166,13 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   });
   const changes = new Changes({ fleet, desk, journal, site: siteInForce, images: live.images, record, log });
   const ignored = new Map<string, number>();
+  const strangers = new Pacer(STRANGERS_PACE);
+  /** Whether one more line is written about machines that nothing here names: anybody can make up MACs and file names. */
+  const isWorthALine = (): boolean => {
+    const pace = strangers.admit('', performance.now());
+    if (pace === 'drop-first') log('many messages of unknown machines: most of them are not logged from here on');
+    return pace === 'pass';
+  };
   const onDhcp = (event: DhcpEvent): void => {
     const mac = parseMac(event.mac ?? '');
     if (mac === undefined) return;
@@ -165,14 +182,23 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       if (atMs - (ignored.get(key) ?? 0) < IGNORED_QUIET_MS) return;
       if (ignored.size > 10_000) ignored.clear();
       ignored.set(key, atMs);
+      const isKnown = isKnownMachine(mac);
+      if (!isKnown && !isWorthALine()) return;
       log(`dhcp: ${mac} ${event.text}`);
-      void record({ kind: 'ignored', atMs, mac, why: event.text });
+      const entry = { kind: 'ignored', atMs, mac, why: event.text } as const;
+      // Strangers' messages are not kept: they would push the boots of known machines out of the store.
+      if (isKnown) void record(entry);
+      else tell(entry);
       return;
     }
     if (event.outcome === 'record') return log(`dhcp: ${mac} ${event.text}`);
     const client = clientKind(event);
-    const isRenewal = client === 'system' && journal.ofMac(mac)[0]?.outcome.kind !== 'running';
-    if (isRenewal) return;
+    const isUp = client === 'system' && journal.ofMac(mac)[0]?.outcome.kind !== 'running';
+    if (isUp) {
+      // Renewals all day long are no news; a machine that must give up its address is.
+      if (event.outcome === 'nak' && (isKnownMachine(mac) || isWorthALine())) log(`dhcp: ${mac} ${event.text}`);
+      return;
+    }
     log(`dhcp: ${mac} ${event.text}`);
     void record({ kind: 'dhcp', atMs, mac, client, message: event.outcome, address: event.address, why: event.text });
   };
@@ -180,7 +206,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     const { file, peer } = event;
     const mac = macAt(peer.address);
     if (event.kind === 'refused') {
-      log(`tftp: ${peer.address} ${file} refused: ${event.why}`);
+      if (mac !== undefined || isWorthALine()) log(`tftp: ${peer.address} ${file} refused: ${event.why}`);
       // Other names (autoexec.ipxe, grub.cfg) are what loaders ask for by habit.
       if (mac === undefined || !loaderFiles().includes(file)) return;
       const refused = { kind: 'loader', file, bytes: 0, durationMs: 0, outcome: 'failed', why: event.why } as const;
@@ -262,6 +288,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       changes,
       libDir,
       commit,
+      storeTrouble: () => store.trouble(),
       watchers,
       nowS,
       log,
@@ -271,7 +298,12 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     await closeAll();
     throw error;
   }
+  let toldTrouble: string | undefined;
   const stale = setInterval(() => {
+    void store.trouble().then((trouble) => {
+      if (trouble !== undefined && trouble !== toldTrouble) log(trouble);
+      toldTrouble = trouble;
+    });
     leases.dropStaleOffers(nowS());
     void loaders.refresh();
   }, STALE_OFFERS_EVERY_MS);

@@ -73,12 +73,16 @@ function bootPolicy(
   };
 }
 
-/** The machine that has an address: by a living lease, else by its node file. */
-export function machineAt(site: Site, leases: LeaseLookup, address: Ipv4Address, nowS: number): MacAddress | undefined {
+/** The machine that an address was leased to. */
+export function leasedTo(leases: LeaseLookup, address: Ipv4Address, nowS: number): MacAddress | undefined {
   const lease = leases.byAddress(address);
   // A node that is up keeps its address when its lease ran out unanswered, so an old lease still tells who it is.
-  if (lease !== undefined && (isAlive(lease, nowS) || lease.state === 'bound')) return lease.mac;
-  return site.byAddress.get(address)?.macs[0];
+  return lease !== undefined && (isAlive(lease, nowS) || lease.state === 'bound') ? lease.mac : undefined;
+}
+
+/** The machine that has an address: by its lease, else by its node file. Good for telling, not for giving secrets to. */
+export function machineAt(site: Site, leases: LeaseLookup, address: Ipv4Address, nowS: number): MacAddress | undefined {
+  return leasedTo(leases, address, nowS) ?? site.byAddress.get(address)?.macs[0];
 }
 
 export type HttpFactsOfWorld = {
@@ -98,7 +102,8 @@ const LOADER_NAMES: ReadonlySet<string> = new Set(loaderFiles());
 /** What may be asked for over HTTP. Paths are relative to the library folder. */
 export function httpWorld({ site, leases, images, boots, kept, loaders, nowS }: HttpFactsOfWorld): HttpWorld {
   return {
-    machineAt: (address) => machineAt(site, leases, address, nowS),
+    // A script and its overlay are given to nobody but the lease's holder: an address can be taken, a lease is given.
+    machineAt: (address) => leasedTo(leases, address, nowS),
     leasesElsewhere: (address) => (subnetAt(site, address)?.mode ?? 'dhcp') !== 'dhcp',
     bootById: (id) => boots.get(id),
     kernel: (file) => {

@@ -37,7 +37,11 @@ const DEPTH_LIMIT = 64;
 
 /** "nodes/web1.yaml:3:1 unknown key 'profil', did you mean 'profile'?" */
 export function renderProblem({ file, line, column, message }: Problem): string {
-  return `${file}:${line}:${column} ${message}`;
+  // Names of files, keys and values are foreign text: a terminal must not do what they say, nor a log show a second line.
+  return `${file}:${line}:${column} ${message}`.replace(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (one) => `\\u${one.codePointAt(0)?.toString(16).padStart(4, '0')}`,
+  );
 }
 
 /**

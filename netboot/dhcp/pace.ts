@@ -20,17 +20,24 @@ export type Pace = 'pass' | 'drop-first' | 'drop';
 /** A token bucket for each client. */
 export class Pacer {
   readonly #buckets = new Map<string, Bucket>();
+  readonly #burst: number;
+  readonly #refillPerS: number;
+
+  constructor({ burst = BURST, refillPerS = REFILL_PER_S }: { burst?: number; refillPerS?: number } = {}) {
+    this.#burst = burst;
+    this.#refillPerS = refillPerS;
+  }
 
   /** @returns `drop-first` for the first message of a run that is dropped, so that it is told once and not each time. */
   admit(client: string, nowMs: number): Pace {
-    const old = this.#buckets.get(client) ?? { tokens: BURST, atMs: nowMs, isDry: false };
+    const old = this.#buckets.get(client) ?? { tokens: this.#burst, atMs: nowMs, isDry: false };
     const elapsedS = Math.max(0, nowMs - old.atMs) / 1000;
-    const tokens = Math.min(BURST, old.tokens + elapsedS * REFILL_PER_S);
+    const tokens = Math.min(this.#burst, old.tokens + elapsedS * this.#refillPerS);
     const passes = tokens >= 1;
     // Taken out and put back: a Map remembers insertion order, so that its first key is the least recently heard.
     this.#buckets.delete(client);
     // A run of drops ends only when a quarter of the burst is back: at the rate limit it would end with every token.
-    const isDry = passes ? old.isDry && tokens < BURST / 4 : true;
+    const isDry = passes ? old.isDry && tokens < this.#burst / 4 : true;
     this.#buckets.set(client, { tokens: passes ? tokens - 1 : tokens, atMs: nowMs, isDry });
     if (this.#buckets.size > MOST_CLIENTS) {
       for (const first of this.#buckets.keys()) {

@@ -29,7 +29,7 @@ export type NamedFile = {
 };
 
 export type HttpWorld = {
-  /** The machine that has this address by a living lease or by its node file. */
+  /** The machine that this address was leased to. */
   readonly machineAt: (address: Ipv4Address) => MacAddress | undefined;
   /** Whether another server gives the addresses where this one is, so that leases prove nothing. */
   readonly leasesElsewhere: (address: Ipv4Address) => boolean;

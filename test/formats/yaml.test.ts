@@ -98,3 +98,11 @@ test('hostile documents are refused with a reason, not with memory', () => {
   expect(proto.ok).toBe(false);
   expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
 });
+
+test('what a file makes a problem say is printable: no escape sequence, no second line', () => {
+  const parsed = parseYaml('f\u001b[2J.yaml', 'version: 1\n"a\\e[31m\\nrouse: fake": 1\n', Schema);
+  const [line = ''] = parsed.ok ? [] : parsed.problems.map(renderProblem);
+  expect(line).toMatch(/^f\\u001b\[2J\.yaml:2:1 .*a\\u001b\[31m\\u000arouse: fake/);
+  // oxlint-disable-next-line no-control-regex
+  expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+});

@@ -111,6 +111,20 @@ test('the waterfall is a line a stage', () => {
   ]);
 });
 
+test('a clock that is set back in the middle of a boot gives a waterfall all the same', () => {
+  for (const backS of [5, 1000]) {
+    const shifted = WHOLE.map((event, index) => (index < 6 ? event : { ...event, atMs: event.atMs - backS * 1000 }));
+    for (const attempt of fold(shifted)) {
+      for (const line of renderWaterfall(attempt, T0 - 50_000)) expect(line.length).toBeLessThan(200);
+    }
+  }
+  const before: Attempt = {
+    ...fold(WHOLE)[0]!,
+    stages: { init: { name: 'init', startedAtMs: T0 - 90_000, endedAtMs: T0 - 95_000, bytes: 0, detail: '' } },
+  };
+  expect(renderWaterfall(before, T0)[1]).toMatch(/^ {2}init .*=/);
+});
+
 const RESTARTS: { what: string; events: BootEvent[]; want: string[] }[] = [
   {
     what: 'a reset after ready is a new boot, the old one stays ready',

@@ -96,7 +96,6 @@ test('a spent overlay is gone from the file, and the token in it', async () => {
   const again = await openStore(file);
   expect(again.content.boots).toEqual([{ ...boot('a'), overlay: undefined }]);
   await again.close();
-  const { readFileSync } = await import('node:fs');
   expect(readFileSync(file).includes('token-token-token')).toBe(false);
 });
 

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { LeaseBook } from '../../netboot/leases.ts';
-import { dhcpWorld } from '../../netboot/world.ts';
+import { dhcpWorld, httpWorld } from '../../netboot/world.ts';
 import { site } from './fleet-site.ts';
 
 const STRANGER = '52:54:00:99:00:01' as MacAddress;
@@ -30,4 +30,15 @@ test('what becomes of an unknown machine is said by the subnet it asks from, not
     ['near', 'none'],
     ['far', 'boot'],
   ]);
+});
+
+test('an address that a node file names tells nothing until it is leased', () => {
+  const leases = new LeaseBook();
+  const address = '10.0.0.11' as Ipv4Address;
+  const mac = '52:54:00:77:00:01' as MacAddress;
+  const own = site({ 'nodes/web1.yaml': `macs: [${mac}]\nprofile: web\naddress: ${address}\n` });
+  const facts = { site: own, leases, images: new Map(), boots: new Map(), kept: [], loaders: new Map(), nowS: 100 };
+  expect(httpWorld(facts).machineAt(address)).toBeUndefined();
+  leases.put({ address, mac, subnet: 'rack1', state: 'bound', expiresAtS: 200 });
+  expect(httpWorld(facts).machineAt(address)).toBe(mac);
 });
