@@ -8,6 +8,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writ
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -398,4 +399,95 @@ test('files that do not validate end the first start with the first problem, in 
   expect(done.stderr).toContain(
     `rouse: nothing to serve: ${home}/bad/etc does not validate: rouse.yaml:1:1 missing key 'subnets', expected a list; see all problems with: rouse check\n`,
   );
+});
+
+test('a report that the disk refuses is answered 503 and counts for nothing; said again, it counts, and the token is gone', async () => {
+  const lib = join(home, 'lib');
+  await run('cp', ['-a', lib, join(home, 'lib.copy')]);
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', lib]);
+  try {
+    await run('cp', ['-a', `${join(home, 'lib.copy')}/.`, lib]);
+    const first = await start();
+    await lease(0);
+    const script = await scriptOf(0, SCRIPT1);
+    const overlayUrl = script.urls.at(-1) ?? '';
+    const token = tokenOf((await fetchOn(0, overlayUrl)).body);
+    expect(await api('/v1/health')).toMatchObject({ store: 'good' });
+    await run('dd', ['if=/dev/zero', `of=${lib}/filler`, 'bs=4k', 'count=9999']).catch(() => undefined);
+    const refused = await report(0, script.bootId, token, 'init');
+    expect([refused.status, refused.body.toString()]).toEqual([
+      503,
+      'the boot server cannot write to its disk now: say it again later\n',
+    ]);
+    expect(await api('/v1/health')).toMatchObject({ store: expect.stringMatching(/^cannot write .*full/) as string });
+    // Not spent on disk, so not spent at all: the same before and after a restart.
+    expect((await fetchOn(0, overlayUrl)).status).toBe(200);
+    rmSync(join(lib, 'filler'));
+    expect((await report(0, script.bootId, token, 'init')).status).toBe(204);
+    expect(await api('/v1/health')).toMatchObject({ store: 'good' });
+    first.kill('SIGKILL');
+    await once(first, 'exit');
+    for (const name of ['store.sqlite', 'store.sqlite-wal'])
+      expect(readFileSync(join(lib, name)).includes(token)).toBe(false);
+    const second = await start();
+    expect((await fetchOn(0, overlayUrl)).status).toBe(404);
+    expect((await report(0, script.bootId, token, 'ready')).status).toBe(204);
+    expect(await api('/v1/boots?node=web1')).toMatchObject({ boots: [{ outcome: { kind: 'ready' } }] });
+    second.kill('SIGKILL');
+    await once(second, 'exit');
+  } finally {
+    await run('umount', ['-l', lib]);
+  }
+});
+
+test('a machine that asks for script after script gets a few boots, and then the reason', async () => {
+  await start();
+  await lease(0);
+  const { code, stdout } = await rack.in(rack.wires[0]!.client, 'curl', ['-sS', `${SCRIPT1}?[1-60]`], 60_000);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/echo rouse: .*it asks for its script again and again: it is given one every 5 s/);
+  expect(log.match(/boot of web1 put off/g)?.length).toBe(1);
+  const made = new Set([...stdout.matchAll(/rouse\.boot=([0-9a-f]{16})/g)].map((match) => match[1]));
+  expect(made.size).toBeGreaterThanOrEqual(30);
+  expect(made.size).toBeLessThan(40);
+});
+
+test('what unknown machines send is neither kept nor logged line by line', async () => {
+  writeFileSync(
+    join(home, 'etc/rouse.yaml'),
+    readFileSync(join(home, 'etc/rouse.yaml'), 'utf8').replace('unknown: default', 'unknown: ignore'),
+  );
+  const first = await start();
+  await lease(0);
+  await scriptOf(0, SCRIPT1);
+  const flood = `
+    import { createSocket } from 'node:dgram';
+    import { encodeMessage } from ${JSON.stringify(join(import.meta.dirname, '../../netboot/dhcp/message.ts'))};
+    import { message } from ${JSON.stringify(join(import.meta.dirname, 'dhcp/messages.ts'))};
+    const socket = createSocket('udp4');
+    socket.bind(68, '10.77.1.11', async () => {
+      for (let index = 0; index < 3000; index += 1) {
+        const from = '02:99:00:00:' + (index >> 8).toString(16).padStart(2, '0') + ':' + (index & 255).toString(16).padStart(2, '0');
+        socket.send(encodeMessage(message('discover', { from }), 1500), 67, '10.77.1.1');
+        if (index % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      setTimeout(() => socket.close(), 500);
+    });
+  `;
+  const before = log.length;
+  const done = await rack.in(rack.wires[0]!.client, process.execPath, ['--input-type=module', '-e', flood], 60_000);
+  expect(done.stderr).toBe('');
+  const lines = log
+    .slice(before)
+    .split('\n')
+    .filter((line) => line.includes('02:99:00'));
+  expect(lines.length).toBeGreaterThan(50);
+  expect(lines.length).toBeLessThan(200);
+  expect(log).toMatch(/many messages of unknown machines: most of them are not logged from here on/);
+  first.kill('SIGTERM');
+  await once(first, 'exit');
+  const database = new DatabaseSync(join(home, 'lib/store.sqlite'));
+  const row = database.prepare(`SELECT count(*) AS strangers FROM journal WHERE mac LIKE '02:99:%'`).get();
+  database.close();
+  expect(row?.['strangers']).toBe(0);
 });
