@@ -11,7 +11,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
-import { livingStartTime } from './procfs.io.ts';
+import { isLiving } from './procfs.io.ts';
 
 /** Exit code or signal where the kernel told; both undefined where it did not. */
 export type OnDeath = (exitCode: number | undefined, signal: string | undefined) => void;
@@ -118,14 +118,16 @@ export class DeathWatch {
     if (this.#helper !== undefined || this.#poll !== undefined || syscalls === undefined) return;
     const helper = spawn('perl', ['-e', HELPER, ...syscalls], { stdio: ['pipe', 'pipe', 'ignore'] });
     this.#helper = helper;
+    // Out of descriptors there are no streams, and the error event is yet to come.
+    const { stdin, stdout } = helper as ChildProcess;
     let text = '';
-    helper.stdout.on('data', (chunk: Buffer) => {
+    stdout?.on('data', (chunk: Buffer) => {
       const lines = (text + chunk.toString('latin1')).split('\n');
       text = lines.pop() ?? '';
       for (const line of lines) this.#report(line);
     });
     // A helper that goes away ends its input: writes to it then fail, and the poll takes over.
-    helper.stdin.on('error', () => helper.stdin.destroy());
+    stdin?.on('error', () => stdin.destroy());
     const fallBack = (): void => {
       if (this.#helper !== helper) return;
       this.#helper = undefined;
@@ -140,6 +142,11 @@ export class DeathWatch {
   #report(line: string): void {
     const [pid = '', waitStatus] = line.split(' ');
     const watch = this.#watches.get(Number(pid));
+    // The helper may have run out of descriptors, for a thousand services it has a thousand: nobody is dead by its word alone.
+    if (watch !== undefined && waitStatus === undefined && isLiving(watch.pid, watch.startTime)) {
+      this.#startPoll();
+      return;
+    }
     this.#watches.delete(Number(pid));
     if (waitStatus === undefined) watch?.onDeath(undefined, undefined);
     else watch?.onDeath(...readWaitStatus(Number(waitStatus)));
@@ -148,7 +155,7 @@ export class DeathWatch {
   #startPoll(): void {
     this.#poll ??= setInterval(() => {
       for (const { pid, startTime } of this.#watches.values()) {
-        if (livingStartTime(pid) !== startTime) this.#report(String(pid));
+        if (!isLiving(pid, startTime)) this.#report(String(pid));
       }
       if (this.#watches.size > 0) return;
       clearInterval(this.#poll);

@@ -18,6 +18,7 @@ import {
   statSync,
 } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
+import { withReserve } from './descriptors.io.ts';
 import { accountOf, envValue } from './launch.ts';
 import type { Account } from './launch.ts';
 import {
@@ -46,7 +47,7 @@ export function errorCode(thrown: unknown): string | undefined {
 
 /** The scanned folder, links followed. Throws where the folder itself cannot be read. */
 export function listServices(folder: string): Entry[] {
-  return readdirSync(folder).map((name): Entry => {
+  return withReserve(() => readdirSync(folder)).map((name): Entry => {
     const path = `${folder}/${name}`;
     try {
       const stat = statSync(path, { bigint: true });
@@ -84,7 +85,7 @@ export function readSettings(base: string): SettingsResult {
   const files: Partial<Record<SettingFile, string>> = {};
   let present: ReadonlySet<string>;
   try {
-    present = new Set(readdirSync(base));
+    present = new Set(withReserve(() => readdirSync(base)));
   } catch (thrown) {
     return { ok: false, why: `the directory cannot be read: ${reasonOf(thrown)}` };
   }
@@ -130,7 +131,7 @@ type SmallFile =
 export function readSmallFile(path: string, bytesMax = SETTING_BYTES_MAX): SmallFile {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    fd = withReserve(() => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
   } catch (thrown) {
     return errorCode(thrown) === 'ENOENT' ? { kind: 'absent' } : { kind: 'refused', why: reasonOf(thrown) };
   }

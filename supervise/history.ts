@@ -5,6 +5,7 @@
 // To remember another kind of event, add a row to WORDS. Pure.
 
 import { renderDeath } from './machine.ts';
+import { printable } from './printable.ts';
 import type { Event, Service } from './service.ts';
 
 export type HistoryEntry = {
@@ -108,5 +109,5 @@ function isEntry(value: unknown): value is HistoryEntry {
 export function renderEntry({ atMs, what, pid, detail }: HistoryEntry): string {
   const time = new Date(atMs).toISOString().replace('T', ' ');
   const parts = [WORDS[what], detail, pid === 0 ? '' : `(pid ${pid})`].filter((part) => part !== '');
-  return `${time}  ${parts.join(' ')}`;
+  return `${time}  ${printable(parts.join(' '))}`;
 }

@@ -14,6 +14,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { Socket } from 'node:net';
 import { reasonOf } from '../formats/errors.ts';
+import { lendReserve } from './descriptors.io.ts';
 
 /** What a login gives: the kernel's own default. */
 const OPEN_FILES_SOFT = 1024;
@@ -51,14 +52,20 @@ export function launch(plan: LaunchPlan): Launched {
   const filled = Array.from(stdio, (entry) => entry ?? 'ignore');
   const enter = cgroup === undefined ? '' : `{ echo 0 >'${cgroup}/cgroup.procs'; } 2>/dev/null; `;
   const script = `read -r _ <&${gateFd} || exit 111; exec ${gateFd}<&-; ${enter}ulimit -S -n ${OPEN_FILES_SOFT} 2>/dev/null; exec "$@"`;
-  let child: ChildProcess;
-  try {
-    child = spawn('/bin/sh', ['-c', script, 'rouse supervise', ...plan.argv], {
+  const begin = (): ChildProcess =>
+    spawn('/bin/sh', ['-c', script, 'rouse supervise', ...plan.argv], {
       cwd: plan.base,
       env: { ...process.env, ...plan.env },
       detached: true,
       stdio: filled,
     });
+  let child: ChildProcess;
+  try {
+    child = begin();
+    if (child.pid === undefined) {
+      child.once('error', () => undefined);
+      child = lendReserve(begin);
+    }
   } catch (thrown) {
     return { ok: false, why: `cannot start a process: ${reasonOf(thrown)}` };
   }

@@ -7,6 +7,7 @@
 
 import { constants, openSync, writeSync } from 'node:fs';
 import { errorCode } from './directory.io.ts';
+import { printable } from './printable.ts';
 
 /** PIPE_BUF: a line of this length goes into a pipe whole or not at all. */
 const LINE_BYTES_MAX = 4096;
@@ -18,7 +19,7 @@ export function openLog(prefix: string): (line: string) => void {
   return (line) => {
     const lost = dropped === 0 ? '' : `${prefix}${dropped} lines were dropped here: nobody read them\n`;
     try {
-      writeSync(fd, cut(`${lost}${prefix}${line}`));
+      writeSync(fd, cut(`${lost}${prefix}${printable(line)}`));
       dropped = 0;
     } catch (thrown) {
       // Anything but a full pipe means that nobody will ever read this.

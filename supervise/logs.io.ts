@@ -4,13 +4,14 @@
 // the writer is started, restarted and adopted like any service. Does not own: writing logs (logwriter/).
 // It runs only once there is a log to write.
 
-import { closeSync, constants, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { reasonOf } from '../formats/errors.ts';
 import { pathOfFd, readSmallFile } from './directory.io.ts';
 import { encodeList } from './logwriter/list.ts';
 import type { LogEntry } from './logwriter/list.ts';
 import { openDirectories } from './open.io.ts';
+import { replaceFile } from './statefile.io.ts';
 import type { Unit, UnitHost } from './unit.io.ts';
 
 /** No service has it: svscan skips names with a leading dot. */
@@ -53,8 +54,7 @@ export class LogWriterHost {
     try {
       mkdirSync(this.folder, { recursive: true, mode: 0o700 });
       if (list !== before) {
-        writeFileSync(`${path}.new`, list, { mode: 0o600 });
-        renameSync(`${path}.new`, path);
+        replaceFile(path, Buffer.from(list), 0o600);
       }
       this.#written = list;
       if (this.unit === undefined) await this.#open();

@@ -3,13 +3,15 @@
 // Owns: the lock that keeps a second supervisor away, the socket, what was inherited, the exit status.
 // Does not own: the loop over the services (supervisor.io.ts).
 
-import { closeSync, constants, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { lockFiles } from './commands.io.ts';
+import { holdReserve } from './descriptors.io.ts';
 import { errorCode } from './directory.io.ts';
 import { isInherited } from './launch.ts';
 import { serve } from './server.io.ts';
+import { openStateFile } from './statefile.io.ts';
 import { Supervisor } from './supervisor.io.ts';
 
 export type SuperviseOptions = {
@@ -30,6 +32,7 @@ export type SuperviseOptions = {
  */
 export async function runSupervise({ directory, socketPath, log }: SuperviseOptions): Promise<number> {
   closeInheritedFds();
+  holdReserve();
   try {
     readdirSync(directory);
   } catch (thrown) {
@@ -51,8 +54,14 @@ export async function runSupervise({ directory, socketPath, log }: SuperviseOpti
 }
 
 async function takeLock(socketPath: string): Promise<number> {
-  const fd = openSync(`${socketPath}.lock`, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
-  const [isTaken] = await lockFiles([fd]);
+  let fd: number;
+  let isTaken: boolean | undefined;
+  try {
+    fd = openStateFile(`${socketPath}.lock`, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND);
+    [isTaken] = await lockFiles([fd]);
+  } catch (thrown) {
+    throw new Fault('E_STORE', { what: `cannot lock ${socketPath}`, why: reasonOf(thrown) }, { cause: thrown });
+  }
   if (isTaken === true) return fd;
   closeSync(fd);
   throw new Fault('E_LOCKED', {

@@ -5,11 +5,12 @@
 // time, because each lock or FIFO costs a process (commands.io.ts).
 // Source: daemontools 0.76 supervise.c; Debian's patch 0002 (supervise may be a link to a folder yet to be made).
 
-import { closeSync, constants, fstatSync, lstatSync, mkdirSync, openSync, readlinkSync, realpathSync } from 'node:fs';
+import { closeSync, constants, lstatSync, mkdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { reasonOf } from '../formats/errors.ts';
 import { lockFiles, makeFifos } from './commands.io.ts';
 import { errorCode, exists } from './directory.io.ts';
+import { openFifo, openStateFile } from './statefile.io.ts';
 import { Unit } from './unit.io.ts';
 import type { StandardStreams, UnitHost } from './unit.io.ts';
 
@@ -31,9 +32,14 @@ export type Opened =
 export async function openDirectories(requests: readonly OpenRequest[], host: UnitHost): Promise<Opened[]> {
   const locks = requests.map(({ base }) => attempt(() => openLock(base)));
   const fds = locks.flatMap((lock) => (lock.ok ? [lock.value] : []));
-  const taken = new Map((await lockFiles(fds)).map((isTaken, index) => [fds[index], isTaken]));
+  let unlockable: string | undefined;
+  const isFree = await lockFiles(fds).catch((thrown: unknown): boolean[] => {
+    unlockable = reasonOf(thrown);
+    return [];
+  });
+  const taken = new Map(isFree.map((isTaken, index) => [fds[index], isTaken]));
 
-  await makeFifos(
+  const complaint = await makeFifos(
     requests.flatMap(({ base, fifos }, index) => {
       const lock = locks[index];
       if (lock?.ok !== true || taken.get(lock.value) !== true) return [];
@@ -44,14 +50,15 @@ export async function openDirectories(requests: readonly OpenRequest[], host: Un
     const lock = locks[index];
     if (lock === undefined || !lock.ok) return lock ?? { ok: false as const, why: 'it was not opened' };
     const unit = attempt(() => {
+      if (unlockable !== undefined) throw new Error(unlockable);
       if (taken.get(lock.value) !== true) throw new Error('another supervisor holds supervise/lock; stop that one');
-      return openUnit(request, lock.value, host);
+      return openUnit(request, lock.value, host, complaint);
     });
     if (!unit.ok) closeSync(lock.value);
     return unit;
   });
 
-  await makeFifos(
+  const okComplaint = await makeFifos(
     requests.flatMap(({ base }, index) => {
       const path = `${base}/supervise/ok`;
       return units[index]?.ok === true && !exists(path) ? [path] : [];
@@ -63,7 +70,7 @@ export async function openDirectories(requests: readonly OpenRequest[], host: Un
       for (const fd of ownFds) closeSync(fd);
       return unit ?? { ok: false, why: 'it was not opened' };
     }
-    const ok = attempt(() => openFifo(`${base}/supervise/ok`, constants.O_RDONLY));
+    const ok = attempt(() => openMade(`${base}/supervise/ok`, constants.O_RDONLY, okComplaint));
     if (ok.ok) return { ok: true, unit: unit.value, okFd: ok.value };
     unit.value.abandon();
     return ok;
@@ -90,19 +97,25 @@ function openLock(base: string): number {
       mkdirSync(resolve(realpathSync(base), readlinkSync(path)), { recursive: true, mode: 0o700 });
     }
   }
-  return openSync(`${path}/lock`, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600);
+  return openStateFile(`${path}/lock`, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND);
 }
 
-function openUnit(request: OpenRequest, lockFd: number, host: UnitHost): Unit {
+function openUnit(request: OpenRequest, lockFd: number, host: UnitHost, complaint: string | undefined): Unit {
   const { name, base, ownFds, streams, command } = request;
-  const controlFd = openFifo(`${base}/supervise/control`, constants.O_RDWR);
-  return new Unit({ name, base, lockFd, controlFd, ownFds, streams, command }, host);
+  const controlFd = openMade(`${base}/supervise/control`, constants.O_RDWR, complaint);
+  try {
+    return new Unit({ name, base, lockFd, controlFd, ownFds, streams, command }, host);
+  } catch (thrown) {
+    closeSync(controlFd);
+    throw thrown;
+  }
 }
 
-/** Opens what must be a FIFO: a plain file in its place would be read for ever. */
-export function openFifo(path: string, mode: number, flags: number = constants.O_NONBLOCK): number {
-  const fd = openSync(path, mode | flags);
-  if (fstatSync(fd).isFIFO()) return fd;
-  closeSync(fd);
-  throw new Error(`${path.slice(path.indexOf('supervise/'))} is not a FIFO; remove it`);
+/** A FIFO that should be there by now. @param complaint of the command that made several; says why one is missing. */
+function openMade(path: string, access: number, complaint: string | undefined): number {
+  try {
+    return openFifo(path, access);
+  } catch (thrown) {
+    throw errorCode(thrown) === 'ENOENT' && complaint !== undefined ? new Error(complaint) : thrown;
+  }
 }

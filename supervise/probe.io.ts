@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { get } from 'node:http';
 import { connect } from 'node:net';
+import { isShortage } from './descriptors.io.ts';
 import { endpointOf, refusalOfStatus } from './health.ts';
 import type { Health, HealthKind } from './health.ts';
 
@@ -36,13 +37,18 @@ exit 1;
 `;
 const CANNOT_PING = 'perl exited 3';
 
+/** Our own want of descriptors says nothing against the service. */
+function reasonAgainst(error: Error): string | undefined {
+  return isShortage(error) ? undefined : error.message;
+}
+
 const PROBES = {
   tcp: ({ target }, _base, answer) => {
     const socket = connect(endpointOf(target), () => {
       answer(undefined);
       socket.destroy();
     });
-    socket.on('error', (error) => answer(error.message));
+    socket.on('error', (error) => answer(reasonAgainst(error)));
     return () => socket.destroy();
   },
   http: ({ target }, _base, answer) => {
@@ -50,7 +56,7 @@ const PROBES = {
       answer(refusalOfStatus(response.statusCode ?? 0));
       asking.destroy();
     });
-    asking.on('error', (error) => answer(error.message));
+    asking.on('error', (error) => answer(reasonAgainst(error)));
     return () => asking.destroy();
   },
   icmp: ({ target }, base, answer) =>
@@ -77,7 +83,7 @@ export function probe(health: Health, base: string, done: Answer): void {
 function run(command: string, argv: readonly string[], cwd: string, answer: Answer): () => void {
   // A group of its own, so that what the command has started ends with it.
   const child = spawn(command, argv, { cwd, stdio: 'ignore', detached: true });
-  child.once('error', (error) => answer(error.message));
+  child.once('error', (error) => answer(reasonAgainst(error)));
   child.once('exit', (code, signal) => answer(code === 0 ? undefined : `${command} ${signal ?? `exited ${code}`}`));
   return () => {
     try {

@@ -1,8 +1,10 @@
 // supervise/procfs.io.ts - what the kernel says of processes.
 //
 // Owns: the boot's ID, a process's start time, who is left of a process group. Source: proc(5).
+// What cannot be told (no descriptor is free, not even of the reserve) is thrown: it must never read as "it is dead".
 
 import { readdirSync, readFileSync } from 'node:fs';
+import { isShortage, withReserve } from './descriptors.io.ts';
 import type { Member } from './trace.ts';
 import type { Usage } from './view.ts';
 
@@ -19,12 +21,13 @@ export function readBootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }
 
-/** @returns undefined where no process has this pid. */
+/** @returns undefined where no process has this pid. Throws where that cannot be told. */
 function processStat(pid: number): ProcessStat | undefined {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch {
+    text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch (thrown) {
+    if (isShortage(thrown)) throw thrown;
     return undefined;
   }
   // The name in parentheses may itself hold blanks and parentheses; the fields follow the last one.
@@ -35,13 +38,22 @@ function processStat(pid: number): ProcessStat | undefined {
   return { parentPid: Number(parent), isZombie: state === 'Z' || state === 'X', groupId: Number(group), startTime };
 }
 
-/** Start time of a living process; undefined for none and for a zombie. */
+/** Start time of a living process; undefined for none and for a zombie. Throws where that cannot be told. */
 export function livingStartTime(pid: number): string | undefined {
   const stat = pid === 0 ? undefined : processStat(pid);
   return stat === undefined || stat.isZombie ? undefined : stat.startTime;
 }
 
-/** A living process; undefined for none and for a zombie. */
+/** Whether the process is still the one that began then; one that cannot be looked at counts as living. */
+export function isLiving(pid: number, startTime: string): boolean {
+  try {
+    return livingStartTime(pid) === startTime;
+  } catch {
+    return true;
+  }
+}
+
+/** A living process; undefined for none and for a zombie. Throws where that cannot be told. */
 export function processOf(pid: number): Member | undefined {
   const stat = processStat(pid);
   return stat === undefined || stat.isZombie
@@ -53,7 +65,7 @@ export function processOf(pid: number): Member | undefined {
 export function usageOf(pid: number): Usage | undefined {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     return undefined;
   }
@@ -63,11 +75,18 @@ export function usageOf(pid: number): Usage | undefined {
   return Number.isNaN(ticks + pages) ? undefined : { cpuMs: ticks * 10, residentBytes: pages * 4096 };
 }
 
-/** Whether a living process belongs to the group; zombies, which hold nothing, do not count. Costs a scan of /proc. */
+/** Pids of all processes. Throws where they cannot be listed. */
+export function listPids(): number[] {
+  return withReserve(() => readdirSync('/proc')).flatMap((name) => (/^\d+$/.test(name) ? [Number(name)] : []));
+}
+
+/**
+ * Whether a living process belongs to the group; zombies, which hold nothing, do not count. Costs a scan of /proc.
+ * Throws where that cannot be told.
+ */
 export function groupHasLiving(groupId: number): boolean {
-  return readdirSync('/proc').some((name) => {
-    if (!/^\d+$/.test(name)) return false;
-    const stat = processStat(Number(name));
+  return listPids().some((pid) => {
+    const stat = processStat(pid);
     return stat !== undefined && stat.groupId === groupId && !stat.isZombie;
   });
 }

@@ -39,12 +39,19 @@ export type Adoptable = {
   /** Field 22 of /proc/PID/stat of the recorded pid, in clock ticks since boot; undefined without a process. */
   readonly startTime: string | undefined;
   readonly bootId: string;
+  /** "device:inode" of the service directory; undefined in the records of 0.1's first days. */
+  readonly directoryId: string | undefined;
 };
 
 /** The file's content. */
-export function encodeRecord(service: Service, startTime: string | undefined, bootId: string): string {
+export function encodeRecord(
+  service: Service,
+  startTime: string | undefined,
+  bootId: string,
+  directoryId?: string,
+): string {
   const kept = Object.fromEntries(KEPT.map((key) => [key, service[key]]));
-  return `${JSON.stringify({ version: VERSION, bootId, startTime, kept })}\n`;
+  return `${JSON.stringify({ version: VERSION, bootId, directoryId, startTime, kept })}\n`;
 }
 
 /** @returns undefined for anything that is not a record of this version; never throws. */
@@ -56,9 +63,10 @@ export function decodeRecord(text: string): Adoptable | undefined {
     return undefined;
   }
   if (!isObject(value) || value['version'] !== VERSION || typeof value['bootId'] !== 'string') return undefined;
-  const { kept, startTime } = value;
+  const { kept, startTime, directoryId } = value;
+  if (directoryId !== undefined && typeof directoryId !== 'string') return undefined;
   if (!isObject(kept) || (startTime !== undefined && typeof startTime !== 'string')) return undefined;
-  return isKept(kept) ? { kept, startTime, bootId: value['bootId'] } : undefined;
+  return isKept(kept) ? { kept, startTime, bootId: value['bootId'], directoryId } : undefined;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -95,6 +103,23 @@ const FIELD_CHECKS = {
 
 function isKept(value: Record<string, unknown>): value is Record<string, unknown> & Kept {
   return KEPT.every((key) => FIELD_CHECKS[key](value[key]));
+}
+
+/**
+ * Why a record is not to be believed here: a copied directory brings the record of the original, whose process this
+ * service must neither take for its own nor end.
+ *
+ * @param directoryId of the directory that the record lies in. @param holder name of another service that has its pid.
+ */
+export function strangerOf(
+  record: Adoptable | undefined,
+  directoryId: string,
+  holder: string | undefined,
+): string | undefined {
+  if (record === undefined) return undefined;
+  if (record.directoryId !== undefined && record.directoryId !== directoryId)
+    return 'it was written for another directory';
+  return holder === undefined ? undefined : `its pid ${record.kept.pid} is that of ${holder}`;
 }
 
 /** What the shell found out about the recorded process. */

@@ -4,7 +4,8 @@
 
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { route } from './api.ts';
 import type { Applied } from './api.ts';
@@ -63,6 +64,7 @@ export async function serve(socketPath: string, services: ServedServices): Promi
     const view = show();
     return view === undefined ? answer(404, { error: `${asked.name}: no such service` }) : answer(200, view);
   });
+  boundConnections(server);
   rmSync(socketPath, { force: true });
   await new Promise<void>((resolve, reject) => {
     const umask = process.umask(0o077);
@@ -73,7 +75,36 @@ export async function serve(socketPath: string, services: ServedServices): Promi
     process.umask(umask);
   });
   chmodSync(socketPath, 0o600);
+  // A connection that could not be accepted is the client's to try again.
+  server.on('error', () => undefined);
   return server;
+}
+
+/** Connections at a time, `rouse status --watch` and event streams included. */
+const CONNECTIONS_MAX = 64;
+
+/** So that no crowd of connections takes the descriptors that services need. The oldest without a request makes room. */
+function boundConnections(server: Server): void {
+  const idle = new Set<Socket>();
+  let count = 0;
+  server.on('connection', (socket: Socket) => {
+    count += 1;
+    idle.add(socket);
+    socket.once('close', () => {
+      count -= 1;
+      idle.delete(socket);
+    });
+    // The newcomer is the last of them: it goes where all others are being served.
+    const [oldest] = idle;
+    if (count > CONNECTIONS_MAX) oldest?.destroy();
+  });
+  server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request;
+    idle.delete(socket);
+    response.once('close', () => {
+      if (!socket.destroyed) idle.add(socket);
+    });
+  });
 }
 
 function withUsage(views: readonly ServiceView[]): ServiceView[] {

@@ -5,10 +5,10 @@
 
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { pathOfFd } from './directory.io.ts';
-import { openFifo } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import type { LogKind, Part, Slot } from './scan.ts';
 import type { Ordered } from './shutdown.ts';
+import { openFifo } from './statefile.io.ts';
 import type { StandardStreams, Unit } from './unit.io.ts';
 
 export type SlotState = {
@@ -33,8 +33,26 @@ export function partsOf({ log }: SlotState): readonly Part[] {
 }
 
 /** What a part is called: "web", "web/log". */
-export function nameOf({ name }: SlotState, part: Part): string {
+export function nameOf({ name }: { readonly name: string }, part: Part): string {
   return part === 'main' ? name : `${name}/log`;
+}
+
+/**
+ * By what each slot is known to people. Where a directory was removed and another has its name, the one that is there
+ * has the name, the others run on as "web (removed)", "web (removed 2)".
+ */
+export function shownNames(slots: readonly SlotState[]): Map<SlotState, string> {
+  const taken = new Set<string>();
+  const names = new Map<SlotState, string>();
+  for (const slot of slots.toSorted((a, b) => Number(b.isPresent) - Number(a.isPresent))) {
+    let shown = slot.name;
+    for (let copy = 1; taken.has(shown); copy += 1) {
+      shown = `${slot.name} (removed${copy === 1 ? '' : ` ${copy}`})`;
+    }
+    taken.add(shown);
+    names.set(slot, shown);
+  }
+  return names;
 }
 
 /** The slot as scan.ts looks at it. */
@@ -44,14 +62,14 @@ export function slotFacts(slot: SlotState): Slot {
   return { id: slot.id, name: slot.name, log: slot.log, isPresent: slot.isPresent, isDeleted, closed };
 }
 
-/** The slot as shutdown.ts looks at it. */
-export function orderedFacts(slot: SlotState): Ordered {
+/** The slot as shutdown.ts looks at it. @param name of no other slot. */
+export function orderedFacts(slot: SlotState, name: string): Ordered {
   const state = (part: Part): Ordered['main'] => {
     if (slot.units.get(part)?.isOpen !== true) return 'closed';
     return slot.asked.has(part) ? 'stopping' : 'open';
   };
   return {
-    name: slot.name,
+    name,
     depends: slot.units.get('main')?.depends ?? [],
     main: state('main'),
     log: state('log'),
@@ -82,7 +100,7 @@ export function openRequest(slot: SlotState, part: Part): OpenRequest {
  * once service and supervisor are both gone.
  */
 export function holdLog(slot: SlotState): number {
-  slot.logFd ??= openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDWR, 0);
+  slot.logFd ??= openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDWR, true);
   return slot.logFd;
 }
 
@@ -94,6 +112,6 @@ function mainStreams(slot: SlotState): StandardStreams {
 
 function logStreams(slot: SlotState): StandardStreams {
   holdLog(slot);
-  const fd = openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDONLY, 0);
+  const fd = openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDONLY, true);
   return { stdin: fd, stdout: 1, release: () => closeSync(fd) };
 }

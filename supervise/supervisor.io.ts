@@ -17,12 +17,14 @@ import type { HistoryEntry } from './history.ts';
 import { LOG_WRITER_NAME, LogWriterHost } from './logs.io.ts';
 import { openDirectories } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
+import { printable } from './printable.ts';
 import { readBootId } from './procfs.io.ts';
+import { Repeats } from './repeats.ts';
 import { scan } from './scan.ts';
 import type { Part, ScanAction } from './scan.ts';
 import type { Event, Moment } from './service.ts';
 import { cycleOf, missingOf, stopSteps } from './shutdown.ts';
-import { holdLog, nameOf, openRequest, orderedFacts, partsOf, slotFacts } from './slot.io.ts';
+import { holdLog, nameOf, openRequest, orderedFacts, partsOf, shownNames, slotFacts } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
 import type { Unit, UnitHost } from './unit.io.ts';
 import { blockedView, viewOf } from './view.ts';
@@ -78,15 +80,20 @@ export class Supervisor {
   /** @param logFolder of the log writer; made when there is a log for it. */
   constructor(directory: string, log: (line: string) => void, logFolder = `${directory}/.rouse-logs`) {
     this.#directory = directory;
-    this.#log = log;
-    this.#deaths = new DeathWatch(log);
+    const repeats = new Repeats();
+    this.#log = (line) => {
+      const news = repeats.newsOf(line, now().monotonicMs);
+      if (news !== undefined) log(printable(news));
+    };
+    this.#deaths = new DeathWatch(this.#log);
     this.#host = {
       bootId: readBootId(),
       now,
-      log,
+      log: this.#log,
       enqueueStart: (start) => this.#enqueueStart(start),
       watchDeath: (pid, startTime, onDeath) => this.#deaths.watch(pid, startTime, onDeath),
       onChange: () => this.#askReview(),
+      pids: new Map(),
     };
     this.#logWriter = new LogWriterHost(logFolder, this.#host);
   }
@@ -119,9 +126,9 @@ export class Supervisor {
 
   list(): ServiceView[] {
     const { unit: writerUnit, why: writerWhy } = this.#logWriter;
-    const writtenLog = (slot: SlotState): ServiceView[] => {
+    const writtenLog = (slot: SlotState, shown: string): ServiceView[] => {
       if (slot.log !== 'writer') return [];
-      const name = `${slot.name}/log`;
+      const name = `${shown}/log`;
       if (writerUnit === undefined)
         return [blockedView(name, writerWhy ?? 'the log writer is being started', Date.now(), this.#pathOf(slot))];
       return [
@@ -131,12 +138,13 @@ export class Supervisor {
         },
       ];
     };
-    const views = [...this.#slots.values()].flatMap((slot) => [
-      ...writtenLog(slot),
+    const views = [...this.#shown()].flatMap(([shown, slot]) => [
+      ...writtenLog(slot, shown),
       ...partsOf(slot).flatMap((part): ServiceView[] => {
-        const name = nameOf(slot, part);
+        const name = nameOf({ name: shown }, part);
         const unit = slot.units.get(part);
-        if (unit !== undefined) return [viewOf(name, unit.service, slot.isPresent, this.#pathOf(slot))];
+        if (unit !== undefined)
+          return [{ ...viewOf(name, unit.service, slot.isPresent, this.#pathOf(slot)), why: unit.why }];
         return [blockedView(name, slot.problems.get(part) ?? 'it is being opened', Date.now(), this.#pathOf(slot))];
       }),
     ]);
@@ -169,8 +177,8 @@ export class Supervisor {
   }
 
   feed(name: string, event: Event): boolean {
-    const written = [...this.#slots.values()].find((slot) => slot.log === 'writer' && `${slot.name}/log` === name);
-    if (written !== undefined) return this.#feedWrittenLog(written, event);
+    const written = name.endsWith('/log') ? this.#shown().get(name.slice(0, -'/log'.length)) : undefined;
+    if (written?.log === 'writer') return this.#feedWrittenLog(written, event);
     const unit = this.#unit(name);
     unit?.feed(event);
     return unit !== undefined;
@@ -182,8 +190,8 @@ export class Supervisor {
    * @returns undefined where no service of that name is open.
    */
   apply(name: string): Applied | undefined {
-    const slot = [...this.#slots.values()].find((each) => each.name === name);
-    const isNewScript = slot?.log === 'writer' && this.#readScript(name) !== slot.script;
+    const slot = this.#shown().get(name);
+    const isNewScript = slot?.log === 'writer' && slot.isPresent && this.#readScript(name) !== slot.script;
     if (isNewScript) this.#feedWrittenLog(slot, { kind: 'restart' });
     const unit = this.#unit(name);
     if (unit === undefined) return undefined;
@@ -214,10 +222,15 @@ export class Supervisor {
 
   #unit(name: string): Unit | undefined {
     if (name === LOG_WRITER_NAME) return this.#logWriter.unit;
-    for (const slot of this.#slots.values()) {
-      for (const [part, unit] of slot.units) if (nameOf(slot, part) === name) return unit;
-    }
-    return undefined;
+    const shown = this.#shown();
+    const unit = shown.get(name)?.units.get('main');
+    if (unit !== undefined || !name.endsWith('/log')) return unit;
+    return shown.get(name.slice(0, -'/log'.length))?.units.get('log');
+  }
+
+  /** The slots by the names that people see. */
+  #shown(): Map<string, SlotState> {
+    return new Map([...shownNames([...this.#slots.values()])].map(([slot, name]) => [name, slot]));
   }
 
   #enqueueStart(start: () => void): void {
@@ -241,6 +254,9 @@ export class Supervisor {
         this.#isScanAsked = false;
         await this.#scanOnce();
       }
+    } catch (thrown) {
+      // Out of memory or descriptors: the next scan does what this one could not.
+      this.#log(`cannot look through ${this.#directory}: ${reasonOf(thrown)}`);
     } finally {
       this.#isScanning = false;
     }
@@ -353,10 +369,17 @@ export class Supervisor {
         continue;
       }
       const { unit, okFd } = answer;
+      try {
+        // An adopted service may be the only other holder of what was written and not yet read.
+        if (slot.log !== 'none') holdLog(slot);
+      } catch (thrown) {
+        unit.abandon();
+        closeSync(okFd);
+        this.#block(slot, part, reasonOf(thrown));
+        continue;
+      }
       slot.problems.delete(part);
       slot.units.set(part, unit);
-      // An adopted service may be the only other holder of what was written and not yet read.
-      if (slot.log !== 'none') holdLog(slot);
       begun.push(() => unit.begin(okFd, this.#missing(slot, unit)));
     }
     for (const begin of begun) begin();
@@ -397,15 +420,13 @@ export class Supervisor {
 
   #missing(slot: SlotState, unit: Unit): string[] {
     if (unit.depends.length === 0) return [];
-    const slots = [...this.#slots.values()];
-    const cycle = cycleOf(slot.name, new Map(slots.map(({ name, units }) => [name, units.get('main')?.depends ?? []])));
+    const dependsOf = new Map([...this.#shown()].map(([name, { units }]) => [name, units.get('main')?.depends ?? []]));
+    const cycle = cycleOf(slot.name, dependsOf);
     return missingOf(unit.depends, this.#readiness(), cycle);
   }
 
   #readiness(): Map<string, boolean> {
-    return new Map(
-      [...this.#slots.values()].map((slot) => [slot.name, slot.units.get('main')?.service.ready ?? false]),
-    );
+    return new Map([...this.#shown()].map(([name, { units }]) => [name, units.get('main')?.service.ready ?? false]));
   }
 
   /** Once per turn, whatever the number of changes: dependencies, closed parts, the end. */
@@ -472,8 +493,9 @@ export class Supervisor {
   #stopFurther(): void {
     if (this.#isScanning) return;
     const slots = [...this.#slots.values()];
-    for (const { kind, name } of stopSteps(slots.map(orderedFacts))) {
-      const slot = slots.find((candidate) => candidate.name === name);
+    const shown = this.#shown();
+    for (const { kind, name } of stopSteps([...shown].map(([each, slot]) => orderedFacts(slot, each)))) {
+      const slot = shown.get(name);
       if (slot === undefined) continue;
       if (kind === 'stop') {
         slot.asked.add('main');

@@ -7,25 +7,19 @@
 // LIFELINE_FD, which descendants inherit unless they close everything: found by looking at that one descriptor of every
 // process (10 ms for a thousand processes), only after a death or to end what is left, never periodically.
 
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync } from 'node:fs';
 import { makeFifos } from './commands.io.ts';
-import { exists, readSmallFile } from './directory.io.ts';
-import { processOf } from './procfs.io.ts';
+import { isShortage, withReserve } from './descriptors.io.ts';
+import { exists } from './directory.io.ts';
+import { listPids, processOf } from './procfs.io.ts';
+import { openFifo, readStateFile, replaceFile } from './statefile.io.ts';
 import { ownCgroup } from './trace.ts';
 import type { Member } from './trace.ts';
 
 /** Above 255, where daemons that close "all" descriptors commonly stop. */
 export const LIFELINE_FD = 300;
+
+const CGROUP_PATH_BYTES_MAX = 4096;
 
 export type Marks = {
   /** For the run, as LIFELINE_FD; ours is closed after the start. */
@@ -42,31 +36,41 @@ export async function makeMarks(statePath: string): Promise<Marks> {
     if (why !== undefined) throw new Error(why);
   }
   const cgroup = makeCgroup(statePath);
-  return { lifelineFd: openSync(path, constants.O_RDWR | constants.O_NONBLOCK), cgroup };
+  return { lifelineFd: openFifo(path, constants.O_RDWR), cgroup };
 }
 
 function makeCgroup(statePath: string): string | undefined {
   try {
     const own = ownCgroup(readFileSync('/proc/self/mountinfo', 'utf8'), readFileSync('/proc/self/cgroup', 'utf8'));
     if (own === undefined) return undefined;
-    const { dev, ino } = statSync(statePath);
-    const path = `${own}/rouse-${dev}-${ino}`;
+    const path = `${own}/${cgroupName(statePath)}`;
     if (!exists(path)) mkdirSync(path);
     closeSync(openSync(`${path}/cgroup.procs`, constants.O_WRONLY));
     // The next supervisor may live in another cgroup.
-    writeFileSync(`${statePath}/cgroup.path`, `${path}\n`, { mode: 0o600 });
+    replaceFile(`${statePath}/cgroup.path`, Buffer.from(`${path}\n`), 0o600);
     return path;
   } catch {
     return undefined;
   }
 }
 
-function cgroupOf(statePath: string): string | undefined {
-  const file = readSmallFile(`${statePath}/cgroup.path`);
-  return file.kind === 'text' ? file.text.trim() : undefined;
+function cgroupName(statePath: string): string {
+  const { dev, ino } = statSync(statePath);
+  return `rouse-${dev}-${ino}`;
 }
 
-/** The living processes of the service. */
+/** What a copied directory says of the original's cgroup does not count. */
+function cgroupOf(statePath: string): string | undefined {
+  try {
+    const path = readStateFile(`${statePath}/cgroup.path`, CGROUP_PATH_BYTES_MAX)?.trim();
+    return path?.endsWith(`/${cgroupName(statePath)}`) === true ? path : undefined;
+  } catch (thrown) {
+    if (isShortage(thrown)) throw thrown;
+    return undefined;
+  }
+}
+
+/** The living processes of the service. Throws where they cannot be told. */
 export function findMembers(statePath: string): Member[] {
   const cgroup = cgroupOf(statePath);
   const marked = new Set([...(cgroup === undefined ? [] : pidsOfCgroup(cgroup)), ...holders(statePath)]);
@@ -75,23 +79,23 @@ export function findMembers(statePath: string): Member[] {
 
 function pidsOfCgroup(path: string): number[] {
   try {
-    return readFileSync(`${path}/cgroup.procs`, 'latin1')
+    return withReserve(() => readFileSync(`${path}/cgroup.procs`, 'latin1'))
       .split('\n')
       .filter((line) => line !== '')
       .map(Number);
-  } catch {
+  } catch (thrown) {
+    if (isShortage(thrown)) throw thrown;
     return [];
   }
 }
 
 function holders(statePath: string): number[] {
-  const lifeline = statSync(`${statePath}/lifeline.fifo`, { throwIfNoEntry: false });
-  if (lifeline === undefined) return [];
-  return readdirSync('/proc').flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
+  const lifeline = lstatSync(`${statePath}/lifeline.fifo`, { throwIfNoEntry: false });
+  if (lifeline?.isFIFO() !== true) return [];
+  return listPids().flatMap((pid) => {
     try {
-      const held = statSync(`/proc/${name}/fd/${LIFELINE_FD}`, { throwIfNoEntry: false });
-      return held?.ino === lifeline.ino && held.dev === lifeline.dev ? [Number(name)] : [];
+      const held = statSync(`/proc/${pid}/fd/${LIFELINE_FD}`, { throwIfNoEntry: false });
+      return held?.ino === lifeline.ino && held.dev === lifeline.dev ? [pid] : [];
     } catch {
       // A process of another user, or one that has ended by now.
       return [];
@@ -101,9 +105,9 @@ function holders(statePath: string): number[] {
 
 /** Removes the cgroup of a service of which nothing is left. */
 export function dropMarks(statePath: string): void {
-  const cgroup = cgroupOf(statePath);
-  if (cgroup === undefined) return;
   try {
+    const cgroup = cgroupOf(statePath);
+    if (cgroup === undefined) return;
     rmdirSync(cgroup);
   } catch {
     // Still in use, or gone already: the next start uses it again.

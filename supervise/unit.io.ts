@@ -4,35 +4,26 @@
 // Does not own: decisions (machine.ts, record.ts), opening the directory (open.io.ts), which directories (supervisor.io.ts).
 
 import { spawn } from 'node:child_process';
-import {
-  appendFileSync,
-  closeSync,
-  constants,
-  openSync,
-  readSync,
-  renameSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants, openSync, statSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
 import type { OnDeath } from './deaths.io.ts';
-import { exists, readAccount, readEdition, readEnv, readSettings, readSmallFile, scriptFacts } from './directory.io.ts';
+import { exists, readAccount, readEdition, readEnv, readSettings, scriptFacts } from './directory.io.ts';
 import { decodeEntries, encodeEntry, entryOf, HISTORY_BYTES_MAX } from './history.ts';
 import type { HistoryEntry } from './history.ts';
 import { launch } from './launch.io.ts';
 import { runCommand } from './launch.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
 import { probe } from './probe.io.ts';
-import { groupHasLiving, livingStartTime } from './procfs.io.ts';
-import { decodeRecord, encodeRecord, isOurGroup, recover } from './record.ts';
+import { groupHasLiving, isLiving, livingStartTime } from './procfs.io.ts';
+import { decodeRecord, encodeRecord, isOurGroup, recover, strangerOf } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
 import { refusalOf } from './servicedir.ts';
+import { appendFile, drain, openFifo, readStateFile, replaceFile } from './statefile.io.ts';
 import { mainOf } from './trace.ts';
 import { dropMarks, findMembers, LIFELINE_FD, makeMarks } from './trace.io.ts';
 import { ACTIVITIES, packStatus } from './status.ts';
@@ -47,6 +38,8 @@ export type UnitHost = {
   /** Calls back once when the process, which is not our child, has died. */
   readonly watchDeath: (pid: number, startTime: string, onDeath: OnDeath) => void;
   readonly onChange: () => void;
+  /** Who has which living process: none may have two masters. */
+  readonly pids: Map<number, Unit>;
 };
 
 /** Descriptors for one start; `release` closes what was opened for it. */
@@ -69,10 +62,16 @@ export type UnitPlan = {
   readonly command?: readonly string[] | undefined;
 };
 
+type StateFile = 'record' | 'status' | 'history';
+
 const RECORD_BYTES_MAX = 16_384;
 const CHECK_TIMEOUT_MS = 10_000;
+/** Orders taken from one FIFO in one turn of the event loop: each may cost a tenth of a millisecond. */
+const CONTROL_BYTES = 64;
+/** Where even the reserve of descriptors did not do to look at processes. */
+const LOOK_AGAIN_MS = 1000;
 /** All control FIFOs share it: what is read is used up before the next read. */
-const controlBuffer = Buffer.alloc(4096);
+const controlBuffer = Buffer.alloc(CONTROL_BYTES);
 
 export class Unit {
   name: string;
@@ -91,13 +90,17 @@ export class Unit {
   #isFeeding = false;
   #written = { record: '', status: '' };
   #notify: { readonly socket: Socket; readonly fd: number } | undefined;
-  #hasWarned = false;
+  readonly #directoryId: string;
+  /** What of supervise/ cannot be written, and why. */
+  readonly #unwritable = new Map<StateFile, string>();
 
   /** Takes over a directory whose lock is held; writes the status file, but starts nothing before `begin`. */
   constructor(plan: UnitPlan, host: UnitHost) {
     this.#plan = plan;
     this.#host = host;
     this.name = plan.name;
+    const { dev, ino } = statSync(plan.base, { bigint: true });
+    this.#directoryId = `${dev}:${ino}`;
     const { service, events } = this.#recover();
     this.service = service;
     this.#first = events;
@@ -105,6 +108,12 @@ export class Unit {
     this.#control = readFifo(plan.controlFd, (octets) => {
       for (const event of eventsOfControl(octets)) this.feed(event);
     });
+  }
+
+  /** What is wrong with it: with the service itself, else with its files in supervise/. */
+  get why(): string | undefined {
+    const [unwritable] = this.#unwritable.values();
+    return this.service.trouble ?? unwritable;
   }
 
   get statePath(): string {
@@ -155,8 +164,12 @@ export class Unit {
   /** What is remembered, oldest first; at most the given number of the newest. */
   history(limit: number): HistoryEntry[] {
     const entries = ['history.old', 'history'].flatMap((name) => {
-      const file = readSmallFile(`${this.statePath}/${name}`, 2 * HISTORY_BYTES_MAX);
-      return file.kind === 'text' ? decodeEntries(file.text) : [];
+      try {
+        return decodeEntries(readStateFile(`${this.statePath}/${name}`, 2 * HISTORY_BYTES_MAX) ?? '');
+      } catch {
+        // That it is no file of ours is said when it is written to.
+        return [];
+      }
     });
     return entries.slice(-limit);
   }
@@ -172,18 +185,25 @@ export class Unit {
     this.#okFd = undefined;
   }
 
+  /** Throws where the record cannot be read, or its process not looked at: better no service than two of it. */
   #recover(): { service: Service; events: readonly Event[] } {
-    const file = readSmallFile(`${this.statePath}/adopt.json`, RECORD_BYTES_MAX);
-    const record = file.kind === 'text' ? decodeRecord(file.text) : undefined;
+    const text = readStateFile(`${this.statePath}/adopt.json`, RECORD_BYTES_MAX);
+    const found = text === undefined ? undefined : decodeRecord(text);
+    const startTimeNow = livingStartTime(found?.kept.pid ?? 0);
+    const isAlive = startTimeNow !== undefined && startTimeNow === found?.startTime;
+    const stranger = strangerOf(found, this.#directoryId, isAlive ? this.#holderOf(found?.kept.pid ?? 0) : undefined);
+    if (stranger !== undefined) this.#host.log(`${this.name}: supervise/adopt.json is ignored: ${stranger}`);
+    const record = stranger === undefined ? found : undefined;
     const read = readSettings(this.#plan.base);
     const settings: Settings = read.ok ? read.settings : DEFAULT_SETTINGS;
     this.depends = settings.depends;
     this.#startTime = record?.startTime;
+    if (record !== undefined && isAlive) this.#host.pids.set(record.kept.pid, this);
     return recover(
       record,
       {
         bootId: this.#host.bootId,
-        startTimeNow: livingStartTime(record?.kept.pid ?? 0),
+        startTimeNow,
         hasDownFile: exists(`${this.#plan.base}/down`),
         settings,
       },
@@ -191,15 +211,14 @@ export class Unit {
     );
   }
 
+  #holderOf(pid: number): string | undefined {
+    const holder = this.#host.pids.get(pid);
+    return holder?.isOpen === true && holder.service.pid === pid ? holder.name : undefined;
+  }
+
   #remember(entry: HistoryEntry | undefined): void {
     if (entry === undefined) return;
-    const path = `${this.statePath}/history`;
-    try {
-      if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > HISTORY_BYTES_MAX) renameSync(path, `${path}.old`);
-      appendFileSync(path, encodeEntry(entry), { mode: 0o600 });
-    } catch {
-      // A disk that is full or read-only is said by #write; a service does not depend on being remembered.
-    }
+    this.#writing('history', () => appendFile(`${this.statePath}/history`, encodeEntry(entry), HISTORY_BYTES_MAX));
   }
 
   #armTimer(): void {
@@ -257,18 +276,19 @@ export class Unit {
     }
     const { settings } = read;
     this.depends = settings.depends;
+    const extras: { asFd: number; fd: number }[] = [];
     try {
       const argv = command ?? runCommand(settings, readAccount(settings.user));
       const env = readEnv(base);
       const { notificationFd } = settings;
-      const extras: { asFd: number; fd: number }[] = [];
       if (notificationFd !== undefined) extras.push({ asFd: notificationFd, fd: await this.#openNotify() });
       const marks = settings.fghack ? await makeMarks(this.statePath) : undefined;
       if (marks !== undefined) extras.push({ asFd: LIFELINE_FD, fd: marks.lifelineFd });
       if (this.isOpen) this.#launch(argv, settings, env, extras, marks?.cgroup);
-      else for (const { fd } of extras) closeSync(fd);
     } catch (thrown) {
       this.feed({ kind: 'failed', why: reasonOf(thrown) });
+    } finally {
+      for (const { fd } of extras) closeSync(fd);
     }
   }
 
@@ -295,7 +315,13 @@ export class Unit {
     extras: readonly { readonly asFd: number; readonly fd: number }[] = [],
     cgroup?: string,
   ): void {
-    const streams = this.#plan.streams();
+    let streams: StandardStreams;
+    try {
+      streams = this.#plan.streams();
+    } catch (thrown) {
+      this.feed({ kind: 'failed', why: reasonOf(thrown) });
+      return;
+    }
     let pid = 0;
     const launched = launch({
       base: this.#plan.base,
@@ -309,44 +335,68 @@ export class Unit {
       onExit: (exitCode, signal) => this.#died(pid, exitCode, signal),
     });
     streams.release();
-    for (const { fd } of extras) closeSync(fd);
     if (!launched.ok) {
       this.feed({ kind: 'failed', why: launched.why });
       return;
     }
     pid = launched.pid;
-    this.#startTime = livingStartTime(pid);
+    try {
+      this.#startTime = livingStartTime(pid);
+    } catch (thrown) {
+      // Without its start time no later supervisor could know it again. It still stands at its gate.
+      sendSignal(pid, 'SIGKILL');
+      this.feed({ kind: 'failed', why: reasonOf(thrown) });
+      return;
+    }
+    this.#host.pids.set(pid, this);
     this.feed({ kind: 'started', pid, settings });
     launched.openGate();
   }
 
   #died(pid: number, exitCode: number | undefined, signal: string | undefined): void {
+    if (this.#host.pids.get(pid) === this) this.#host.pids.delete(pid);
     this.feed({ kind: 'died', pid, death: { exitCode, signal, atMs: Date.now() } });
   }
 
   #signal(signal: NodeJS.Signals): void {
     const { pid, adopted } = this.service;
     // Our own child keeps its pid until we have seen its death; anybody else's may be reused.
-    if (pid === 0 || (adopted && livingStartTime(pid) !== this.#startTime)) return;
+    if (pid === 0 || (adopted && !isLiving(pid, this.#startTime ?? ''))) return;
     sendSignal(pid, signal);
   }
 
   /** Says who is the service now, and waits for its death, of which the kernel tells only its parent. */
   #trace(): void {
-    const pid = mainOf(findMembers(this.statePath));
-    const startTime = livingStartTime(pid);
+    let pid: number;
+    let startTime: string | undefined;
+    try {
+      pid = mainOf(findMembers(this.statePath));
+      startTime = livingStartTime(pid);
+    } catch (thrown) {
+      this.#host.log(`${this.name}: cannot look for what it left in the background: ${reasonOf(thrown)}`);
+      setTimeout(() => {
+        if (this.isOpen) this.#trace();
+      }, LOOK_AGAIN_MS);
+      return;
+    }
     if (startTime === undefined) {
       this.feed({ kind: 'traced', pid: 0 });
       return;
     }
     this.#startTime = startTime;
+    this.#host.pids.set(pid, this);
     this.feed({ kind: 'traced', pid });
     this.#host.watchDeath(pid, startTime, (exitCode, signal) => this.#died(pid, exitCode, signal));
   }
 
   #sweep(groupId: number, signal: NodeJS.Signals | undefined): boolean {
-    const isGroupLeft = this.#sweepGroup(groupId, signal);
-    return this.service.settings.fghack ? this.#sweepMembers(signal) || isGroupLeft : isGroupLeft;
+    try {
+      const isGroupLeft = this.#sweepGroup(groupId, signal);
+      return this.service.settings.fghack ? this.#sweepMembers(signal) || isGroupLeft : isGroupLeft;
+    } catch (thrown) {
+      this.#host.log(`${this.name}: cannot look for what it left: ${reasonOf(thrown)}`);
+      return true;
+    }
   }
 
   #sweepMembers(signal: NodeJS.Signals | undefined): boolean {
@@ -369,15 +419,20 @@ export class Unit {
 
   #check(pid: number): void {
     const done = (ok: boolean): void => this.feed({ kind: 'checked', pid, ok });
-    const child = spawn('./check', [], {
-      cwd: this.#plan.base,
-      stdio: 'ignore',
-      timeout: CHECK_TIMEOUT_MS,
-      killSignal: 'SIGKILL',
-    });
-    child.once('error', () => done(false));
-    child.once('exit', (code) => done(code === 0));
-    child.unref();
+    try {
+      const child = spawn('./check', [], {
+        cwd: this.#plan.base,
+        stdio: 'ignore',
+        timeout: CHECK_TIMEOUT_MS,
+        killSignal: 'SIGKILL',
+      });
+      child.once('error', () => done(false));
+      child.once('exit', (code) => done(code === 0));
+      child.unref();
+    } catch {
+      // Out of memory: as a check that fails, it is tried again.
+      done(false);
+    }
   }
 
   /** Descriptor for the service to write its newline to; what an earlier run left in the FIFO is thrown away. */
@@ -389,13 +444,14 @@ export class Unit {
     }
     this.#notify?.socket.destroy();
     // Read and write on both sides: neither the supervisor's death nor the service's ends the FIFO for the other.
-    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const fd = openFifo(path, constants.O_RDWR);
     drain(fd);
     const socket = readFifo(fd, (octets) => {
       if (octets.includes(0x0a)) this.feed({ kind: 'notified', pid: this.service.pid });
     });
     this.#notify = { socket, fd };
-    return openSync(path, constants.O_RDWR);
+    // The same FIFO, whatever has taken its name since; without O_NONBLOCK.
+    return openSync(`/proc/self/fd/${fd}`, constants.O_RDWR);
   }
 
   #announce(): void {
@@ -408,18 +464,26 @@ export class Unit {
     const startTime = service.pid === 0 && service.phase !== 'clearing' ? undefined : this.#startTime;
     const content =
       what === 'record'
-        ? encodeRecord(service, startTime, this.#host.bootId)
+        ? encodeRecord(service, startTime, this.#host.bootId, this.#directoryId)
         : Buffer.from(packStatus({ ...service, activity: ACTIVITIES[service.phase] })).toString('latin1');
     if (content === this.#written[what]) return;
-    try {
-      if (what === 'record') replaceFile(`${this.statePath}/adopt.json`, content, 0o600);
-      else replaceFile(`${this.statePath}/status`, content, 0o644);
+    this.#writing(what, () => {
+      const octets = Buffer.from(content, 'latin1');
+      if (what === 'record') replaceFile(`${this.statePath}/adopt.json`, octets, 0o600);
+      else replaceFile(`${this.statePath}/status`, octets, 0o644);
       this.#written[what] = content;
-      this.#hasWarned = false;
+    });
+  }
+
+  /** As 0.76: a state that cannot be written is said, and the service goes on. */
+  #writing(what: StateFile, write: () => void): void {
+    try {
+      write();
+      this.#unwritable.delete(what);
     } catch (thrown) {
-      // As 0.76: a state that cannot be written is said, and the service goes on.
-      if (!this.#hasWarned) this.#host.log(`${this.name}: cannot write supervise/${what}: ${reasonOf(thrown)}`);
-      this.#hasWarned = true;
+      const why = `cannot write supervise/${what}: ${reasonOf(thrown)}`;
+      if (this.#unwritable.get(what) !== why) this.#host.log(`${this.name}: ${why}`);
+      this.#unwritable.set(what, why);
     }
   }
 
@@ -432,12 +496,6 @@ export class Unit {
   }
 }
 
-/** Writes beside, then renames: a reader never sees half a file. */
-function replaceFile(path: string, content: string, mode: number): void {
-  writeFileSync(`${path}.new`, content, { encoding: 'latin1', mode });
-  renameSync(`${path}.new`, path);
-}
-
 /** @returns false where nobody was there to get it. */
 function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
@@ -448,9 +506,12 @@ function sendSignal(pid: number, signal: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Calls back with what arrives on a FIFO opened for reading and writing. The octets are good only during the call. */
+/**
+ * Calls back with what arrives on a FIFO opened for reading and writing, a little in each turn of the event loop, so that
+ * whoever writes without end holds up nobody else. The octets are good only during the call.
+ */
 function readFifo(fd: number, onOctets: (octets: Uint8Array) => void): Socket {
-  return new Socket({
+  const socket = new Socket({
     fd,
     readable: true,
     writable: false,
@@ -458,17 +519,12 @@ function readFifo(fd: number, onOctets: (octets: Uint8Array) => void): Socket {
       buffer: controlBuffer,
       callback: (length, buffer) => {
         onOctets(Uint8Array.from(buffer.subarray(0, length)));
-        return true;
+        setImmediate(() => {
+          if (!socket.destroyed) socket.resume();
+        });
+        return false;
       },
     },
   });
-}
-
-function drain(fd: number): void {
-  const sink = Buffer.alloc(4096);
-  try {
-    while (readSync(fd, sink) > 0);
-  } catch {
-    // EAGAIN: it is empty.
-  }
+  return socket;
 }

@@ -7,6 +7,7 @@
 
 import { wallTimeToMs } from '../formats/tai64n.ts';
 import { renderDeath } from './machine.ts';
+import { printable } from './printable.ts';
 import type { Death, Phase, Service, Want } from './service.ts';
 
 /** Of the main process alone, not of its children. */
@@ -129,7 +130,7 @@ export function renderTable(views: readonly ServiceView[], nowMs: number): strin
   if (views.length === 0) return ['no services'];
   const rows = [
     COLUMNS.map(({ title }) => title),
-    ...views.map((view) => COLUMNS.map(({ cell }) => cell(view, nowMs))),
+    ...views.map((view) => COLUMNS.map(({ cell }) => printable(cell(view, nowMs)))),
   ];
   const widths = COLUMNS.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
   return rows.map((row) =>

@@ -69,6 +69,7 @@ async function runSupervise(args: readonly string[], log: (line: string) => void
     enqueueStart: (start) => void setImmediate(start),
     watchDeath: (pid, startTime, onDeath) => deaths.watch(pid, startTime, onDeath),
     onChange: () => review(),
+    pids: new Map(),
   };
   const [answer] = await openDirectories(
     [

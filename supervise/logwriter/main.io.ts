@@ -6,6 +6,7 @@
 import { readFileSync, watch, writeSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
+import { printable } from '../printable.ts';
 import { decodeList } from './list.ts';
 import { LogWriter } from './writer.io.ts';
 
@@ -14,7 +15,7 @@ const LOOK_EVERY_MS = 5000;
 
 const warn = (line: string): void => {
   try {
-    writeSync(2, `rouse log writer: ${line}\n`);
+    writeSync(2, `rouse log writer: ${printable(line)}\n`);
   } catch {
     // Nobody listens, or a full pipe: logs are written all the same.
   }

@@ -12,7 +12,7 @@ import { Socket } from 'node:net';
 import { reasonOf } from '../../formats/errors.ts';
 import { lockFiles } from '../commands.io.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
-import { openFifo } from '../open.io.ts';
+import { openFifo } from '../statefile.io.ts';
 import { LogFolder } from './folder.io.ts';
 import { LineSplitter } from './lines.ts';
 import type { Clock } from './lines.ts';
@@ -90,12 +90,17 @@ export class LogWriter {
       }
     }
     const locks = opening.flatMap(({ parts }) => parts.folders.map(({ lockFd }) => lockFd));
-    const taken = new Map((await lockFiles(locks)).map((isTaken, index) => [locks[index], isTaken]));
+    let unlockable: string | undefined;
+    const isFree = await lockFiles(locks).catch((thrown: unknown): boolean[] => {
+      unlockable = reasonOf(thrown);
+      return [];
+    });
+    const taken = new Map(isFree.map((isTaken, index) => [locks[index], isTaken]));
     for (const { entry, parts } of opening) {
       const other = parts.folders.find(({ lockFd }) => taken.get(lockFd) !== true);
       if (other !== undefined) {
         closeParts(parts);
-        this.#block(entry, `${other.action.path}/lock is held by another multilog; stop that one`);
+        this.#block(entry, unlockable ?? `${other.action.path}/lock is held by another multilog; stop that one`);
         continue;
       }
       if (this.#blocked.delete(entry.id)) this.#warn(`${entry.name}/log: writing now`);

@@ -1,5 +1,6 @@
 // The supervisor may die: SIGKILL at any moment loses no service, no log line and no want, and never makes a second copy.
 
+import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -92,16 +93,20 @@ test('a recorded pid that now belongs to another process is not adopted and not 
 
 test('a supervisor killed between making a process and recording it leaves none behind', async () => {
   await using rig = new Rig();
-  rig.write({ 'web/run': '#!/bin/sh\necho ran >>ran\nexec sleep 1000\n', 'web/supervise/.keep': '' });
-  // Opening a FIFO for writing waits for a reader: the supervisor stands still just before the record is on disk.
-  const held = join(rig.folder, 'web/supervise/adopt.json.new');
-  await run('mkfifo', held);
-  rig.start();
+  rig.write({ 'web/run': '#!/bin/sh\necho ran >>ran\nexec sleep 1000\n' });
+  // What the supervisor does up to that moment; it goes on only by opening the gate.
+  const room = join(import.meta.dirname, '../../supervise/launch.io.ts');
+  const script = `
+    const { launch } = await import(${JSON.stringify(room)});
+    const base = ${JSON.stringify(join(rig.folder, 'web'))};
+    launch({ base, argv: ['./run'], stdin: 'ignore', stdout: 2, stderr: 2, onExit: () => undefined });
+    setInterval(() => undefined, 1000);
+  `;
+  const supervisor = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
   await eventually('the process is at its gate', () => (rig.processes().length > 0 ? true : undefined));
-  await rig.end('SIGKILL');
+  supervisor.kill('SIGKILL');
   await eventually('it has gone', () => (rig.processes().length === 0 ? true : undefined));
   expect(existsSync(join(rig.folder, 'web/ran'))).toBe(false);
-  rmSync(held);
   rig.start();
   await rig.until('web', 'up', ({ phase, starts }) => phase === 'up' && starts === 1);
 });
