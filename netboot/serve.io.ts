@@ -203,6 +203,9 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     void record({ kind: 'dhcp', atMs, mac, client, message: event.outcome, address: event.address, why: event.text });
   };
   const onTftp = (event: TftpEvent): void => {
+    if (event.kind === 'crowded') {
+      return log(`tftp: ${event.waiting} requests wait for a place: those of machines without a lease are let go`);
+    }
     const { file, peer } = event;
     const mac = macAt(peer.address);
     if (event.kind === 'refused') {
@@ -271,7 +274,11 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
         },
         onEvent: onDhcp,
       },
-      tftp: { files: (name) => loaders.read(name), onEvent: onTftp },
+      tftp: {
+        files: (name) => loaders.read(name),
+        isKnown: (address) => macAt(address) !== undefined,
+        onEvent: onTftp,
+      },
       respond: desk.respond,
       loading: (mac) => isLoading(journal.ofMac(mac)[0]),
       log,

@@ -9,7 +9,7 @@ import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
 import { bindUdp } from '../ports.io.ts';
 import { printable } from '../dhcp/why.ts';
-import { Admission } from './admission.ts';
+import { Admission, type Place } from './admission.ts';
 import { cleanName } from './names.ts';
 import { toNetascii } from './netascii.ts';
 import { decodePacket, encodePacket, ERROR_CODES, type Request } from './packet.ts';
@@ -46,13 +46,17 @@ export type TftpEvent =
       readonly file: string;
       readonly peer: TftpPeer;
       readonly why: string;
-    };
+    }
+  /** More requests wait than are remembered: told once until it is better. */
+  | { readonly kind: 'crowded'; readonly interfaceName: string; readonly waiting: number };
 
 export type TftpServerOptions = {
   readonly interfaces: readonly { readonly name: string; readonly address: Ipv4Address }[];
   /** What the name stands for, for this peer. */
   readonly files: (name: string, peer: TftpPeer) => FileAnswer | Promise<FileAnswer>;
   readonly onEvent: (event: TftpEvent) => void;
+  /** Whether the address has a lease or a node file: such go first. All do where it is left out. */
+  readonly isKnown?: (address: Ipv4Address) => boolean;
   /** 69, except in tests. */
   readonly port?: number;
   /** The largest block that fits the network in one datagram: MTU less 32. */
@@ -73,7 +77,14 @@ type Job = { readonly served: Served; readonly request: Request; readonly peer: 
 
 /** Serves reads by TFTP until closed. @throws Fault E_PORT_TAKEN or E_PRIVILEGE, with nothing left open. */
 export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp> {
-  const { interfaces, files, onEvent, port = 69, mostBlockBytes = ETHERNET_BLOCK_BYTES } = options;
+  const {
+    interfaces,
+    files,
+    onEvent,
+    isKnown = () => true,
+    port = 69,
+    mostBlockBytes = ETHERNET_BLOCK_BYTES,
+  } = options;
   const admission = new Admission<Job>();
   const listening: Socket[] = [];
   const running = new Map<string, RunningTransfer>();
@@ -81,6 +92,14 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
 
   const leave = (key: string): void => {
     for (const job of admission.end(key, performance.now())) void begin(job);
+  };
+  /** Places of those who do not answer, for those who wait. A client that is there after all asks again. */
+  const makeRoom = (): void => {
+    for (const key of admission.overdue(performance.now())) {
+      running.get(key)?.stop();
+      running.delete(key);
+      leave(key);
+    }
   };
 
   const begin = async ({ served, request, peer, key }: Job): Promise<void> => {
@@ -105,6 +124,9 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       local: served.address,
       peer,
       start: (nowMs) => beginTransfer(request, content, { mostBlockBytes }, nowMs),
+      onProven: () => {
+        for (const next of admission.prove(key, performance.now())) void begin(next);
+      },
       onFail: (reason) => {
         running.delete(key);
         leave(key);
@@ -143,13 +165,17 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
     const peer: TftpPeer = { address, port: from.port };
     const key = `${address}:${from.port}`;
     const job: Job = { served, request: packet, peer, key };
-    const place = admission.ask(key, address, job, performance.now());
+    const ask = (): Place => admission.ask(key, address, job, performance.now(), isKnown(address));
+    const place = ask();
     if (place === 'begin') void begin(job);
+    if (place === 'wait') makeRoom();
+    if (place === 'full-first') {
+      onEvent({ kind: 'crowded', interfaceName: served.name, waiting: admission.waiting });
+    }
+    if (place === 'full' || place === 'full-first') makeRoom();
     // ROMs use the same port after a reset; the old transfer hears of it here.
     if (place === 'running') running.get(key)?.feed({ kind: 'packet', packet });
-    if (place === 'running' && !running.has(key) && admission.ask(key, address, job, performance.now()) === 'begin') {
-      void begin(job);
-    }
+    if (place === 'running' && !running.has(key) && ask() === 'begin') void begin(job);
   };
 
   const close = async (): Promise<void> => {
@@ -176,15 +202,17 @@ type RunningTransfer = {
   readonly feed: (event: TransferEvent) => void;
 };
 
-/** Runs one transfer on a socket of its own. Exactly one of onEnd and onFail is called, unless it is stopped. */
+/** Runs one transfer on a socket of its own. Exactly one of onEnd and onFail is called, unless it is stopped; onProven before. */
 function runTransfer(job: {
   local: Ipv4Address;
   peer: TftpPeer;
   start: (nowMs: number) => StepResult;
+  /** Its client has answered for the first time. */
+  onProven: () => void;
   onEnd: (transfer: Transfer, durationMs: number) => void;
   onFail: (reason: string) => void;
 }): RunningTransfer {
-  const { local, peer, onEnd, onFail } = job;
+  const { local, peer, onProven, onEnd, onFail } = job;
   const socket = createSocket({ type: 'udp4' });
   const startedMs = performance.now();
   let timer: NodeJS.Timeout | undefined;
@@ -198,7 +226,9 @@ function runTransfer(job: {
     socket.close();
   };
   const apply = ([next, packets]: StepResult): void => {
+    const isFirstAnswer = next.isProven && transfer?.isProven !== true;
     transfer = next;
+    if (isFirstAnswer) onProven();
     if (next.outcome === undefined) {
       for (const packet of packets) socket.send(encodePacket(packet), () => undefined);
       clearTimeout(timer);

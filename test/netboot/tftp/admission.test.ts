@@ -1,12 +1,20 @@
 // Which transfers run and which wait: what has begun finishes first, and nobody is refused.
 
 import { expect, test } from 'vitest';
-import { Admission, MOST_PER_CLIENT, MOST_TRANSFERS } from '../../../netboot/tftp/admission.ts';
+import {
+  Admission,
+  MOST_PER_CLIENT,
+  MOST_TRANSFERS,
+  MOST_UNPROVEN,
+  MOST_UNPROVEN_STRANGERS,
+  UNPROVEN_MS,
+} from '../../../netboot/tftp/admission.ts';
 
 const filled = (): Admission<string> => {
   const admission = new Admission<string>();
   for (let index = 0; index < MOST_TRANSFERS; index += 1) {
     expect(admission.ask(`client${index}`, `client${index}`, `job${index}`, 0)).toBe('begin');
+    expect(admission.prove(`client${index}`, 0)).toEqual([]);
   }
   return admission;
 };
@@ -50,4 +58,48 @@ test('the queue is bounded', () => {
   const admission = filled();
   for (let index = 0; index < 5000; index += 1) admission.ask(`flood${index}`, `flood${index}`, 'x', 0);
   expect(admission.waiting).toBe(2000);
+});
+
+test('transfers that nobody acknowledges do not take the places of those that somebody does', () => {
+  const admission = new Admission<string>();
+  for (let index = 0; index < MOST_UNPROVEN; index += 1) admission.ask(`a${index}`, `a${index}`, 'x', 0);
+  expect(admission.ask('late', 'late', 'late job', 10)).toBe('wait');
+  // One proves to be there: its place of the first kind is free again.
+  expect(admission.prove('a7', 20)).toEqual(['late job']);
+  expect(admission.prove('a7', 21)).toEqual([]);
+});
+
+test('while others wait, who does not answer is stopped, the oldest first; without anybody waiting nobody is', () => {
+  const admission = new Admission<string>();
+  for (let index = 0; index < MOST_UNPROVEN; index += 1) admission.ask(`a${index}`, `a${index}`, 'x', index);
+  admission.prove('a0', 100);
+  admission.ask('b', 'b', 'x', 100);
+  expect(admission.overdue(UNPROVEN_MS * 9)).toEqual([]);
+  admission.ask('late', 'late', 'late job', 200);
+  expect(admission.overdue(UNPROVEN_MS - 1)).toEqual([]);
+  expect(admission.overdue(UNPROVEN_MS + 5)).toEqual(['a1']);
+  expect(admission.end('a1', UNPROVEN_MS + 5)).toEqual(['late job']);
+});
+
+test('machines without a lease have some of the places, and wait behind those with one', () => {
+  const admission = new Admission<string>();
+  const places = Array.from({ length: MOST_UNPROVEN_STRANGERS + 1 }, (_, index) =>
+    admission.ask(`s${index}`, `s${index}`, `stranger ${index}`, 0, false),
+  );
+  expect(places.at(-1)).toBe('wait');
+  for (let index = MOST_UNPROVEN_STRANGERS; index < MOST_UNPROVEN; index += 1) {
+    expect(admission.ask(`k${index}`, `k${index}`, 'known', 0)).toBe('begin');
+  }
+  expect(admission.ask('known', 'known', 'the known one', 1)).toBe('wait');
+  expect(admission.end('s0', 2)).toEqual(['the known one']);
+  expect(admission.end('s1', 3)).toEqual([`stranger ${MOST_UNPROVEN_STRANGERS}`]);
+});
+
+test('a full queue is told once, and a known machine gets into it in the place of a stranger', () => {
+  const admission = filled();
+  const places = Array.from({ length: 2002 }, (_, index) => admission.ask(`f${index}`, `f${index}`, 'x', 0, false));
+  expect(places.slice(-3)).toEqual(['wait', 'full-first', 'full']);
+  expect(admission.ask('known', 'known', 'the known one', 1)).toBe('wait');
+  expect(admission.waiting).toBe(2000);
+  expect(admission.end('client0', 2)).toEqual(['the known one']);
 });

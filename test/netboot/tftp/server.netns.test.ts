@@ -42,6 +42,7 @@ beforeEach(async () => {
       const content = FILES.get(name);
       return content === undefined ? { kind: 'refuse', why: `no boot plan names ${name}` } : { kind: 'file', content };
     },
+    isKnown: (address) => !address.startsWith('127.0.1.'),
     onEvent: (event) => {
       events.push(event);
       for (const wake of waiting.splice(0)) wake();
@@ -213,4 +214,34 @@ test("a stranger on the transfer's port is not heard", async () => {
   expect(await eventAt(0)).toMatchObject({ outcome: 'complete', bytesSent: 512 * 40 });
   client.close();
   stranger.close();
+});
+
+test('thousands of requests that nobody acknowledges do not keep a machine with a lease from its loader', async () => {
+  const sockets = await Promise.all(
+    Array.from({ length: 2340 }, async (_, index) => {
+      const socket = createSocket('udp4');
+      socket.bind(0, `127.0.1.${1 + (index % 130)}`);
+      await once(socket, 'listening');
+      return socket;
+    }),
+  );
+  const rrq = Buffer.from('\0\x01boot/loader.bin\0octet\0', 'latin1');
+  // In portions that fit the socket's buffer: what the kernel drops troubles nobody.
+  let turn = 0;
+  const flood = setInterval(() => {
+    for (let count = 0; count < 50; count += 1) {
+      sockets[turn % sockets.length]!.send(rrq, server.port, '127.0.0.1');
+      turn += 1;
+    }
+  }, 20);
+  try {
+    await expect.poll(() => events.map(({ kind }) => kind), { timeout: 20_000 }).toContain('crowded');
+    const into = join(folder, 'got');
+    await run('curl', ['-sS', '-m', '20', '-o', into, `tftp://127.0.0.1:${server.port}/boot/loader.bin`]);
+    expect(Buffer.compare(readFileSync(into), MEGABYTE)).toBe(0);
+    expect(events.filter(({ kind }) => kind === 'crowded').length).toBe(1);
+  } finally {
+    clearInterval(flood);
+    for (const socket of sockets) socket.close();
+  }
 });
