@@ -3,6 +3,10 @@
 // Owns: the limit per hardware address, and the bound on how many addresses are remembered. Does not own the words for
 // it (why.ts, "flood") nor what is done with a message that passes. Pure: the time is an argument.
 //
+// A hardware address is what the sender says it is, and anybody on the wire may say it. So somebody else's DISCOVERs must not
+// use up a node's REQUESTs, and a message that is repeated at a client's pace, in the same exchange, is looked at even when
+// others have used up all: a client repeats itself after 1 s or more with its xid, a flood of made up ones does not.
+//
 // A boot of firmware, iPXE and a system sends about ten messages in a minute; a client that cannot get further repeats
 // itself every few seconds. The limit is far above both and far below what costs anything.
 
@@ -51,5 +55,44 @@ export class Pacer {
 
   get size(): number {
     return this.#buckets.size;
+  }
+}
+
+/** A client waits so long, about, before it says the same again; RFC 2131 4.1 has 4 s, iPXE and udhcpc less. */
+const REPEAT_MS = 900;
+const MOST_EXCHANGES = 10_000;
+
+/** What is looked at of the messages that say to be of one client. */
+export class ClientPacer {
+  readonly #first = new Pacer();
+  readonly #repeated = new Pacer();
+  /** When a dropped exchange was last looked at, or first dropped. */
+  readonly #dropped = new Map<string, number>();
+
+  /**
+   * @param client its hardware address, as it says. @param type of the message: each has a limit of its own.
+   * @param xid ties the messages of one exchange together; undefined where the message could not be read.
+   */
+  admit(client: string, type: string, xid: number | undefined, nowMs: number): Pace {
+    const pace = this.#first.admit(`${client} ${type}`, nowMs);
+    if (pace === 'pass' || xid === undefined) return pace;
+    const exchange = `${client} ${type} ${xid}`;
+    const lastMs = this.#dropped.get(exchange);
+    if (lastMs !== undefined && nowMs - lastMs < REPEAT_MS) return pace;
+    this.#dropped.delete(exchange);
+    this.#dropped.set(exchange, nowMs);
+    if (this.#dropped.size > MOST_EXCHANGES) {
+      for (const first of this.#dropped.keys()) {
+        this.#dropped.delete(first);
+        break;
+      }
+    }
+    if (lastMs === undefined) return pace;
+    return this.#repeated.admit(`${client} ${type}`, nowMs) === 'pass' ? 'pass' : pace;
+  }
+
+  /** Clients and exchanges remembered. */
+  get size(): number {
+    return this.#first.size + this.#repeated.size + this.#dropped.size;
   }
 }

@@ -16,8 +16,8 @@ import type { Lease } from '../leases.ts';
 import { claimedMac, decide } from './decide.ts';
 import { PROXY_PORT, SERVER_PORT } from './destination.ts';
 import { type DhcpEvent, eventOf } from './event.ts';
-import { decodeMessage, type DhcpMessage, encodeMessage, macOf, replyLimit } from './message.ts';
-import { Pacer } from './pace.ts';
+import { decodeMessage, type DhcpMessage, encodeMessage, macOf, messageTypeOf, replyLimit } from './message.ts';
+import { ClientPacer } from './pace.ts';
 import { bindUdp } from '../ports.io.ts';
 import { probeAddress } from './probe.io.ts';
 import { conflictOf, isProbed } from './probe.ts';
@@ -50,7 +50,7 @@ export type RunningServer = { readonly close: () => Promise<void> };
  */
 export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServer> {
   const { interfaces, world, hold, commit, onEvent } = options;
-  const pacer = new Pacer();
+  const pacer = new ClientPacer();
   const open: Socket[] = [];
   const senders = new Map<string, { 67: Socket; 4011: Socket }>();
 
@@ -103,7 +103,9 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServ
     const name = heardBy.map((served) => served.name).join(',');
     const decoded = decodeMessage(packet);
     const client = decoded.ok ? claimedMac(decoded.message) : `${from.address} unreadable`;
-    const pace = pacer.admit(client, performance.now());
+    const type = decoded.ok ? (messageTypeOf(decoded.message) ?? 'none') : 'unreadable';
+    const xid = decoded.ok ? decoded.message.xid : undefined;
+    const pace = pacer.admit(client, type, xid, performance.now());
     const say = (message: DhcpMessage | undefined, decision: Decision): void =>
       onEvent(eventOf(name, message, decision));
     if (pace !== 'pass') {

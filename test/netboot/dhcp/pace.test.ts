@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { decide } from '../../../netboot/dhcp/decide.ts';
 import { describeDecision, eventOf } from '../../../netboot/dhcp/event.ts';
-import { BURST, Pacer, REFILL_PER_S } from '../../../netboot/dhcp/pace.ts';
+import { BURST, ClientPacer, Pacer, REFILL_PER_S } from '../../../netboot/dhcp/pace.ts';
 import { inodesOnPort, portTaken } from '../../../netboot/ports.ts';
 import { printable } from '../../../netboot/dhcp/why.ts';
 import { CLIENTS, message, request, STRANGER, subnet, WEB1, world } from './messages.ts';
@@ -30,6 +30,43 @@ test('the memory is bounded, whoever sends', () => {
   const pacer = new Pacer();
   for (let index = 0; index < 30_000; index += 1) pacer.admit(String(index), index);
   expect(pacer.size).toBe(10_000);
+});
+
+/** Somebody sends 50 DISCOVERs a second with a node's address; `own` are the node's: [second, type, xid]. */
+function besideFlood(own: readonly (readonly [number, string, number])[]): { own: string[]; passed: number } {
+  const pacer = new ClientPacer();
+  const seen: string[] = [];
+  let passed = 0;
+  for (let index = 0; index < 50 * 40; index += 1) {
+    const nowMs = index * 20;
+    if (pacer.admit('web2', 'discover', 0x1000_0000 + index, nowMs) === 'pass') passed += 1;
+    for (const [atS, type, xid] of own) {
+      if (atS * 1000 === nowMs) seen.push(pacer.admit('web2', type, xid, nowMs) === 'pass' ? 'pass' : 'drop');
+    }
+  }
+  return { own: seen, passed };
+}
+
+test('somebody who sends with a node’s address does not keep the node from its own', () => {
+  // As iPXE does: the same xid again after 1, 2 and 4 s; the REQUEST in the same exchange.
+  const { own, passed } = besideFlood([
+    [20, 'discover', 7],
+    [21, 'discover', 7],
+    [21, 'request', 7],
+    [23, 'discover', 7],
+    [30, 'discover', 8],
+    [34, 'discover', 8],
+  ]);
+  expect(own.filter((_, index) => index !== 0 && index !== 4)).toEqual(['pass', 'pass', 'pass', 'pass']);
+  expect(passed).toBeLessThan(BURST + 40 * REFILL_PER_S + 2);
+});
+
+test('one exchange repeated without a pause is a flood like any other', () => {
+  const pacer = new ClientPacer();
+  const seen = Array.from({ length: 50 * 40 }, (_, index) => pacer.admit('web2', 'discover', 7, index * 20));
+  expect(seen.filter((one) => one === 'pass').length).toBeLessThan(BURST + 40 * (REFILL_PER_S + 2));
+  for (let index = 0; index < 50_000; index += 1) pacer.admit(`m${index % 7}`, 'discover', index, 50_000);
+  expect(pacer.size).toBeLessThan(30_001);
 });
 
 test('a decision is one sentence that says everything', () => {
