@@ -1,4 +1,4 @@
-// bin/rouse-supervise.ts - the supervisor alone: what ships to nodes, and what the applets svscan and supervise start.
+// bin/rouse-supervise.ts - the supervisor alone: the small bundle of the package, and what the applets svscan and supervise start.
 //
 // Owns: the words `supervise [DIR]`, `applet svscan [DIR]` and `applet supervise DIR`; what their failures look like.
 // Does not own: any other command (rouse.ts). Imports nothing that the supervisor does not need:

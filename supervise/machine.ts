@@ -11,7 +11,7 @@
 // - After a death: the rest of its process group is ended, then ./finish runs, then `settle` decides what is next.
 //
 // To change what an event does in a phase, edit that one cell. Sources: daemontools 0.76 supervise.c, runit runsv(8),
-// s6 servicedir (finish, timeout-kill, 125), DESIGN: whole group ended before a restart (0.76 leaves it). Pure.
+// s6 servicedir (finish, timeout-kill, 125), ours: the whole group is ended before a restart (0.76 leaves it). Pure.
 
 import { DEFAULT_SETTINGS } from './service.ts';
 import type { Backoff, Death, Effect, Event, EventOf, Moment, Phase, Service, Want } from './service.ts';
