@@ -279,6 +279,7 @@ test('a template that fails refuses the boot with file and line', async () => {
 test('the management socket is for its owner and group; an answer for what is not there is a sentence', async () => {
   await start();
   expect(statSync(join(home, 'run/netboot.sock')).mode & 0o777).toBe(0o660);
+  expect(statSync(join(home, 'run')).mode & 0o777).toBe(0o750);
   expect(await api('/v1/nodes/web1')).toMatchObject({ status: 200, name: 'web1', should: 'web generation 1' });
   expect(await api('/v1/nodes/web2')).toEqual({ status: 404, error: "there is no node 'web2'" });
   expect(await api('/v1/explain?mac=x')).toEqual({
@@ -490,4 +491,33 @@ test('what unknown machines send is neither kept nor logged line by line', async
   const row = database.prepare(`SELECT count(*) AS strangers FROM journal WHERE mac LIKE '02:99:%'`).get();
   database.close();
   expect(row?.['strangers']).toBe(0);
+});
+
+test('a machine that is up and asks for an address that is not its own is told no, and the log says so', async () => {
+  await start();
+  await lease(0);
+  const ask = `
+    import { createSocket } from 'node:dgram';
+    import { encodeMessage } from ${JSON.stringify(join(import.meta.dirname, '../../netboot/dhcp/message.ts'))};
+    import { message } from ${JSON.stringify(join(import.meta.dirname, 'dhcp/messages.ts'))};
+    const socket = createSocket('udp4');
+    const options = { requestedAddress: '10.77.1.99' };
+    socket.bind(68, '10.77.1.11', () => {
+      socket.send(encodeMessage(message('request', { from: '${MAC1}', options }), 1500), 67, '10.77.1.1', () => socket.close());
+    });
+  `;
+  const done = await rack.in(rack.wires[0]!.client, process.execPath, ['--input-type=module', '-e', ask], 60_000);
+  expect(done.stderr).toBe('');
+  await expect.poll(() => log).toMatch(/dhcp: 52:54:00:77:00:01 NAK: /);
+});
+
+test('a store that is taken away while it is in use is told in the log and in the health', {
+  timeout: 120_000,
+}, async () => {
+  await start();
+  rmSync(join(home, 'lib/store.sqlite'));
+  expect(await api('/v1/health')).toMatchObject({
+    store: expect.stringMatching(/store\.sqlite was removed or replaced while it is in use/) as string,
+  });
+  await expect.poll(() => log, { timeout: 60_000 }).toMatch(/store\.sqlite was removed or replaced while it is in use/);
 });
