@@ -101,7 +101,7 @@ export type BootEvent = {
     }
 );
 
-export type Stage = {
+type Stage = {
   readonly name: StageName;
   readonly startedAtMs: number;
   readonly endedAtMs: number;
@@ -110,7 +110,7 @@ export type Stage = {
   readonly detail: string;
 };
 
-export type Outcome =
+type Outcome =
   | { readonly kind: 'running' }
   | { readonly kind: 'ready'; readonly atMs: number }
   | { readonly kind: 'failed'; readonly atMs: number; readonly why: string }

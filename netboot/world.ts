@@ -74,7 +74,7 @@ function bootPolicy(
 }
 
 /** The machine that an address was leased to. */
-export function leasedTo(leases: LeaseLookup, address: Ipv4Address, nowS: number): MacAddress | undefined {
+function leasedTo(leases: LeaseLookup, address: Ipv4Address, nowS: number): MacAddress | undefined {
   const lease = leases.byAddress(address);
   // A node that is up keeps its address when its lease ran out unanswered, so an old lease still tells who it is.
   return lease !== undefined && (isAlive(lease, nowS) || lease.state === 'bound') ? lease.mac : undefined;

@@ -13,10 +13,10 @@ export const RACK_INTERFACE = 'rack0';
 export const RACK_SERVER = '10.77.0.1';
 export const RACK_PREFIX_LENGTH = 24;
 /** What the load balancers of a lab offer to clients. */
-export const RACK_VIP = '10.77.0.200';
+const RACK_VIP = '10.77.0.200';
 
 /** How a virtual machine starts: which firmware, and so which way through DHCP, TFTP and HTTP. */
-export type Firmware = 'bios' | 'uefi';
+type Firmware = 'bios' | 'uefi';
 
 export type LabNode = {
   readonly name: string;

@@ -9,7 +9,7 @@ const STAMP = /^@([0-9a-f]{24})(?=$|[ .])/;
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Milliseconds since 1970 of a stamped line, or of the name of an old log file; undefined without a stamp. */
-export function stampOf(text: string): number | undefined {
+function stampOf(text: string): number | undefined {
   const digits = STAMP.exec(text)?.[1];
   if (digits === undefined) return undefined;
   const octets = Uint8Array.from({ length: 12 }, (_, index) =>
