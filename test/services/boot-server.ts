@@ -55,7 +55,7 @@ export type BootServer = {
   /** What the next request for a boot file is answered with in place of the file; for damage on the way. */
   damageNext: Buffer | undefined;
   /** While it is away, every connection is cut. */
-  isAway: boolean;
+  readonly setAway: (isAway: boolean) => void;
   readonly close: () => Promise<void>;
 };
 
@@ -67,6 +67,7 @@ export async function startBootServer(store: Store): Promise<BootServer> {
   const reports = new Map<string, NodeReport>();
   const archives = new Map<string, Uint8Array>();
   const refused: string[] = [];
+  let away = false;
   const watchers = new Set<() => void>();
   const wake = (): void => {
     for (const watcher of watchers) watcher();
@@ -178,7 +179,7 @@ export async function startBootServer(store: Store): Promise<BootServer> {
     say(204);
   };
   const server = createServer((request, response) => {
-    if (self.isAway) {
+    if (away) {
       request.socket.destroy();
       return;
     }
@@ -205,7 +206,10 @@ export async function startBootServer(store: Store): Promise<BootServer> {
     stages: [],
     refused,
     damageNext: undefined,
-    isAway: false,
+    setAway(isAway) {
+      away = isAway;
+      if (isAway) server.closeAllConnections();
+    },
     report: (bootId) => reports.get(bootId),
     async boot(manifest, id, values) {
       const rendered = renderTemplates(manifest.templates, values);
