@@ -7,6 +7,8 @@
 // To add an error, add a row. docs/errors.md is generated from the rows (test/formats/errors.test.ts keeps it equal).
 // Pure.
 
+import { printable } from './printable.ts';
+
 type ErrorRow = {
   /** Exit status of a command that ends with this error. */
   readonly exitCode: 1 | 100 | 111;
@@ -116,9 +118,9 @@ export class Fault extends Error {
   }
 }
 
-/** "what: why; todo", leaving out what is not known. */
+/** "what: why; todo", leaving out what is not known. One line, whatever the names in it hold. */
 export function renderFault({ what, why, todo }: FaultFacts): string {
-  return `${what}${why === undefined ? '' : `: ${why}`}${todo === undefined ? '' : `; ${todo}`}`;
+  return printable(`${what}${why === undefined ? '' : `: ${why}`}${todo === undefined ? '' : `; ${todo}`}`);
 }
 
 /** The words of whatever was thrown, without a stack. */

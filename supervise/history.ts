@@ -5,7 +5,7 @@
 // To remember another kind of event, add a row to WORDS. Pure.
 
 import { renderDeath } from './machine.ts';
-import { printable } from './printable.ts';
+import { printable } from '../formats/printable.ts';
 import type { Event, Service } from './service.ts';
 
 export type HistoryEntry = {

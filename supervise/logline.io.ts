@@ -7,7 +7,7 @@
 
 import { constants, openSync, writeSync } from 'node:fs';
 import { errorCode } from './directory.io.ts';
-import { printable } from './printable.ts';
+import { printable } from '../formats/printable.ts';
 
 /** PIPE_BUF: a line of this length goes into a pipe whole or not at all. */
 const LINE_BYTES_MAX = 4096;

@@ -17,7 +17,7 @@ import type { HistoryEntry } from './history.ts';
 import { LOG_WRITER_NAME, LogWriterHost } from './logs.io.ts';
 import { openDirectories } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
-import { printable } from './printable.ts';
+import { printable } from '../formats/printable.ts';
 import { readBootId } from './procfs.io.ts';
 import { Repeats } from './repeats.ts';
 import { scan } from './scan.ts';

@@ -7,7 +7,7 @@
 
 import { wallTimeToMs } from '../formats/tai64n.ts';
 import { renderDeath } from './machine.ts';
-import { printable } from './printable.ts';
+import { printable } from '../formats/printable.ts';
 import type { Death, Phase, Service, Want } from './service.ts';
 
 /** Of the main process alone, not of its children. */

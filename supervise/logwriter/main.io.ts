@@ -6,7 +6,7 @@
 import { readFileSync, watch, writeSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
-import { printable } from '../printable.ts';
+import { printable } from '../../formats/printable.ts';
 import { decodeList } from './list.ts';
 import { LogWriter } from './writer.io.ts';
 

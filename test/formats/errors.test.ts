@@ -35,4 +35,7 @@ test('a fault is one line: what, why, what to do', () => {
   expect(fault.message).toBe('cannot listen on UDP 67: dnsmasq (pid 8) has it; stop it');
   expect(fault.exitCode).toBe(111);
   expect(renderFault({ what: 'no such service' })).toBe('no such service');
+  expect(renderFault({ what: 'no service \u001b[2J\nrouse: all is well' })).toBe(
+    'no service \\x1b[2J\\nrouse: all is well',
+  );
 });

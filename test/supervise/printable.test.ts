@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { printable } from '../../supervise/printable.ts';
+import { printable } from '../../formats/printable.ts';
 import { decodeRecord, encodeRecord, strangerOf } from '../../supervise/record.ts';
 import { Repeats } from '../../supervise/repeats.ts';
 import { newService } from '../../supervise/machine.ts';
