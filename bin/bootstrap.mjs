@@ -58,8 +58,11 @@ if (!Object.hasOwn(PROGRAMS, command ?? ''))
   stop(100, `usage: node bin/bootstrap.mjs ${Object.keys(PROGRAMS).join('|')} [ARG ...]`);
 
 installNpmPackages();
-const stage = command === 'test' ? rest[0] : undefined;
-if ((command === 'start' || command === 'test') && stage !== 'check' && stage !== 'unit') {
+/** Checks and unit tests need nothing but npm's packages. */
+const needsMachine =
+  command === 'start' ||
+  (command === 'test' && !(rest.length > 0 && rest.every((word) => word === 'check' || word === 'unit')));
+if (needsMachine) {
   installDebianPackages(command);
   if (command === 'test') unpackPeers();
 }
