@@ -18,11 +18,12 @@ const contextOf = (config: () => string | undefined): CommandContext => ({
   },
 });
 
-// A reader that went away (rouse status | head) is not an error.
+// A reader that went away (rouse status | head) is not an error. Nor is a terminal that was closed (EIO): what runs then,
+// the removal of a lab for one, goes on without words.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
-    throw error;
+    if (error.code !== 'EIO') throw error;
   });
 }
 

@@ -24,7 +24,9 @@ export async function qmp(socketPath: string, command: QmpCommand): Promise<unkn
       socket.on('error', reject);
       socket.on('close', () => reject(new Error('the machine hung up')));
       let returns = 0;
-      createInterface({ input: socket }).on('line', (line) => {
+      // readline says the socket's errors again; the handlers above have them.
+      const lines = createInterface({ input: socket }).on('error', () => undefined);
+      lines.on('line', (line) => {
         const answer = JSON.parse(line) as { QMP?: unknown; return?: unknown; error?: { desc: string } };
         if (answer.QMP !== undefined) send('qmp_capabilities');
         else if (answer.error !== undefined)
