@@ -49,7 +49,7 @@ export function registerLab(program: Command, context: CommandContext): void {
     .action(async ({ json }: { json?: boolean }) => {
       const { livingParts, requireLab } = await import('../../netboot/lab/rack.io.ts');
       const { listBoots } = await import('../../netboot/lab/follow.io.ts');
-      const { renderOutcome, renderWaterfall } = await import('../../netboot/journal.ts');
+      const { renderOutcome, renderWaterfall } = await import('../../netboot/journal/journal.ts');
       const { runDir } = context.places();
       const state = requireLab(runDir);
       const parts = livingParts(state);
@@ -167,7 +167,7 @@ export function registerLab(program: Command, context: CommandContext): void {
 /** Prints each stage of the boot that began after `sinceMs`, and how it ended. */
 async function follow(context: CommandContext, node: string, sinceMs: number): Promise<void> {
   const { followBoot } = await import('../../netboot/lab/follow.io.ts');
-  const { renderOutcome } = await import('../../netboot/journal.ts');
+  const { renderOutcome } = await import('../../netboot/journal/journal.ts');
   const attempt = await followBoot({
     socketPath: join(context.places().runDir, 'netboot.sock'),
     node,

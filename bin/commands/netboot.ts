@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../context.ts';
 import { Fault } from '../../formats/errors.ts';
-import type { ConfigView } from '../../netboot/view.ts';
+import type { ConfigView } from '../../netboot/api/view.ts';
 import type { LogFormat } from '../log.ts';
 import { renderTable } from '../table.ts';
 
@@ -30,8 +30,8 @@ export function registerNetboot(program: Command, context: CommandContext): void
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExamples:\n  rouse explain 52:54:00:77:00:01\n  rouse explain web1 --arch efi-x64 --json')
     .action(async (machine: string, { arch, json }: { arch: string; json?: boolean }) => {
-      const { renderExplanation } = await import('../../netboot/explain.ts');
-      const { askExplanation } = await import('../../netboot/ask.io.ts');
+      const { renderExplanation } = await import('../../netboot/api/explain.ts');
+      const { askExplanation } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askExplanation(context.places(), machine, arch);
       if (note !== undefined) context.warn(`rouse: ${note}`);
       if (json === true) context.print(JSON.stringify(answer, undefined, 2));
@@ -57,7 +57,7 @@ export function registerNetboot(program: Command, context: CommandContext): void
         return;
       }
       const { readSite } = await import('../../netboot/site/load.io.ts');
-      const { configView } = await import('../../netboot/view.ts');
+      const { configView } = await import('../../netboot/api/view.ts');
       const result = await readSite(context.places());
       const problems = result.ok ? result.warnings : result.problems;
       const view: ConfigView = configView(result.ok ? result.site : undefined, {
@@ -90,7 +90,7 @@ type LeaseRow = {
 function registerLease(program: Command, context: CommandContext): void {
   const lease = program.command('lease').description('the addresses that this boot server has given');
   const ask = async (path: string, method: 'GET' | 'POST' = 'GET'): Promise<unknown> => {
-    const { askNetboot } = await import('../../netboot/client.io.ts');
+    const { askNetboot } = await import('../../netboot/api/client.io.ts');
     return askNetboot(join(context.places().runDir, 'netboot.sock'), path, method);
   };
   const show = (rows: readonly LeaseRow[], json: boolean | undefined): void => {

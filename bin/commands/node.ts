@@ -1,11 +1,11 @@
 // bin/commands/node.ts - `rouse node` and `rouse profile`: what nodes should be and are, with where each value came from.
 //
-// Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/view.ts).
+// Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/api/view.ts).
 
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
-import type { DiffView } from '../../netboot/fleetapi.io.ts';
-import type { PlanView } from '../../netboot/planview.ts';
+import type { DiffView } from '../../netboot/api/fleetapi.io.ts';
+import type { PlanView } from '../../netboot/fleet/planview.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
 
@@ -16,7 +16,7 @@ export function registerNode(program: Command, context: CommandContext): void {
     .description('every node: what it should be beside what it runs, and how its last boot went')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
-      const { askNodes } = await import('../../netboot/ask.io.ts');
+      const { askNodes } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askNodes(context.places());
       if (note !== undefined) context.warn(`rouse: ${note}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));
@@ -41,8 +41,8 @@ export function registerNode(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExample:\n  rouse node show web1')
     .action(async (name: string, { json }: { json?: boolean }) => {
-      const { askNode } = await import('../../netboot/ask.io.ts');
-      const { renderWaterfall } = await import('../../netboot/journal.ts');
+      const { askNode } = await import('../../netboot/api/ask.io.ts');
+      const { renderWaterfall } = await import('../../netboot/journal/journal.ts');
       const { answer, note } = await askNode(context.places(), name);
       if (note !== undefined) context.warn(`rouse: ${note}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));
@@ -73,7 +73,7 @@ export function registerNode(program: Command, context: CommandContext): void {
       '\nExamples:\n  rouse node set web2 profile=lb\n  rouse node set web[01-20] vars.workers=4 --dry-run',
     )
     .action(async (range: string, words: string[], { dryRun, offline }: { dryRun?: boolean; offline?: boolean }) => {
-      const { setNodes } = await import('../../netboot/ask.io.ts');
+      const { setNodes } = await import('../../netboot/api/ask.io.ts');
       const request = { range, words, isDryRun: dryRun === true, isOffline: offline === true };
       const changes = await setNodes(context.places(), request);
       for (const { file, diff } of changes) for (const line of [file, ...diff]) context.print(line);
@@ -88,7 +88,7 @@ export function registerNode(program: Command, context: CommandContext): void {
     .description('every profile, what it extends and which nodes have it')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
-      const { askProfiles } = await import('../../netboot/ask.io.ts');
+      const { askProfiles } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askProfiles(context.places());
       if (note !== undefined) context.warn(`rouse: ${note}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));
@@ -106,7 +106,7 @@ export function registerNode(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExample:\n  rouse profile show web')
     .action(async (name: string, { json }: { json?: boolean }) => {
-      const { askProfile } = await import('../../netboot/ask.io.ts');
+      const { askProfile } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askProfile(context.places(), name);
       if (note !== undefined) context.warn(`rouse: ${note}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));
@@ -137,7 +137,7 @@ function registerChanges(node: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExit status 1 where a pool would fall below its minimum or a node cannot become it.')
     .action(async (range: string | undefined, { json }: { json?: boolean }) => {
-      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { askFleet } = await import('../../netboot/api/ask.io.ts');
       const plan = await askFleet<PlanView>(context.places(), '/v1/plan', range === undefined ? {} : { nodes: range });
       if (plan.problems.length > 0) context.exit(1);
       if (json === true) return context.print(JSON.stringify(plan, undefined, 2));
@@ -170,7 +170,7 @@ function registerChanges(node: Command, context: CommandContext): void {
       '\nExamples:\n  rouse node boot web2 --now --wait\n  rouse node boot web2 --once maintenance --now --cold',
     )
     .action(async (name: string, { now, wait, once, cold, force, drainTimeout }: BootOptions) => {
-      const { askFleet, followChange } = await import('../../netboot/ask.io.ts');
+      const { askFleet, followChange } = await import('../../netboot/api/ask.io.ts');
       const places = context.places();
       const on = (given: boolean | undefined): string => (given === true ? '1' : '0');
       const query = { now: on(now), cold: on(cold), force: on(force), drainTimeoutS: drainTimeout };
@@ -190,7 +190,7 @@ function registerChanges(node: Command, context: CommandContext): void {
     .argument('<node>')
     .option('--json', 'as JSON')
     .action(async (name: string, { json }: { json?: boolean }) => {
-      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { askFleet } = await import('../../netboot/api/ask.io.ts');
       const view = await askFleet<DiffView>(context.places(), nodePath(name, 'diff'));
       context.exit(view.isSame || view.revision === undefined ? 0 : 1);
       if (json === true) return context.print(JSON.stringify(view, undefined, 2));
@@ -224,7 +224,7 @@ export async function drainNode(
   name: string,
   isForced: boolean,
 ): Promise<void> {
-  const { askFleet } = await import('../../netboot/ask.io.ts');
+  const { askFleet } = await import('../../netboot/api/ask.io.ts');
   await askFleet(context.places(), nodePath(name, verb), isForced ? { force: '1' } : {}, 'POST');
   context.print(verb === 'drain' ? `${name} takes no new connections` : `${name} is in service again`);
 }

@@ -1,11 +1,11 @@
 // bin/commands/pool.ts - `rouse pool` and `rouse vip`: who is in which pool, who holds which virtual address.
 //
-// Owns: the words on the command line and the layout of the answers. Does not own membership (netboot/pools.ts), holders
-// (netboot/vips.ts), or draining (netboot/changes.io.ts).
+// Owns: the words on the command line and the layout of the answers. Does not own membership (netboot/fleet/pools.ts), holders
+// (netboot/fleet/vips.ts), or draining (netboot/fleet/changes.io.ts).
 
 import type { Command } from 'commander';
-import type { PoolView } from '../../netboot/pools.ts';
-import type { VipView } from '../../netboot/vips.ts';
+import type { PoolView } from '../../netboot/fleet/pools.ts';
+import type { VipView } from '../../netboot/fleet/vips.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
 import { drainNode } from './node.ts';
@@ -17,7 +17,7 @@ export function registerPool(program: Command, context: CommandContext): void {
     .description('every pool with its members')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
-      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { askFleet } = await import('../../netboot/api/ask.io.ts');
       const { pools } = await askFleet<{ pools: PoolView[] }>(context.places(), '/v1/pools');
       if (json === true) return context.print(JSON.stringify(pools, undefined, 2));
       const rows = pools.map(({ name, minimum, members }) => [
@@ -34,7 +34,7 @@ export function registerPool(program: Command, context: CommandContext): void {
     .argument('<pool>')
     .option('--json', 'as JSON')
     .action(async (name: string, { json }: { json?: boolean }) => {
-      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { askFleet } = await import('../../netboot/api/ask.io.ts');
       const view = await askFleet<PoolView>(context.places(), `/v1/pools/${encodeURIComponent(name)}`);
       if (json === true) return context.print(JSON.stringify(view, undefined, 2));
       const rows = view.members.map((one) => [one.name, one.address, String(one.weight), one.state]);
@@ -56,7 +56,7 @@ export function registerPool(program: Command, context: CommandContext): void {
     .description('every virtual address and who holds it, by what the nodes report; exit 1 where two do')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
-      const { askFleet } = await import('../../netboot/ask.io.ts');
+      const { askFleet } = await import('../../netboot/api/ask.io.ts');
       const { vips } = await askFleet<{ vips: VipView[] }>(context.places(), '/v1/vips');
       if (vips.some(({ alarm }) => alarm !== undefined)) context.exit(1);
       if (json === true) return context.print(JSON.stringify(vips, undefined, 2));

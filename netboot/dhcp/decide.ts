@@ -12,7 +12,7 @@
 
 import { type Ipv4Address, IPV4_ANY, isHostAddress, networkContains, rangeContains } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { chooseAddress, DECLINE_QUARANTINE_S, isAlive, type Lease, OFFER_HOLD_S } from '../leases.ts';
+import { chooseAddress, DECLINE_QUARANTINE_S, isAlive, type Lease, OFFER_HOLD_S } from '../store/leases.ts';
 import { clientOf } from './clients.ts';
 import { destinationOf, PROXY_PORT } from './destination.ts';
 import { chooseBoot } from './loaders.ts';

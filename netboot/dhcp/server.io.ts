@@ -12,7 +12,7 @@
 import type { Socket } from 'node:dgram';
 import { type Ipv4Address, IPV4_BROADCAST, parseIpv4 } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
-import type { Lease } from '../leases.ts';
+import type { Lease } from '../store/leases.ts';
 import { claimedMac, decide } from './decide.ts';
 import { PROXY_PORT, SERVER_PORT } from './destination.ts';
 import { type DhcpEvent, eventOf } from './event.ts';

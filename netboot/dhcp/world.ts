@@ -5,7 +5,7 @@
 
 import type { Ipv4Address, Ipv4Network, Ipv4Range } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import type { Lease, LeaseLookup } from '../leases.ts';
+import type { Lease, LeaseLookup } from '../store/leases.ts';
 import type { Destination } from './destination.ts';
 import type { BootAnswer, BootPolicy } from './loaders.ts';
 import type { DhcpMessage } from './message.ts';

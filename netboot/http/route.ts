@@ -10,7 +10,7 @@
 
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
-import type { StoredBoot } from '../records.ts';
+import type { StoredBoot } from '../store/records.ts';
 
 export type HttpFacts = {
   readonly method: string;

@@ -13,7 +13,7 @@ import { Fault, reasonOf } from '../../formats/errors.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import { portHolder } from '../ports.io.ts';
 import { portTaken } from '../ports.ts';
-import { PROTOCOL_BODY_LIMIT_BYTES } from '../protocol.ts';
+import { PROTOCOL_BODY_LIMIT_BYTES } from '../fleet/protocol.ts';
 import { connectionLimit, descriptorLimit, Doors, Turns } from './doors.ts';
 import { select, type Slice } from './range.ts';
 import { peerAddress } from './route.ts';

@@ -4,8 +4,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';
-import { askNetboot } from '../client.io.ts';
-import { type Attempt, renderOutcome, STAGES } from '../journal.ts';
+import { askNetboot } from '../api/client.io.ts';
+import { type Attempt, renderOutcome, STAGES } from '../journal/journal.ts';
 
 const POLL_MS = 400;
 

@@ -9,7 +9,7 @@ import { buildImage } from '../../images/build.io.ts';
 import { describeBuildEvent } from '../../images/event.ts';
 import { fetchLoaders } from '../../images/loaders.io.ts';
 import { openStore } from '../../images/store.io.ts';
-import { askNetboot } from '../client.io.ts';
+import { askNetboot } from '../api/client.io.ts';
 import { chooseAccelerator } from './accel.io.ts';
 import { followBoot } from './follow.io.ts';
 import {

@@ -14,7 +14,7 @@ import type { BuildEvent } from '../../images/event.ts';
 import { packLayer } from '../../images/layers.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
-import { renderTemplates, type TemplateValues } from '../../netboot/templates.ts';
+import { renderTemplates, type TemplateValues } from '../../netboot/boots/templates.ts';
 import { type Guest, startGuest } from './guest.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));

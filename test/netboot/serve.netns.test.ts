@@ -14,7 +14,7 @@ import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { decodeArchive } from '../../images/cpio.ts';
 import type { Manifest } from '../../images/manifest.ts';
-import { bootScript } from '../../netboot/script.ts';
+import { bootScript } from '../../netboot/boots/script.ts';
 import { Rack } from './dhcp/rack.ts';
 import { publishImage, writeTree } from './home.ts';
 

@@ -3,9 +3,9 @@
 import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { LeaseBook } from '../../netboot/leases.ts';
+import { LeaseBook } from '../../netboot/store/leases.ts';
 import { dhcpWorld, httpWorld } from '../../netboot/world.ts';
-import { site } from './fleet-site.ts';
+import { site } from './fleet/fleet-site.ts';
 
 const STRANGER = '52:54:00:99:00:01' as MacAddress;
 

@@ -13,13 +13,13 @@ import type { CpioEntry } from '../../images/cpio.ts';
 import { packLayer } from '../../images/layers.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import type { Store } from '../../images/store.io.ts';
-import { liveFiles, type LiveFiles, liveTemplates, revisionFile } from '../../netboot/live.ts';
-import { type Order, OrderBook, renderOrders, type Verb } from '../../netboot/orders.ts';
-import { parseStageReport } from '../../netboot/protocol.ts';
-import { type NodeReport, parseAcks, parseReport } from '../../netboot/reports.ts';
-import { kernelCommandLine, switchText } from '../../netboot/script.ts';
+import { liveFiles, type LiveFiles, liveTemplates, revisionFile } from '../../netboot/fleet/live.ts';
+import { type Order, OrderBook, renderOrders, type Verb } from '../../netboot/fleet/orders.ts';
+import { parseStageReport } from '../../netboot/fleet/protocol.ts';
+import { type NodeReport, parseAcks, parseReport } from '../../netboot/fleet/reports.ts';
+import { kernelCommandLine, switchText } from '../../netboot/boots/script.ts';
 import type { BootPlan } from '../../netboot/site/plan.ts';
-import { renderTemplates, type RenderedFile, type TemplateValues } from '../../netboot/templates.ts';
+import { renderTemplates, type RenderedFile, type TemplateValues } from '../../netboot/boots/templates.ts';
 
 const MAC = '52:54:00:77:00:01';
 

@@ -11,7 +11,7 @@ import { buildImage } from '../../images/build.io.ts';
 import { inspectFile } from '../../images/inspect.io.ts';
 import type { Template } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
-import { renderTemplates } from '../../netboot/templates.ts';
+import { renderTemplates } from '../../netboot/boots/templates.ts';
 import { LB_VARS, member, valuesFor, type Vars, virtualService } from './values.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));

@@ -13,7 +13,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '../../images/build.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
-import type { NodeReport } from '../../netboot/reports.ts';
+import type { NodeReport } from '../../netboot/fleet/reports.ts';
 import { type Guest, startGuest } from '../images/guest.ts';
 import { type Boot, type BootServer, startBootServer } from './boot-server.ts';
 import { LB_VARS, member, valuesFor, virtualService, WEB_VARS } from './values.ts';

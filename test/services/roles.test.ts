@@ -9,7 +9,7 @@ import { parseYaml } from '../../formats/yaml/document.ts';
 import { layoutRole } from '../../images/role.ts';
 import { loadChain, readRoleFiles } from '../../images/roles.io.ts';
 import { ProfileSchema } from '../../netboot/site/schema.ts';
-import { renderTemplates, type TemplateValues } from '../../netboot/templates.ts';
+import { renderTemplates, type TemplateValues } from '../../netboot/boots/templates.ts';
 
 const SERVICES = fileURLToPath(new URL('../../services/', import.meta.url));
 const ROLES = readdirSync(SERVICES).filter((name) => existsSync(join(SERVICES, name, 'recipe.yaml')));

@@ -1,7 +1,7 @@
 // What templates of the roles are rendered from, in tests: whole, so that strict rendering finds what a role asks for in vain.
 
 import type { PlainValue } from '../../images/manifest.ts';
-import type { TemplateValues } from '../../netboot/templates.ts';
+import type { TemplateValues } from '../../netboot/boots/templates.ts';
 
 export type Vars = Record<string, PlainValue>;
 

@@ -8,7 +8,7 @@ import { decide } from '../../../netboot/dhcp/decide.ts';
 import type { MessageType } from '../../../netboot/dhcp/message.ts';
 import { toHex } from '../../../netboot/dhcp/values.ts';
 import type { Decision, DhcpRequest, DhcpWorld, ReplyDecision } from '../../../netboot/dhcp/world.ts';
-import { type Lease, LeaseBook } from '../../../netboot/leases.ts';
+import { type Lease, LeaseBook } from '../../../netboot/store/leases.ts';
 import {
   type Asked,
   CLIENTS,

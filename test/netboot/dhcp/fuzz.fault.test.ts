@@ -9,7 +9,7 @@ import { decide } from '../../../netboot/dhcp/decide.ts';
 import { describeDecision, eventOf } from '../../../netboot/dhcp/event.ts';
 import { decodeMessage, type DhcpMessage, encodeMessage, replyLimit } from '../../../netboot/dhcp/message.ts';
 import type { ReplyDecision } from '../../../netboot/dhcp/world.ts';
-import { LeaseBook } from '../../../netboot/leases.ts';
+import { LeaseBook } from '../../../netboot/store/leases.ts';
 import { decodePacket, type Request } from '../../../netboot/tftp/packet.ts';
 import { beginTransfer, step } from '../../../netboot/tftp/transfer.ts';
 import { ip, request, subnet, world } from './messages.ts';

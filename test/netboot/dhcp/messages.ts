@@ -6,7 +6,7 @@ import { MESSAGE_TYPES, type DhcpMessage, type MessageType } from '../../../netb
 import type { DhcpOptions } from '../../../netboot/dhcp/options.ts';
 import { subOptions, text } from '../../../netboot/dhcp/values.ts';
 import type { DhcpNode, DhcpRequest, DhcpSubnet, DhcpWorld } from '../../../netboot/dhcp/world.ts';
-import { LeaseBook } from '../../../netboot/leases.ts';
+import { LeaseBook } from '../../../netboot/store/leases.ts';
 
 export const NOW_S = 1_800_000_000;
 

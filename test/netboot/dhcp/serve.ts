@@ -9,7 +9,7 @@ import { type MacAddress, parseMac } from '../../../formats/mac.ts';
 import { LoaderMemory, type LoaderSetting } from '../../../netboot/dhcp/loaders.ts';
 import { serveDhcp } from '../../../netboot/dhcp/server.io.ts';
 import type { DhcpNode, DhcpSubnet, DhcpWorld } from '../../../netboot/dhcp/world.ts';
-import { LeaseBook } from '../../../netboot/leases.ts';
+import { LeaseBook } from '../../../netboot/store/leases.ts';
 import { serveTftp } from '../../../netboot/tftp/server.io.ts';
 import { Fault } from '../../../formats/errors.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { DhcpEvent } from '../../../netboot/dhcp/event.ts';
-import type { Lease } from '../../../netboot/leases.ts';
+import type { Lease } from '../../../netboot/store/leases.ts';
 import { type Finished, JsonLines, Rack } from './rack.ts';
 import type { ServeConfig } from './serve.ts';
 

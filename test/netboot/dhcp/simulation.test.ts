@@ -12,7 +12,7 @@ import type { MacAddress } from '../../../formats/mac.ts';
 import { decide } from '../../../netboot/dhcp/decide.ts';
 import { decodeMessage, encodeMessage, type MessageType, messageTypeOf } from '../../../netboot/dhcp/message.ts';
 import type { DhcpNode, DhcpWorld, ReplyDecision } from '../../../netboot/dhcp/world.ts';
-import { type Lease, LeaseBook } from '../../../netboot/leases.ts';
+import { type Lease, LeaseBook } from '../../../netboot/store/leases.ts';
 import { type Asked, mac, message, request, subnet, US } from './messages.ts';
 
 const LEASE_TIME_S = 120;

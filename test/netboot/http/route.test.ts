@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
 import { type HttpAnswer, type HttpWorld, peerAddress, route } from '../../../netboot/http/route.ts';
-import type { StoredBoot } from '../../../netboot/records.ts';
+import type { StoredBoot } from '../../../netboot/store/records.ts';
 
 const WEB1 = '52:54:00:77:00:01' as MacAddress;
 const AT_WEB1 = '10.0.0.11' as Ipv4Address;

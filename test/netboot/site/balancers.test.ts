@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { resolveVars } from '../../../netboot/site/vars.ts';
-import { site, siteResult } from '../fleet-site.ts';
+import { site, siteResult } from '../fleet/fleet-site.ts';
 
 const lb = (more: string): string => `extends: role/lb\nvars:\n${more}`;
 const vs = (text: string): string => `  virtualServices:\n    - ${text}\n`;

@@ -1,0 +1,195 @@
+// netboot/api/view.ts - what commands and the page are shown: nodes, profiles, configuration, as plain JSON.
+//
+// Owns: the shapes of the management answers, each made by one function, so that a command reads the same from the daemon
+// and, where there is none, from the files. Does not own transport (api.io.ts) or layout on a terminal (bin/). Pure.
+
+import type { MacAddress } from '../../formats/mac.ts';
+import { renderProblem } from '../../formats/yaml/document.ts';
+import { effectiveValues, type EffectiveValue, knownAddress } from './explain.ts';
+import type { Journal } from '../journal/attempts.ts';
+import { type Attempt, renderOutcome } from '../journal/journal.ts';
+import type { LeaseLookup } from '../store/leases.ts';
+import { type Change, renderSteps } from '../fleet/change.ts';
+import type { Draining, NodeState } from '../fleet/nodestate.ts';
+import { differs, renderTarget } from '../fleet/planview.ts';
+import type { States } from '../fleet/pools.ts';
+import { resolve } from '../site/plan.ts';
+import { renderSource } from '../site/settings.ts';
+import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
+import { subnetAt } from '../world.ts';
+
+export type NodeRow = {
+  readonly name: string;
+  readonly macs: readonly MacAddress[];
+  readonly profile: string;
+  readonly address: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly note: string;
+  /** What it should boot: "web generation 3", or why it cannot. */
+  readonly should: string;
+  /** What its latest boot is or was, in words; undefined where nothing was heard of it. */
+  readonly boot: string | undefined;
+  /** What it runs: "web generation 3 as web"; undefined where that is not known, or it is nothing of ours. */
+  readonly runs: string | undefined;
+  /** In words, by its last report: "ready", "not ready: nginx", "silent for 95 s". */
+  readonly readiness: string | undefined;
+  /** Whether a power cut would make it something else than it runs. */
+  readonly isChanging: boolean;
+  readonly draining: Draining;
+  /** The profile of its next boot only. */
+  readonly once: string | undefined;
+  /** The change under way or the last one: "drain 0.4 s, fetch 3.1 s". */
+  readonly change: string | undefined;
+};
+
+export type NodeView = NodeRow & {
+  readonly file: string;
+  readonly values: readonly EffectiveValue[];
+  readonly boots: readonly Attempt[];
+};
+
+export type ViewFacts = {
+  readonly site: Site;
+  readonly images: Images;
+  readonly leases: LeaseLookup;
+  /** Undefined without a boot server: then nothing is known of boots. */
+  readonly journal: Journal | undefined;
+  /** What nodes run; empty without a boot server. */
+  readonly states: States;
+  readonly nowMs: number;
+};
+
+/** The attempts of a node by any of its cards, the latest first. */
+function bootsOf({ macs }: Pick<SiteNode, 'macs'>, journal: Journal | undefined): Attempt[] {
+  if (journal === undefined) return [];
+  return macs.flatMap((mac) => [...journal.ofMac(mac)]).sort((a, b) => b.startedAtMs - a.startedAtMs);
+}
+
+export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
+  const { site, images, leases, journal, states, nowMs } = facts;
+  const [mac] = node.macs;
+  const resolution = mac === undefined ? undefined : resolve(site, mac, { images, subnet: undefined });
+  const [latest] = bootsOf(node, journal);
+  const state = states.get(node.name);
+  return {
+    name: node.name,
+    macs: node.macs,
+    profile: node.profile.name,
+    address: node.address ?? (mac === undefined ? undefined : knownAddress(site, leases, mac)),
+    labels: node.labels,
+    note: node.note,
+    should: resolution === undefined ? '' : shouldOf(resolution),
+    boot: latest === undefined ? undefined : renderOutcome(latest, nowMs),
+    runs: state?.boot === undefined ? undefined : renderTarget(state.boot.plan),
+    readiness: state?.boot === undefined ? undefined : renderReadiness(state, nowMs),
+    isChanging: resolution !== undefined && differs(state, resolution),
+    draining: state?.draining ?? 'no',
+    once: state?.once,
+    change: state?.change === undefined ? undefined : renderChange(state.change, nowMs),
+  };
+}
+
+/** A node that was not heard of for longer is said to be silent; it stays what it was. */
+const SILENT_MS = 30_000;
+
+function renderReadiness({ boot, report }: NodeState, nowMs: number): string {
+  if (report === undefined) return boot?.isReady === true ? 'was ready, no report yet' : 'not ready yet';
+  const silentMs = nowMs - report.atMs;
+  if (silentMs > SILENT_MS) return `silent for ${Math.round(silentMs / 1000)} s`;
+  if (report.report.isReady) return 'ready';
+  const waiting = report.report.services.filter(({ isReady }) => !isReady).map(({ name }) => name);
+  return `not ready${waiting.length === 0 ? '' : `: ${waiting.join(', ')}`}`;
+}
+
+function renderChange(change: Change, nowMs: number): string {
+  const { outcome, profile } = change;
+  const steps = renderSteps(change, nowMs);
+  if (outcome.kind === 'failed') return `not ${profile}: ${outcome.why} (${steps})`;
+  return outcome.kind === 'done' ? `${profile}: ${steps}` : `becomes ${profile}: ${steps}`;
+}
+
+function shouldOf(resolution: ReturnType<typeof resolve>): string {
+  if (resolution.kind !== 'boot') return `nothing: ${resolution.why}`;
+  const { target } = resolution.plan;
+  return target.kind === 'linux' ? `${target.image} generation ${target.generation}` : target.kind;
+}
+
+export function nodeView(facts: ViewFacts, node: SiteNode): NodeView {
+  const { site, images } = facts;
+  const [mac] = node.macs;
+  const subnet = node.address === undefined ? undefined : subnetAt(site, node.address);
+  const resolution = mac === undefined ? undefined : resolve(site, mac, { images, subnet });
+  const values = resolution?.kind === 'boot' ? effectiveValues(resolution) : settingsOf(node.effective);
+  return {
+    ...nodeRow(facts, node),
+    file: node.position.file,
+    values: [
+      { name: 'profile', value: JSON.stringify(node.profile.name), source: renderPosition(node.profilePosition) },
+      ...values,
+    ],
+    boots: bootsOf(node, facts.journal).slice(0, 5),
+  };
+}
+
+function renderPosition({ file, line }: { file: string; line: number }): string {
+  return `${file}:${line}`;
+}
+
+/** Settings and vars as the files give them, without the image's declarations. */
+function settingsOf(effective: Profile['effective']): EffectiveValue[] {
+  const { vars, ...settings } = effective;
+  const rows = [
+    ...Object.entries(settings),
+    ...Object.entries(vars).map(([name, value]) => [`vars.${name}`, value] as const),
+  ];
+  return rows.flatMap(([name, sourced]) =>
+    sourced === undefined
+      ? []
+      : [{ name, value: JSON.stringify(sourced.value) ?? '', source: renderSource(sourced.source) }],
+  );
+}
+
+export type ProfileView = {
+  readonly name: string;
+  readonly chain: readonly string[];
+  readonly nodes: readonly string[];
+  readonly values: readonly EffectiveValue[];
+};
+
+export function profileView(site: Site, profile: Profile): ProfileView {
+  return {
+    name: profile.name,
+    chain: profile.chain,
+    nodes: [...site.nodes.values()].filter((node) => node.profile.name === profile.name).map(({ name }) => name),
+    values: settingsOf(profile.effective),
+  };
+}
+
+export type ConfigView = {
+  readonly state: 'good' | 'last-good';
+  /** ISO 8601: since when what is in force is. */
+  readonly since: string;
+  readonly nodes: number;
+  readonly profiles: number;
+  readonly problems: readonly string[];
+  readonly warnings: readonly string[];
+};
+
+export function configView(
+  site: Site | undefined,
+  state: {
+    readonly isGood: boolean;
+    readonly problems: readonly Parameters<typeof renderProblem>[0][];
+    readonly warnings: readonly Parameters<typeof renderProblem>[0][];
+    readonly sinceMs: number;
+  },
+): ConfigView {
+  return {
+    state: state.isGood ? 'good' : 'last-good',
+    since: new Date(state.sinceMs).toISOString(),
+    nodes: site?.nodes.size ?? 0,
+    profiles: site?.profiles.size ?? 0,
+    problems: state.problems.map(renderProblem),
+    warnings: state.warnings.map(renderProblem),
+  };
+}

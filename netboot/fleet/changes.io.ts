@@ -1,0 +1,304 @@
+// netboot/fleet/changes.io.ts - nodes drained and changed on command: asked beforehand, carried out step by step, told in the journal.
+//
+// Owns: the clock that looks at running changes, their orders and events, the refusals before anything is touched.
+// Does not own: the steps (change.ts), what refuses (planview.ts, pools.ts), making boots (boots.io.ts), orders (fleet.io.ts).
+
+import { Fault, reasonOf } from '../../formats/errors.ts';
+import type { BootDesk } from '../boots/boots.io.ts';
+import { type Change, type ChangeFacts, renderSteps, stepChange } from './change.ts';
+import type { Fleet } from './fleet.io.ts';
+import type { Journal } from '../journal/attempts.ts';
+import type { BootEvent } from '../journal/journal.ts';
+import { type BegunBoot, forgiven, type NodeState } from './nodestate.ts';
+import { isReporting, nextHolder, type PlanFacts, renderTarget, wantedOf } from './planview.ts';
+import { shortfalls } from './pools.ts';
+import { kexecMemoryKb } from '../boots/script.ts';
+import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
+import { vipsHeldBy } from './vips.ts';
+
+export type ChangesOptions = {
+  readonly fleet: Fleet;
+  readonly desk: Pick<BootDesk, 'prepare'>;
+  readonly journal: Journal;
+  readonly site: () => Site | undefined;
+  readonly images: () => Promise<Images>;
+  readonly record: (event: BootEvent) => Promise<void>;
+  readonly log: (line: string) => void;
+};
+
+export type BootRequest = {
+  readonly who: string;
+  /** Without it only `once` is remembered. */
+  readonly isNow: boolean;
+  readonly isCold: boolean;
+  readonly isForced: boolean;
+  /** For the next boot only. */
+  readonly once: string | undefined;
+  readonly drainTimeoutS: number;
+};
+
+const LOOK_EVERY_MS = 500;
+/** A balancer that was not heard of for longer is not waited for. */
+const BALANCER_SILENT_MS = 30_000;
+
+export class Changes {
+  readonly #options: ChangesOptions;
+  readonly #timer: NodeJS.Timeout;
+  #looking: Promise<void> = Promise.resolve();
+  #isWoken = false;
+
+  constructor(options: ChangesOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.#wake(), LOOK_EVERY_MS);
+    options.fleet.onChange(() => this.#wake());
+  }
+
+  /** Drains a node until it is undrained. @throws Fault E_NO where a pool would fall below its minimum and it is not forced. */
+  async drain(name: string, isForced: boolean): Promise<void> {
+    const { fleet } = this.#options;
+    const { site } = this.#node(name);
+    this.#refuseLoss(site, name, isForced);
+    await fleet.update(name, (state) => ({ ...state, draining: 'operator' }));
+    await fleet.order(name, 'drain', '');
+  }
+
+  async undrain(name: string): Promise<void> {
+    const { fleet } = this.#options;
+    this.#node(name);
+    if (fleet.state(name).change?.outcome.kind === 'running') {
+      throw new Fault('E_NO', { what: `${name} is being changed`, todo: 'wait for its end, or see rouse node show' });
+    }
+    await fleet.update(name, (state) => ({ ...state, draining: 'no' }));
+    await fleet.order(name, 'undrain', '');
+  }
+
+  /**
+   * Begins to make a node what its files want, or remembers a profile for its next boot.
+   *
+   * @returns the change that began; undefined where it only was remembered.
+   * @throws Fault E_NO or E_NOT_FOUND with the reason; then nothing was touched.
+   */
+  async boot(name: string, request: BootRequest): Promise<Change | undefined> {
+    const { fleet } = this.#options;
+    const { site, node } = this.#node(name);
+    const once = request.once === undefined ? undefined : this.#profile(site, request.once);
+    const facts: PlanFacts = { site, images: await this.#options.images(), states: fleet.states, nowMs: Date.now() };
+    const wanted = wantedOf(facts, node, once);
+    if (wanted.kind !== 'boot') throw new Fault('E_NO', { what: `${name} was not touched`, why: wanted.why });
+    if (!request.isNow) {
+      if (once === undefined) {
+        throw new Fault('E_USAGE', {
+          what: `${name} boots ${renderTarget(wanted.plan)} whenever it boots next`,
+          todo: 'to do it at once: --now; for one boot only: --once PROFILE',
+        });
+      }
+      await fleet.update(name, (state) => ({ ...forgiven(state), once: once.name }));
+      return undefined;
+    }
+    const state = fleet.state(name);
+    const no = (why: string, todo?: string): Fault => new Fault('E_NO', { what: `${name} was not touched`, why, todo });
+    if (state.change?.outcome.kind === 'running')
+      throw no(`it is being changed already (${renderSteps(state.change, Date.now())})`);
+    const { boot, report } = state;
+    if (boot === undefined || report === undefined || !isReporting(state, facts.nowMs)) {
+      throw no(
+        'it does not report, so it takes no orders',
+        `it boots ${renderTarget(wanted.plan)} at its next power-up`,
+      );
+    }
+    if (!request.isCold) {
+      if (wanted.plan.target.kind !== 'linux')
+        throw no(`${renderTarget(wanted.plan)} cannot be started by kexec`, 'use --cold');
+      const neededKb = kexecMemoryKb(wanted.plan, 0);
+      const freeKb = report.report.memoryFreeKb;
+      if (freeKb < neededKb) {
+        throw no(`a kexec needs ${megabytes(neededKb)} MB free and it has ${megabytes(freeKb)} MB`, 'use --cold');
+      }
+    }
+    this.#refuseLoss(site, name, request.isForced);
+    const vips = vipsHeldBy(site, fleet.states, name).filter(
+      () => nextHolder(facts, boot.plan.profile.name, name) !== undefined,
+    );
+    const drainOrder = (await fleet.order(name, 'drain', '')) ?? 0;
+    const change: Change = {
+      who: request.who,
+      mode: request.isCold ? 'cold' : 'kexec',
+      profile: wanted.plan.profile.name,
+      fromBootId: boot.id,
+      toBootId: undefined,
+      drainTimeoutS: request.drainTimeoutS,
+      readyTimeoutS: wanted.plan.readyTimeoutS,
+      drainOrder,
+      goOrder: undefined,
+      vips,
+      steps: [{ name: 'drain', startedAtMs: Date.now(), endedAtMs: undefined }],
+      outcome: { kind: 'running' },
+    };
+    await fleet.update(name, (before) => ({
+      ...forgiven(before),
+      once: once?.name,
+      draining: before.draining === 'operator' ? 'operator' : 'change',
+      change,
+    }));
+    this.#options.log(
+      `${request.who} boots ${name} now: from ${renderTarget(boot.plan)} to ${renderTarget(wanted.plan)}`,
+    );
+    return change;
+  }
+
+  #node(name: string): { site: Site; node: SiteNode } {
+    const site = this.#options.site();
+    const node = site?.nodes.get(name);
+    if (site === undefined || node === undefined)
+      throw new Fault('E_NOT_FOUND', { what: `there is no node '${name}'` });
+    return { site, node };
+  }
+
+  #profile(site: Site, name: string): Profile {
+    const profile = site.profiles.get(name);
+    if (profile === undefined) {
+      const known = [...site.profiles.keys()].join(', ');
+      throw new Fault('E_NOT_FOUND', { what: `there is no profile '${name}'`, todo: `expected ${known}` });
+    }
+    return profile;
+  }
+
+  /** What its absence would take off the air. */
+  #refuseLoss(site: Site, name: string, isForced: boolean): void {
+    if (isForced) return;
+    const { fleet } = this.#options;
+    const facts = { states: fleet.states, nowMs: Date.now() };
+    const profile = fleet.state(name).boot?.plan.profile.name ?? '';
+    const orphans = vipsHeldBy(site, fleet.states, name).filter(() => nextHolder(facts, profile, name) === undefined);
+    const losses = [
+      ...shortfalls(fleet.pools(), new Set([name])),
+      ...orphans.map((vip) => `no other node could take ${vip}`),
+    ];
+    if (losses.length === 0) return;
+    const todo = 'to do it all the same: --force';
+    throw new Fault('E_NO', { what: `${name} was not touched`, why: losses.join('; '), todo });
+  }
+
+  /** One look at a time; what happens meanwhile is looked at after it. */
+  #wake(): void {
+    if (this.#isWoken) return;
+    this.#isWoken = true;
+    this.#looking = this.#looking.then(async () => {
+      this.#isWoken = false;
+      for (const [name, state] of this.#options.fleet.states) {
+        if (state.change?.outcome.kind !== 'running') continue;
+        await this.#look(name, state, state.change).catch((error: unknown) =>
+          this.#options.log(`the change of ${name}: ${reasonOf(error)}`),
+        );
+      }
+    });
+  }
+
+  async #look(name: string, state: NodeState, before: Change): Promise<void> {
+    const { fleet, log } = this.#options;
+    const { boot } = state;
+    if (boot === undefined) return;
+    const { change, effect } = stepChange(before, this.#factsOf(name, boot, before));
+    if (change === before) return;
+    let next = change;
+    switch (effect.kind) {
+      case 'switch':
+        next = await this.#switch(name, boot, change);
+        break;
+      case 'reboot': {
+        await this.#tellSwitch(boot, change, undefined, 0);
+        next = { ...change, goOrder: await fleet.order(name, 'reboot', '') };
+        break;
+      }
+      case 'undrain':
+        await this.#back(name);
+        break;
+      case 'nothing':
+        break;
+    }
+    await fleet.update(name, (current) => ({ ...current, change: next }));
+    if (next.outcome.kind === 'done') log(`${name} is ${next.profile}: ${renderSteps(next, Date.now())}`);
+    if (next.outcome.kind === 'failed')
+      log(`${name} is not ${next.profile}: ${next.outcome.why} (${renderSteps(next, Date.now())})`);
+  }
+
+  #factsOf(name: string, boot: BegunBoot, change: Change): ChangeFacts {
+    const { fleet, journal } = this.#options;
+    const outcomeOf = (number: number) =>
+      fleet.orders.of(change.fromBootId).find((order) => order.number === number)?.outcome ??
+      ({ kind: 'waiting' } as const);
+    return {
+      nowMs: Date.now(),
+      drain: outcomeOf(change.drainOrder),
+      isOutOfService: this.#isOutOfService(name, change),
+      go: change.goOrder === undefined ? undefined : outcomeOf(change.goOrder),
+      boot: {
+        id: boot.id,
+        isReady: boot.isReady,
+        hasSpoken: (journal.byBootId(boot.id)?.reports.length ?? 0) > 0,
+        insteadOf: boot.insteadOf,
+      },
+    };
+  }
+
+  #isOutOfService(name: string, { vips }: Change): boolean {
+    const { fleet } = this.#options;
+    if (!fleet.isSettled()) return false;
+    const nowMs = Date.now();
+    for (const [node, { boot, report }] of fleet.states) {
+      if (node === name || boot === undefined || report === undefined) continue;
+      if (nowMs - report.atMs > BALANCER_SILENT_MS) continue;
+      if (fleet.orders.waiting(boot.id, 0).some(({ verb }) => verb === 'files')) return false;
+    }
+    return fleet
+      .vips()
+      .filter(({ vip }) => vips.includes(vip))
+      .every(({ holders }) => holders.length > 0 && holders.every(({ node }) => node !== name));
+  }
+
+  async #switch(name: string, boot: BegunBoot, change: Change): Promise<Change> {
+    const { desk, fleet } = this.#options;
+    const made = await desk.prepare(name);
+    if (made.kind === 'refused') {
+      await this.#back(name);
+      return { ...change, outcome: { kind: 'failed', atMs: Date.now(), why: made.why } };
+    }
+    const { id, plan } = made.boot;
+    await this.#tellSwitch(boot, change, id, plan.target.kind === 'linux' ? plan.target.layers.length + 1 : 0);
+    return { ...change, toBootId: id, goOrder: await fleet.order(name, 'switch', id) };
+  }
+
+  async #tellSwitch({ plan }: BegunBoot, change: Change, bootId: string | undefined, files: number): Promise<void> {
+    const drainStartedAtMs = change.steps[0]?.startedAtMs ?? Date.now();
+    const { profile, readyTimeoutS } = change;
+    const { mac, name } = plan.node;
+    await this.#options.record({
+      kind: 'switch',
+      atMs: Date.now(),
+      mac,
+      bootId,
+      node: name,
+      profile,
+      readyTimeoutS,
+      files,
+      drainStartedAtMs,
+    });
+  }
+
+  /** It stays what it is and serves again. */
+  async #back(name: string): Promise<void> {
+    const { fleet } = this.#options;
+    if (fleet.state(name).draining !== 'change') return;
+    await fleet.update(name, (state) => ({ ...state, draining: 'no', once: undefined }));
+    await fleet.order(name, 'undrain', '');
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#looking;
+  }
+}
+
+function megabytes(kilobytes: number): number {
+  return Math.round(kilobytes / 1024);
+}

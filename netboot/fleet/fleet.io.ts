@@ -1,0 +1,325 @@
+// netboot/fleet/fleet.io.ts - the nodes as the boot server knows them: their states, their orders, their live files.
+//
+// Owns: the states and orders in memory and in the store, long polls, rendering live files again when an input changes.
+// Does not own: what a state becomes (nodestate.ts), who is in a pool (pools.ts), what is rendered (live.ts, templates.ts),
+// changes (changes.io.ts), HTTP (nodes.io.ts).
+
+import { createHash } from 'node:crypto';
+import { reasonOf } from '../../formats/errors.ts';
+import { inputsFor } from './inputs.ts';
+import { type LiveFiles, liveFiles, liveTemplates } from './live.ts';
+import { type BegunBoot, began, freshState, type NodeState, ready, reported } from './nodestate.ts';
+import { type Order, OrderBook, type Verb } from './orders.ts';
+import { type PoolView, poolsOf } from './pools.ts';
+import type { StoreContent, StoredBoot, StoreRecord } from '../store/records.ts';
+import { type Acknowledgement, lastingPart, type NodeReport } from './reports.ts';
+import { siteVars } from '../site/plan.ts';
+import type { Site } from '../site/site.ts';
+import { renderTemplateProblems, renderTemplates, valuesOf } from '../boots/templates.ts';
+import { type VipView, vipsOf } from './vips.ts';
+
+export type FleetOptions = {
+  readonly site: () => Site | undefined;
+  readonly bootById: (id: string) => StoredBoot | undefined;
+  readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
+  readonly log: (line: string) => void;
+};
+
+const DEBOUNCE_MS = 200;
+/** A proxy or a firewall forgets a connection on which nothing is said for longer. */
+const LONG_POLL_MS = 25_000;
+const POLLS_PER_BOOT = 2;
+/** Renderings of one boot that `rouse node diff` can still show. */
+const KEPT_RENDERINGS = 4;
+
+const sha256 = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
+
+export type LiveView = {
+  /** What it should have now; undefined where the image has no live files, or they do not render. */
+  readonly now: LiveFiles | undefined;
+  readonly problem: string | undefined;
+  readonly appliedRevision: string | undefined;
+  /** The files of the applied revision, while they are remembered. */
+  readonly applied: LiveFiles | undefined;
+};
+
+export class Fleet {
+  readonly states = new Map<string, NodeState>();
+  readonly orders = new OrderBook();
+  readonly #options: FleetOptions;
+  readonly #polls = new Map<string, Set<() => void>>();
+  readonly #rendered = new Map<string, LiveFiles[]>();
+  readonly #said = new Map<string, string>();
+  readonly #watchers = new Set<() => void>();
+  /** Nodes whose state in memory the disk refused: written again with their next update, whatever that one is. */
+  readonly #unsaved = new Set<string>();
+  #pools: readonly PoolView[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: FleetOptions, content: Pick<StoreContent, 'nodes' | 'orders'>) {
+    this.#options = options;
+    for (const state of content.nodes) this.states.set(state.node, state);
+    for (const order of content.orders) this.orders.put(order);
+    this.#pools = this.pools();
+    this.touch();
+  }
+
+  state(node: string): NodeState {
+    return this.states.get(node) ?? freshState(node);
+  }
+
+  pools(): PoolView[] {
+    const site = this.#options.site();
+    return site === undefined ? [] : poolsOf(site, this.states);
+  }
+
+  vips(): VipView[] {
+    const site = this.#options.site();
+    return site === undefined ? [] : vipsOf(site, this.states);
+  }
+
+  /** Told after each change of a state or an order. */
+  onChange(watcher: () => void): void {
+    this.#watchers.add(watcher);
+  }
+
+  /** Whether what changed has been rendered and ordered. */
+  isSettled(): boolean {
+    return this.#timer === undefined;
+  }
+
+  /** In memory at once; resolves when it is on disk, rejects where the disk refuses. */
+  async update(node: string, next: (state: NodeState) => NodeState, isLasting = true): Promise<void> {
+    const before = this.state(node);
+    const state = next(before);
+    if (state === before && !this.#unsaved.has(node)) return;
+    this.states.set(node, state);
+    // Reports of a whole rack come all the time; only these are inputs of other nodes' files.
+    if (state.boot !== before.boot || state.draining !== before.draining) this.touch();
+    for (const watcher of this.#watchers) watcher();
+    if (!isLasting && !this.#unsaved.has(node)) return;
+    try {
+      await this.#options.commit([{ kind: 'node', state }]);
+      this.#unsaved.delete(node);
+    } catch (error) {
+      this.#unsaved.add(node);
+      throw error;
+    }
+  }
+
+  /** A machine was given its script, or a prepared boot spoke. */
+  async begin(stored: StoredBoot, isLoaded: boolean): Promise<void> {
+    const { id, address, startedAtMs, plan, image, insteadOf } = stored;
+    const boot: BegunBoot = { id, address, startedAtMs, plan, image, insteadOf, isLoaded, isReady: false };
+    await this.update(plan.node.name, (state) => began(state, boot));
+  }
+
+  /** A boot that speaks has begun, whatever was heard of it before. */
+  async heard(stored: StoredBoot): Promise<void> {
+    const { boot } = this.state(stored.plan.node.name);
+    if (boot?.id === stored.id) return;
+    const isNewer = boot === undefined || boot.startedAtMs < stored.startedAtMs;
+    // A script was asked for and nothing was loaded, and here the node goes on speaking: it never began anew.
+    if (isNewer || !boot.isLoaded) await this.begin(stored, true);
+  }
+
+  async isReady(stored: StoredBoot): Promise<void> {
+    const { name } = stored.plan.node;
+    const wasReady = this.state(name).boot?.isReady;
+    await this.update(name, (state) => ready(state, stored.id));
+    // What an operator drained stays drained, whatever it boots.
+    const state = this.state(name);
+    if (wasReady !== true && state.boot?.isReady === true && state.draining === 'operator')
+      await this.order(name, 'drain', '');
+  }
+
+  async report(stored: StoredBoot, report: NodeReport, atMs: number): Promise<void> {
+    await this.heard(stored);
+    const { name } = stored.plan.node;
+    const before = this.state(name).report?.report;
+    if (report.isReady) await this.isReady(stored);
+    const isLasting = before === undefined || lastingPart(before) !== lastingPart(report);
+    await this.update(name, (state) => reported(state, stored.id, report, atMs), isLasting);
+    for (const { path, detail } of report.refused) {
+      this.#sayOnce(`refused ${stored.id} ${path}`, `${name} refused ${path} and keeps the old one: ${detail}`);
+    }
+    for (const { vip, alarm } of this.vips()) {
+      // How long is in the list; the log says it once.
+      this.#sayOnce(`vip ${vip}`, alarm === undefined ? '' : `ALARM: ${alarm.replace(/ for \d+ s/, '')}`);
+    }
+  }
+
+  /** Orders something of the boot that a node runs. @returns the order's number; undefined where it runs none. */
+  async order(node: string, verb: Verb, argument: string): Promise<number | undefined> {
+    const bootId = this.state(node).boot?.id;
+    if (bootId === undefined) return undefined;
+    const made = this.orders.made(bootId, verb, argument, Date.now());
+    for (const order of made) this.orders.put(order);
+    await this.#options.commit(made.map((order): StoreRecord => ({ kind: 'order', order })));
+    this.#wake(bootId);
+    return made.at(-1)?.number;
+  }
+
+  async acknowledge(stored: StoredBoot, acks: readonly Acknowledgement[], atMs: number): Promise<readonly Order[]> {
+    await this.heard(stored);
+    const { name } = stored.plan.node;
+    const taken = acks.flatMap(({ number, isDone, detail }) => {
+      const order = this.orders.acknowledged(stored.id, number, isDone, detail, atMs);
+      if (order !== undefined) this.orders.put(order);
+      return order ?? [];
+    });
+    for (const { verb, argument, outcome } of taken) {
+      if (outcome.kind === 'failed') this.#options.log(`${name} could not ${verb} ${argument}: ${outcome.detail}`);
+      else this.#options.log(`${name}: ${verb} ${argument} done`.replace('  ', ' '));
+    }
+    if (taken.length > 0) {
+      await this.#options.commit(taken.map((order): StoreRecord => ({ kind: 'order', order })));
+      for (const watcher of this.#watchers) watcher();
+    }
+    return taken;
+  }
+
+  /** The orders of a boot above `after`: at once where there are any, else after at most LONG_POLL_MS. */
+  async waitForOrders(bootId: string, after: number): Promise<readonly Order[]> {
+    const now = this.orders.waiting(bootId, after);
+    if (now.length > 0) return now;
+    await new Promise<void>((resolve) => {
+      const polls = this.#polls.get(bootId) ?? new Set<() => void>();
+      const timer = setTimeout(() => done(), LONG_POLL_MS);
+      const done = (): void => {
+        clearTimeout(timer);
+        polls.delete(done);
+        if (polls.size === 0) this.#polls.delete(bootId);
+        resolve();
+      };
+      polls.add(done);
+      this.#polls.set(bootId, polls);
+      // A node that lost its connection asks again while the old one still stands.
+      const [oldest] = polls;
+      if (polls.size > POLLS_PER_BOOT) oldest?.();
+    });
+    return this.orders.waiting(bootId, after);
+  }
+
+  #wake(bootId: string): void {
+    for (const done of this.#polls.get(bootId) ?? []) done();
+  }
+
+  /** The archive of a revision that the boot should have now or had lately. */
+  archive({ id, plan }: Pick<StoredBoot, 'id' | 'plan'>, revision: string): Uint8Array | undefined {
+    const known = this.#rendered.get(id)?.find((live) => live.revision === revision);
+    if (known !== undefined) return known.archive;
+    // After a restart the order is older than what is in memory; the same inputs make the same bytes.
+    const { boot } = this.state(plan.node.name);
+    const rendered = boot?.id === id ? this.#render(plan.node.name, boot) : undefined;
+    return rendered?.kind === 'live' && rendered.live.revision === revision ? rendered.live.archive : undefined;
+  }
+
+  /** Live files of a node as they should be now against what it says to have. */
+  live(node: string): LiveView {
+    const { boot, report } = this.state(node);
+    const appliedRevision = report?.report.filesRevision;
+    const applied = this.#rendered.get(boot?.id ?? '')?.find(({ revision }) => revision === appliedRevision);
+    const rendered = boot === undefined ? undefined : this.#render(node, boot);
+    return {
+      now: rendered?.kind === 'live' ? rendered.live : undefined,
+      problem: rendered?.kind === 'problem' ? rendered.why : undefined,
+      appliedRevision,
+      applied,
+    };
+  }
+
+  /** An input of live files may have changed. */
+  touch(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#renderAll()
+        .catch((error: unknown) => this.#options.log(`live files: ${reasonOf(error)}`))
+        .finally(() => {
+          this.#timer = undefined;
+          for (const watcher of this.#watchers) watcher();
+        });
+    }, DEBOUNCE_MS);
+  }
+
+  async #renderAll(): Promise<void> {
+    this.#tellPools();
+    for (const [node, { boot }] of this.states) {
+      if (boot === undefined) continue;
+      const rendered = this.#render(node, boot, this.#pools);
+      if (rendered === undefined) continue;
+      this.#sayOnce(
+        `live ${boot.id}`,
+        rendered.kind === 'problem' ? `live files of ${node} stay as they are: ${rendered.why}` : '',
+      );
+      if (rendered.kind === 'problem') continue;
+      const { revision } = rendered.live;
+      this.#remember(boot.id, rendered.live);
+      const last = this.orders.of(boot.id).findLast(({ verb }) => verb === 'files');
+      const target = last?.argument ?? this.#options.bootById(boot.id)?.filesRevision;
+      if (target !== revision) await this.order(node, 'files', revision);
+    }
+    for (const id of this.#rendered.keys()) if (this.#options.bootById(id) === undefined) this.#rendered.delete(id);
+  }
+
+  #remember(bootId: string, live: LiveFiles): void {
+    const known = this.#rendered.get(bootId) ?? [];
+    const others = known.filter(({ revision }) => revision !== live.revision);
+    this.#rendered.set(bootId, [...others, live].slice(-KEPT_RENDERINGS));
+  }
+
+  #render(
+    node: string,
+    boot: BegunBoot,
+    pools: readonly PoolView[] = this.pools(),
+  ): { kind: 'live'; live: LiveFiles } | { kind: 'problem'; why: string } | undefined {
+    const templates = liveTemplates(boot.image.templates);
+    const site = this.#options.site();
+    if (templates.length === 0 || site === undefined) return undefined;
+    const { plan, address, id, startedAtMs } = boot;
+    const file = site.nodes.get(node);
+    let { vars } = plan;
+    // Once its file says another profile, what it still runs stays as it was booted.
+    if (file !== undefined && file.profile.name === plan.profile.name) {
+      const image = plan.target.kind === 'linux' ? plan.target.image : '';
+      const resolved = siteVars(site, plan.profile.name, file.effective, boot.image.vars, image);
+      const [problem] = resolved.problems;
+      if (problem !== undefined) return { kind: 'problem', why: renderTemplateProblems([problem]) };
+      vars = Object.fromEntries(Object.entries(resolved.vars).map(([name, { value }]) => [name, value]));
+    }
+    const labels = file?.labels ?? plan.node.labels;
+    const inputs = inputsFor(site, this.states, { name: node, profile: plan.profile.name, labels, address }, pools);
+    const described = { ...plan, vars, node: { ...plan.node, labels, note: file?.note ?? plan.node.note } };
+    const rendered = renderTemplates(templates, valuesOf(described, { address, bootId: id, startedAtMs }, inputs));
+    return rendered.ok
+      ? { kind: 'live', live: liveFiles(rendered.files, sha256) }
+      : { kind: 'problem', why: renderTemplateProblems(rendered.problems) };
+  }
+
+  #tellPools(): void {
+    const before = new Map(this.#pools.map(({ name, members }) => [name, members]));
+    this.#pools = this.pools();
+    for (const { name, members } of this.#pools) {
+      const old = new Map((before.get(name) ?? []).map((member) => [member.name, member]));
+      for (const { name: node, state } of members) {
+        const was = old.get(node)?.state;
+        if (was !== state)
+          this.#options.log(`pool ${name}: ${node} is ${state}${was === undefined ? '' : `, was ${was}`}`);
+        old.delete(node);
+      }
+      for (const node of old.keys()) this.#options.log(`pool ${name}: ${node} has left`);
+    }
+  }
+
+  /** Says a line when it differs from the last one under this key; an empty one ends the matter. */
+  #sayOnce(key: string, line: string): void {
+    if ((this.#said.get(key) ?? '') === line) return;
+    if (this.#said.size > 10_000) this.#said.clear();
+    this.#said.set(key, line);
+    if (line !== '') this.#options.log(line);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const bootId of this.#polls.keys()) this.#wake(bootId);
+  }
+}

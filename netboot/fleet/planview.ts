@@ -1,0 +1,145 @@
+// netboot/fleet/planview.ts - what would change if nodes booted now: shown before anything is touched, and what refuses it.
+//
+// Owns: the comparison of what runs with what the files want, VIPs that would move, what each pool would keep.
+// Does not own: resolving (site/plan.ts), membership (pools.ts), doing it (changes.io.ts). Pure.
+
+import type { Ipv4Address } from '../../formats/ipv4.ts';
+import { inputsFor } from './inputs.ts';
+import { type NodeState, planKey } from './nodestate.ts';
+import { inService, poolsOf, shortfalls, type States } from './pools.ts';
+import type { BootPlan, Resolution } from '../site/plan.ts';
+import { resolve } from '../site/plan.ts';
+import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
+import { renderTemplateProblems, renderTemplates, valuesOf } from '../boots/templates.ts';
+import { vipsOf } from './vips.ts';
+import { subnetAt } from '../world.ts';
+
+type PlanRow = {
+  readonly node: string;
+  /** "web generation 3 as web"; undefined where it runs nothing of ours. */
+  readonly runs: string | undefined;
+  readonly should: string;
+  /** What it takes to get there: nothing, a kexec, or a boot by its firmware because it does not report. */
+  readonly how: 'nothing' | 'kexec' | 'power-up';
+  /** VIPs that it holds and that would move to a peer, or be gone. */
+  readonly vips: readonly { readonly vip: Ipv4Address; readonly to: string | undefined }[];
+  /** Why it cannot become that, in words. */
+  readonly refused: string | undefined;
+};
+
+export type PlanView = {
+  readonly nodes: readonly PlanRow[];
+  /** In service now, and while those that change are away. */
+  readonly pools: readonly {
+    readonly name: string;
+    readonly minimum: number;
+    readonly now: number;
+    readonly meanwhile: number;
+  }[];
+  /** What would make `rouse node boot` of all of them refuse without --force. */
+  readonly problems: readonly string[];
+};
+
+export type PlanFacts = {
+  readonly site: Site;
+  readonly images: Images;
+  readonly states: States;
+  readonly nowMs: number;
+};
+
+/** A node that was not heard of for longer takes no orders. */
+const REPORTING_MS = 60_000;
+
+export function isReporting({ report }: Pick<NodeState, 'report'>, nowMs: number): boolean {
+  return report !== undefined && nowMs - report.atMs <= REPORTING_MS;
+}
+
+export function renderTarget({ target, profile }: Pick<BootPlan, 'target' | 'profile'>): string {
+  return target.kind === 'linux'
+    ? `${target.image} generation ${target.generation} as ${profile.name}`
+    : `${target.kind} as ${profile.name}`;
+}
+
+/** What the files want of a node, its templates tried: a plan that would be refused later is refused now. */
+export function wantedOf(
+  { site, images, states, nowMs }: PlanFacts,
+  node: SiteNode,
+  as: Profile | undefined,
+): Resolution {
+  const [mac] = node.macs;
+  if (mac === undefined) return { kind: 'ignore', why: `node '${node.name}' has no MAC` };
+  const address = node.address ?? states.get(node.name)?.boot?.address;
+  const subnet = address === undefined ? undefined : subnetAt(site, address);
+  const resolution = resolve(site, mac, { images, subnet, as });
+  if (resolution.kind !== 'boot') return resolution;
+  const { plan, templates } = resolution;
+  const inputs = inputsFor(site, states, { name: node.name, profile: plan.profile.name, labels: node.labels, address });
+  const facts = { address: address ?? '', bootId: '0'.repeat(16), startedAtMs: nowMs };
+  const rendered = renderTemplates(templates, valuesOf(plan, facts, inputs));
+  if (rendered.ok) return resolution;
+  const match = { node: plan.node, profile: node.profile, effective: resolution.effective, why: resolution.why };
+  return { kind: 'refuse', why: renderTemplateProblems(rendered.problems), match };
+}
+
+/** Whether a power cut would make the node something else than it runs. */
+export function differs(state: NodeState | undefined, wanted: Resolution): boolean {
+  const running = state?.boot;
+  if (running === undefined) return false;
+  return wanted.kind !== 'boot' || planKey(running.plan) !== planKey(wanted.plan);
+}
+
+/** @param names nodes of the site; those that change nothing are shown too. */
+export function planOf(facts: PlanFacts, names: readonly string[]): PlanView {
+  const { site, states, nowMs } = facts;
+  const held = vipsOf(site, states);
+  const nodes = names.flatMap((name): PlanRow[] => {
+    const node = site.nodes.get(name);
+    if (node === undefined) return [];
+    const state = states.get(name);
+    const once = state?.once === undefined ? undefined : site.profiles.get(state.once);
+    const wanted = wantedOf(facts, node, once);
+    const isChanging = state?.boot === undefined || differs(state, wanted);
+    const speaks = state !== undefined && isReporting(state, nowMs);
+    const how = !isChanging ? 'nothing' : speaks ? 'kexec' : 'power-up';
+    const vips = !isChanging
+      ? []
+      : held.flatMap(({ vip, profile, holders }) =>
+          holders.some((one) => one.node === name) ? [{ vip, to: nextHolder(facts, profile, name) }] : [],
+        );
+    const runs = state?.boot === undefined ? undefined : renderTarget(state.boot.plan);
+    const should = wanted.kind === 'boot' ? renderTarget(wanted.plan) : 'nothing';
+    return [{ node: name, runs, should, how, vips, refused: wanted.kind === 'boot' ? undefined : wanted.why }];
+  });
+  const changing = new Set(nodes.filter(({ how }) => how !== 'nothing').map(({ node }) => node));
+  const pools = poolsOf(site, states);
+  const problems = [
+    ...nodes.flatMap(({ node, refused }) => (refused === undefined ? [] : [`${node}: ${refused}`])),
+    ...shortfalls(pools, changing),
+    ...nodes.flatMap(({ node, vips }) =>
+      vips.flatMap(({ vip, to }) => (to === undefined ? [`${vip} is held by ${node}, and no peer could take it`] : [])),
+    ),
+  ];
+  return {
+    nodes,
+    pools: pools.map(({ name, minimum, members }) => ({
+      name,
+      minimum,
+      now: inService(members),
+      meanwhile: inService(members.filter((member) => !changing.has(member.name))),
+    })),
+    problems,
+  };
+}
+
+/** Who would take a VIP over: the first by name of those that run the profile, are ready and not drained. */
+export function nextHolder(
+  { states, nowMs }: Pick<PlanFacts, 'states' | 'nowMs'>,
+  profile: string,
+  from: string,
+): string | undefined {
+  return [...states.values()]
+    .filter((state) => state.node !== from && state.boot?.isReady === true && state.draining === 'no')
+    .filter((state) => state.boot?.plan.profile.name === profile && isReporting(state, nowMs))
+    .map(({ node }) => node)
+    .sort()[0];
+}

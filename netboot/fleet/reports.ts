@@ -1,0 +1,144 @@
+// netboot/fleet/reports.ts - what a running node tells and is told: its report, its orders, its acknowledgements.
+//
+// Owns: reading and writing these bodies of lines, and the limits on them. Does not own who may send them (http/route.ts),
+// what follows from them (fleet.io.ts), stages (protocol.ts).
+//
+// A server reads nodes of other versions: an unknown word is skipped, a missing one has its default.
+// Source: ARCHITECTURE.md, "Node protocol, version 1". Pure.
+
+import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
+import { PROTOCOL_BODY_LIMIT_BYTES } from './protocol.ts';
+
+type ServiceReport = {
+  readonly name: string;
+  readonly isUp: boolean;
+  /** 0 while it is down. */
+  readonly pid: number;
+  /** Since it came up or went down. */
+  readonly forS: number;
+  readonly isReady: boolean;
+};
+
+export type NodeReport = {
+  readonly uptimeMs: number;
+  readonly isReady: boolean;
+  readonly load: number;
+  readonly memoryFreeKb: number;
+  readonly services: readonly ServiceReport[];
+  readonly addresses: readonly {
+    readonly interface: string;
+    readonly address: Ipv4Address;
+    readonly prefixLength: number;
+  }[];
+  /** The revision of live files that is applied; undefined before the first. */
+  readonly filesRevision: string | undefined;
+  /** Live files whose last check failed, with its last line. */
+  readonly refused: readonly { readonly path: string; readonly detail: string }[];
+};
+
+export type Acknowledgement = { readonly number: number; readonly isDone: boolean; readonly detail: string };
+
+type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly why: string };
+
+const MOST_LINES = 400;
+const DETAIL_LIMIT = 500;
+
+/** Lines as words and the rest; undefined where the body is no such text. */
+function linesOf(body: Uint8Array): Read<readonly (readonly [string, string])[]> {
+  if (body.length > PROTOCOL_BODY_LIMIT_BYTES) return no(`the body is longer than ${PROTOCOL_BODY_LIMIT_BYTES} bytes`);
+  const found: (readonly [string, string])[] = [];
+  for (const line of new TextDecoder('utf-8').decode(body).split('\n')) {
+    const text = line.replace(/\r$/, '').replace(/\p{C}/gu, '?').trimEnd();
+    if (text === '') continue;
+    const match = /^([A-Za-z]{1,32})(?: (.*))?$/.exec(text);
+    if (match === null) return no('a line is not of the form: word value');
+    found.push([match[1] ?? '', match[2] ?? '']);
+    if (found.length > MOST_LINES) return no(`more than ${MOST_LINES} lines`);
+  }
+  return { ok: true, value: found };
+}
+
+/** Reads the body of POST …/report. Never throws. */
+export function parseReport(body: Uint8Array): Read<NodeReport> {
+  const lines = linesOf(body);
+  if (!lines.ok) return lines;
+  const one = (word: string): string | undefined => lines.value.find(([name]) => name === word)?.[1];
+  const number = (word: string): number | undefined => {
+    const text = one(word) ?? '0';
+    return /^\d{1,12}(\.\d{1,6})?$/.test(text) ? Number(text) : undefined;
+  };
+  const uptimeMs = number('uptimeMs');
+  const load = number('load');
+  const memoryFreeKb = number('memoryFreeKb');
+  if (uptimeMs === undefined || load === undefined || memoryFreeKb === undefined) {
+    return no("expected numbers after 'uptimeMs', 'load' and 'memoryFreeKb'");
+  }
+  const ready = one('ready');
+  if (ready !== 'yes' && ready !== 'no') return no("expected a line 'ready' with yes or no");
+  const services: ServiceReport[] = [];
+  const addresses: NodeReport['addresses'][number][] = [];
+  const refused: { path: string; detail: string }[] = [];
+  for (const [word, value] of lines.value) {
+    if (word === 'service') {
+      const match = /^(\S{1,64}) (up|down) (\d{1,10}) (\d{1,10}) (ready|waiting)$/.exec(value);
+      if (match === null) return no("expected 'service NAME up|down PID SECONDS ready|waiting'");
+      const [, name = '', state, pid, forS, readiness] = match;
+      services.push({
+        name,
+        isUp: state === 'up',
+        pid: Number(pid),
+        forS: Number(forS),
+        isReady: readiness === 'ready',
+      });
+    } else if (word === 'address') {
+      const match = /^(\S{1,32}) ([0-9.]{7,15})\/(\d{1,2})$/.exec(value);
+      const address = parseIpv4(match?.[2] ?? '');
+      const prefixLength = Number(match?.[3] ?? 99);
+      if (address === undefined || prefixLength > 32) return no("expected 'address INTERFACE ADDRESS/PREFIX'");
+      addresses.push({ interface: match?.[1] ?? '', address, prefixLength });
+    } else if (word === 'file') {
+      const match = /^(\/\S{0,255}) (applied|refused)(?: (.*))?$/.exec(value);
+      if (match === null) return no("expected 'file PATH applied|refused DETAIL'");
+      const [, path = '', state, detail = ''] = match;
+      if (state === 'refused') refused.push({ path, detail: detail.slice(0, DETAIL_LIMIT) });
+    }
+  }
+  const files = one('files') ?? 'none';
+  if (!/^(none|[0-9a-f]{16})$/.test(files)) return no("expected 'files REVISION' or 'files none'");
+  const filesRevision = files === 'none' ? undefined : files;
+  const isReady = ready === 'yes';
+  return {
+    ok: true,
+    value: { uptimeMs, isReady, load, memoryFreeKb, services, addresses, filesRevision, refused },
+  };
+}
+
+/** Reads the body of POST …/acks. Never throws. */
+export function parseAcks(body: Uint8Array): Read<readonly Acknowledgement[]> {
+  const lines = linesOf(body);
+  if (!lines.ok) return lines;
+  const acks: Acknowledgement[] = [];
+  for (const [word, value] of lines.value) {
+    if (word !== 'order') continue;
+    const match = /^(\d{1,9}) (done|failed)(?: (.*))?$/.exec(value);
+    if (match === null) return no("expected 'order NUMBER done|failed DETAIL'");
+    acks.push({
+      number: Number(match[1]),
+      isDone: match[2] === 'done',
+      detail: (match[3] ?? '').slice(0, DETAIL_LIMIT),
+    });
+  }
+  return acks.length === 0
+    ? no("expected at least one line 'order NUMBER done|failed DETAIL'")
+    : { ok: true, value: acks };
+}
+
+/** What of a report is worth a place on the disk: not what differs each time. */
+export function lastingPart({ isReady, services, addresses, filesRevision, refused }: NodeReport): string {
+  const states = services.map(({ name, isUp, pid, isReady: ready }) => [name, isUp, pid, ready]);
+  return JSON.stringify([isReady, states, addresses, filesRevision, refused]);
+}
+
+function no(why: string): { readonly ok: false; readonly why: string } {
+  return { ok: false, why };
+}

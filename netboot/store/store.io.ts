@@ -1,0 +1,129 @@
+// netboot/store/store.io.ts - the boot server's side of the store: opening it, and natural group commit.
+//
+// Owns: the worker thread and the queue. While one commit is being written, what arrives meanwhile waits and goes into
+// the next one together: no timer, no added latency when idle, thousands of leases a second when a rack powers up.
+// Does not own the tables (store.worker.io.ts) or the records (records.ts).
+
+import { chmod, mkdir, open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { Fault, reasonOf } from '../../formats/errors.ts';
+import type { Store, StoreContent, StoreRecord } from './records.ts';
+import type { StoreReply, StoreRequest, StoreWorkerData } from './store.worker.io.ts';
+
+type Waiting = {
+  readonly records: readonly StoreRecord[];
+  readonly resolve: () => void;
+  readonly reject: (fault: Fault) => void;
+};
+
+/**
+ * Opens or makes the store.
+ *
+ * @param file its path; it is made for its owner alone (0600), for it holds tokens of boots under way.
+ * @throws Fault E_STORE where it cannot be read, is newer than this rouse, or another boot server has it.
+ */
+export async function openStore(file: string, options: { trimEveryCommits?: number } = {}): Promise<Store> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await makePrivate(file);
+  const workerData: StoreWorkerData = { file, ...options };
+  const worker = new Worker(new URL('./store.worker.io.ts', import.meta.url), { workerData });
+  const content = await opened(worker, file);
+  const identity = await identityOf(file);
+
+  let queue: Waiting[] = [];
+  let writing: Waiting[] = [];
+  let broken: Fault | undefined;
+  let trouble: string | undefined;
+  let closing: (() => void) | undefined;
+  const faultOf = (why: string): Fault =>
+    new Fault('E_STORE', { what: `cannot write ${file}`, why, todo: 'see that the disk has room and is writable' });
+  const post = (request: StoreRequest): void => worker.postMessage(request);
+  const next = (): void => {
+    if (writing.length > 0) return;
+    if (queue.length === 0) {
+      if (closing !== undefined) post({ kind: 'close' });
+      return;
+    }
+    writing = queue;
+    queue = [];
+    post({ kind: 'commit', records: writing.flatMap(({ records }) => records) });
+  };
+  worker.on('message', (reply: StoreReply) => {
+    const finished = writing;
+    writing = [];
+    if (finished.length === 0 && closing !== undefined) return closing();
+    trouble = reply.kind === 'failed' ? reply.why : undefined;
+    if (reply.kind === 'done') for (const { resolve } of finished) resolve();
+    else if (reply.kind === 'failed') for (const { reject } of finished) reject(faultOf(reply.why));
+    next();
+  });
+  const fail = (error: unknown): void => {
+    trouble = error instanceof Error ? error.message : String(error);
+    broken = faultOf(trouble);
+    for (const { reject } of [...writing, ...queue]) reject(broken);
+    writing = [];
+    queue = [];
+    closing?.();
+  };
+  worker.on('error', fail);
+  return {
+    content,
+    commit: (records) =>
+      new Promise<void>((resolve, reject) => {
+        if (broken !== undefined) return reject(broken);
+        if (closing !== undefined) return reject(faultOf('it is being closed'));
+        queue.push({ records, resolve, reject });
+        next();
+      }),
+    trouble: async () => {
+      if (trouble !== undefined) return `cannot write ${file}: ${trouble}`;
+      if ((await identityOf(file)) === identity) return undefined;
+      return `${file} was removed or replaced while it is in use: leases and boots are lost with the next restart; restart now, before there are more`;
+    },
+    close: () =>
+      new Promise<void>((resolve) => {
+        closing = () => {
+          void worker.terminate().then(() => resolve());
+        };
+        if (broken !== undefined) closing();
+        else next();
+      }),
+  };
+}
+
+/** SQLite gives the files beside it (-wal, -shm) the mode of the file itself, so that one must be right from the start. */
+async function makePrivate(file: string): Promise<void> {
+  try {
+    await (await open(file, 'a', 0o600)).close();
+    await chmod(file, 0o600);
+    for (const beside of [`${file}-wal`, `${file}-shm`]) await chmod(beside, 0o600).catch(() => undefined);
+  } catch (error) {
+    const todo = 'see that its folder is writable for the user of the boot server';
+    throw new Fault('E_STORE', { what: `cannot open ${file}`, why: reasonOf(error), todo }, { cause: error });
+  }
+}
+
+/** Which file a name stands for now; undefined where for none. */
+function identityOf(file: string): Promise<string | undefined> {
+  return stat(file, { bigint: true }).then(
+    ({ dev, ino }) => `${dev} ${ino}`,
+    () => undefined,
+  );
+}
+
+function opened(worker: Worker, file: string): Promise<StoreContent> {
+  return new Promise((resolve, reject) => {
+    const refuse = (why: string, todo: string): void => {
+      void worker.terminate();
+      reject(new Fault('E_STORE', { what: `cannot open ${file}`, why, todo }));
+    };
+    worker.once('error', (error) => refuse(error instanceof Error ? error.message : String(error), 'see its reason'));
+    worker.once('message', (reply: StoreReply) => {
+      worker.removeAllListeners('error');
+      if (reply.kind === 'opened') resolve(reply.content);
+      else if (reply.kind === 'refused') refuse(reply.why, reply.todo);
+      else refuse('the store answered out of turn', 'report this');
+    });
+  });
+}

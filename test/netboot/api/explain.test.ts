@@ -1,0 +1,122 @@
+// explain as an operator reads it, whole; and that it is the wire's own words.
+
+import { expect, test } from 'vitest';
+import type { Ipv4Address } from '../../../formats/ipv4.ts';
+import { parseMac } from '../../../formats/mac.ts';
+import type { Manifest } from '../../../images/manifest.ts';
+import { ARCH_NAMES, explain, type ExplainFacts, renderExplanation } from '../../../netboot/api/explain.ts';
+import { LeaseBook } from '../../../netboot/store/leases.ts';
+import { parseSite } from '../../../netboot/site/files.ts';
+import { buildSite, type ImageState } from '../../../netboot/site/site.ts';
+
+const A = 'a'.repeat(64);
+const MANIFEST: Manifest = {
+  version: 1,
+  image: 'web',
+  generation: 3,
+  builtAt: '2026-01-01T00:00:00Z',
+  recipe: { file: 'services/web/recipe.yaml', sha256: A },
+  kernel: { release: '6.1', package: 'linux-image', sha256: A, bytes: 10 },
+  layers: [
+    { name: 'base', sha256: A, compression: 'zstd', servedSha256: A, servedBytes: 512, unpackedBytes: 1, files: 1 },
+  ],
+  packages: [],
+  vars: { greeting: { type: 'string', default: 'hello', text: '' } },
+  templates: [],
+  services: ['nginx'],
+};
+const KNOWN = parseMac('52:54:00:77:00:01')!;
+const STRANGER = parseMac('52:54:00:99:00:01')!;
+
+function facts(images: Map<string, ImageState>): ExplainFacts {
+  const file = (path: string, text: string) => ({ path, text });
+  const result = buildSite(
+    parseSite(
+      {
+        rouse: file(
+          'rouse.yaml',
+          'version: 1\nsubnets:\n  - {name: rack1, interface: eth1, network: 10.0.0.0/24, pools: [10.0.0.100-10.0.0.101]}\n',
+        ),
+        profiles: new Map([['web', file('profiles/web.yaml', 'extends: role/web\nvars: {greeting: hi}\n')]]),
+        nodes: new Map([
+          [
+            'web1',
+            file('nodes/web1.yaml', 'macs: [52:54:00:77:00:01]\nprofile: web\naddress: 10.0.0.11\nloader: undionly\n'),
+          ],
+        ]),
+        roles: new Map([['web', file('services/web/profile.yaml', 'image: web\n')]]),
+      },
+      new Map(),
+    ),
+    images,
+  );
+  if (!result.ok) throw new Error('the site is good');
+  return {
+    site: result.site,
+    images,
+    leases: new LeaseBook(),
+    interfaces: [{ name: 'eth1', address: '10.0.0.1' as Ipv4Address }],
+    loaders: new Set(['snponly.efi']),
+    rung: () => 0,
+    states: new Map(),
+    nowMs: 0,
+  };
+}
+
+const BUILT = new Map<string, ImageState>([['web', { kind: 'built', manifest: MANIFEST }]]);
+
+test('a node of the site: each answer of the wire, every value with its line, the script', () => {
+  const lines = renderExplanation(explain(facts(BUILT), KNOWN, 'bios'));
+  expect(lines.slice(0, 2)).toEqual([
+    '52:54:00:77:00:01  node web1  profile web',
+    "why: 52:54:00:77:00:01 is node 'web1' (nodes/web1.yaml), whose profile is 'web' (nodes/web1.yaml:2)",
+  ]);
+  expect(lines).toContain(
+    '  OFFER 10.0.0.11: the node file gives it this address; TFTP undionly.kpxe: loader: undionly',
+  );
+  expect(lines).toContain('  undionly.kpxe is not on disk: the request will be refused');
+  expect(lines).toContain(
+    '  OFFER 10.0.0.11: the node file gives it this address; http://10.0.0.1:8080/ipxe/52-54-00-77-00-01: it has fetched undionly.kpxe, so this is the iPXE that it was given, which gets the script',
+  );
+  expect(
+    lines
+      .filter((line) => /^ {2}(loader|vars.greeting|boot|readyTimeoutS) {2}/.test(line))
+      .map((line) => line.trim().split(/ {2,}/)),
+  ).toEqual([
+    ['boot', '"linux"', "rouse's default"],
+    ['loader', '"undionly"', 'nodes/web1.yaml:4'],
+    ['readyTimeoutS', '300', "rouse's default"],
+    ['vars.greeting', '"hi"', 'profiles/web.yaml:2'],
+  ]);
+  expect(lines.some((line) => line.includes('kernel --name vmlinuz http://10.0.0.1:8080/kernel/'))).toBe(true);
+});
+
+test('a stranger boots nothing, in the words of the log', () => {
+  const answer = explain(facts(BUILT), STRANGER, 'efi-x64');
+  expect(answer).toMatchObject({ boots: false, node: undefined, script: undefined });
+  expect(answer.why).toBe("52:54:00:99:00:01 is in no node file, and subnet 'rack1' says unknown: ignore");
+  expect(answer.steps[0]?.answer).toBe(
+    'ignored: no node file names this MAC, and the subnet says unknown: ignore (52:54:00:99:00:01)',
+  );
+});
+
+test('an image that is not built: an address, and a script that says why', () => {
+  const answer = explain(facts(new Map()), KNOWN, 'bios');
+  expect(answer).toMatchObject({ boots: false, node: 'web1' });
+  expect(answer.steps[0]?.answer).toMatch(/^OFFER 10\.0\.0\.11/);
+  expect(answer.script).toMatch(/echo rouse: .*image 'web' is not built, build it with: rouse image build web/);
+});
+
+test('every architecture has an answer, and nothing is held or leased by asking', () => {
+  const asked = facts(BUILT);
+  for (const arch of ARCH_NAMES) expect(explain(asked, KNOWN, arch).steps.length).toBeGreaterThan(0);
+  expect((asked.leases as LeaseBook).size).toBe(0);
+});
+
+test('without a served interface the plan is still explained', () => {
+  const answer = explain({ ...facts(BUILT), interfaces: [] }, KNOWN, 'bios');
+  expect(answer.steps.map(({ answer: words }) => words)).toEqual([
+    'no served interface has an address now',
+    "boots: 52:54:00:77:00:01 is node 'web1' (nodes/web1.yaml), whose profile is 'web' (nodes/web1.yaml:2)",
+  ]);
+});
