@@ -6,7 +6,7 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -75,11 +75,19 @@ function installNpmPackages() {
   const stamp = join(ROOT, 'node_modules', '.rouse-lock');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock && existsSync(pinnedNode())) return;
   say('installing the npm packages of package-lock.json, the pinned Node among them (once; about 450 MB on disk)');
-  // Engines are those of the pinned Node, which npm, running under another one, would warn about line by line.
-  const done = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: ROOT, stdio: 'inherit' });
-  if (done.error) stop(111, `cannot run npm: ${done.error.message}; install npm with: apt-get install npm`);
-  if (done.status !== 0) stop(111, `npm ci failed (status ${done.status}); its words are above`);
-  writeFileSync(stamp, lock);
+  // Two starts in one clone, or one that was killed and left its npm running, would install over each other: the lock is
+  // held by npm itself, and whoever had to wait looks again. Engines are those of the pinned Node: npm, running under
+  // another one, would warn about them line by line.
+  const script = `exec 9>"$0" || exit 111
+    flock -n 9 || { echo 'rouse: another rouse is installing the npm packages of this folder; waiting for it' >&2; flock 9; }
+    [ "$(cat "$1" 2>/dev/null)" = "$2" ] && exit 0
+    npm ci --no-audit --no-fund --loglevel=error && printf %s "$2" >"$1"`;
+  mkdirSync(join(ROOT, '.rouse'), { recursive: true });
+  const words = ['-c', script, join(ROOT, '.rouse', 'npm.lock'), stamp, lock];
+  const done = spawnSync('sh', words, { cwd: ROOT, stdio: 'inherit' });
+  if (done.error) stop(111, `cannot run sh: ${done.error.message}`);
+  if (done.status === 127) stop(111, 'npm or flock is not there; install them with: apt-get install npm util-linux');
+  if (done.status !== 0) stop(111, `npm ci failed (status ${done.status ?? done.signal}); its words are above`);
 }
 
 function installDebianPackages(purpose) {
