@@ -71,7 +71,7 @@ export function fleetRoutes(api: Hono, facts: FleetApiFacts): void {
     const stranger = asked.find((name) => !site.nodes.has(name));
     if (stranger !== undefined) return c.json(say(`there is no node '${stranger}'`), 404);
     const images = await live.images();
-    return c.json(planOf({ site, images, states: fleet.states, nowMs: Date.now() }, asked));
+    return c.json(planOf({ site, images, ...fleet.hearing() }, asked));
   });
   api.get('/v1/nodes/:name/boot', (c) => {
     const name = c.req.param('name');

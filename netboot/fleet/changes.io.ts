@@ -10,7 +10,7 @@ import type { Fleet } from './fleet.io.ts';
 import type { Journal } from '../journal/attempts.ts';
 import type { BootEvent } from '../journal/journal.ts';
 import { type BegunBoot, forgiven, type NodeState } from './nodestate.ts';
-import { isReporting, nextHolder, type PlanFacts, renderTarget, wantedOf } from './planview.ts';
+import { isReporting, nextHolder, type PlanFacts, renderTarget, silentMs, wantedOf } from './planview.ts';
 import { shortfalls } from './pools.ts';
 import { kexecMemoryKb } from '../boots/script.ts';
 import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
@@ -82,7 +82,7 @@ export class Changes {
     const { fleet } = this.#options;
     const { site, node } = this.#node(name);
     const once = request.once === undefined ? undefined : this.#profile(site, request.once);
-    const facts: PlanFacts = { site, images: await this.#options.images(), states: fleet.states, nowMs: Date.now() };
+    const facts: PlanFacts = { site, images: await this.#options.images(), ...fleet.hearing() };
     const wanted = wantedOf(facts, node, once);
     if (wanted.kind !== 'boot') throw new Fault('E_NO', { what: `${name} was not touched`, why: wanted.why });
     if (!request.isNow) {
@@ -100,7 +100,7 @@ export class Changes {
     if (state.change?.outcome.kind === 'running')
       throw no(`it is being changed already (${renderSteps(state.change, Date.now())})`);
     const { boot, report } = state;
-    if (boot === undefined || report === undefined || !isReporting(state, facts.nowMs)) {
+    if (boot === undefined || report === undefined || !isReporting(state, facts)) {
       throw no(
         'it does not report, so it takes no orders',
         `it boots ${renderTarget(wanted.plan)} at its next power-up`,
@@ -167,7 +167,7 @@ export class Changes {
   #refuseLoss(site: Site, name: string, isForced: boolean): void {
     if (isForced) return;
     const { fleet } = this.#options;
-    const facts = { states: fleet.states, nowMs: Date.now() };
+    const facts = fleet.hearing();
     const profile = fleet.state(name).boot?.plan.profile.name ?? '';
     const orphans = vipsHeldBy(site, fleet.states, name).filter(() => nextHolder(facts, profile, name) === undefined);
     const losses = [
@@ -244,10 +244,10 @@ export class Changes {
   #isOutOfService(name: string, { vips }: Change): boolean {
     const { fleet } = this.#options;
     if (!fleet.isSettled()) return false;
-    const nowMs = Date.now();
-    for (const [node, { boot, report }] of fleet.states) {
+    const hearing = fleet.hearing();
+    for (const [node, { boot, report }] of hearing.states) {
       if (node === name || boot === undefined || report === undefined) continue;
-      if (nowMs - report.atMs > BALANCER_SILENT_MS) continue;
+      if (silentMs(report, hearing) > BALANCER_SILENT_MS) continue;
       if (fleet.orders.waiting(boot.id, 0).some(({ verb }) => verb === 'files')) return false;
     }
     return fleet

@@ -10,7 +10,7 @@ import { inputsFor } from './inputs.ts';
 import { type LiveFiles, liveFiles, liveTemplates } from './live.ts';
 import { type BegunBoot, began, freshState, type NodeState, ready, reported } from './nodestate.ts';
 import { type Order, OrderBook, type Verb } from './orders.ts';
-import { type PoolView, poolsOf } from './pools.ts';
+import { type PoolView, poolsOf, type States } from './pools.ts';
 import type { StoreContent, StoredBoot, StoreRecord } from '../store/records.ts';
 import { type Acknowledgement, lastingPart, type NodeReport } from './reports.ts';
 import { siteVars } from '../site/plan.ts';
@@ -47,6 +47,7 @@ export class Fleet {
   readonly states = new Map<string, NodeState>();
   readonly orders = new OrderBook();
   readonly #options: FleetOptions;
+  readonly #listeningSinceMs = Date.now();
   readonly #polls = new Map<string, Set<() => void>>();
   readonly #rendered = new Map<string, LiveFiles[]>();
   readonly #said = new Map<string, string>();
@@ -76,6 +77,11 @@ export class Fleet {
   vips(): VipView[] {
     const site = this.#options.site();
     return site === undefined ? [] : vipsOf(site, this.states);
+  }
+
+  /** What is heard of nodes at this moment. */
+  hearing(): { readonly states: States; readonly nowMs: number; readonly listeningSinceMs: number } {
+    return { states: this.states, nowMs: Date.now(), listeningSinceMs: this.#listeningSinceMs };
   }
 
   /** Told after each change of a state or an order. */

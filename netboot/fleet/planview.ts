@@ -45,13 +45,22 @@ export type PlanFacts = {
   readonly images: Images;
   readonly states: States;
   readonly nowMs: number;
+  /** Since when reports can be heard at all. */
+  readonly listeningSinceMs: number;
 };
 
 /** A node that was not heard of for longer takes no orders. */
 const REPORTING_MS = 60_000;
 
-export function isReporting({ report }: Pick<NodeState, 'report'>, nowMs: number): boolean {
-  return report !== undefined && nowMs - report.atMs <= REPORTING_MS;
+type Hearing = Pick<PlanFacts, 'nowMs' | 'listeningSinceMs'>;
+
+/** For how long a node that has reported was silent: while the boot server was away, it is the server that did not listen. */
+export function silentMs(report: { readonly atMs: number }, { nowMs, listeningSinceMs }: Hearing): number {
+  return nowMs - Math.max(report.atMs, listeningSinceMs);
+}
+
+export function isReporting({ report }: Pick<NodeState, 'report'>, hearing: Hearing): boolean {
+  return report !== undefined && silentMs(report, hearing) <= REPORTING_MS;
 }
 
 export function renderTarget({ target, profile }: Pick<BootPlan, 'target' | 'profile'>): string {
@@ -90,7 +99,7 @@ export function differs(state: NodeState | undefined, wanted: Resolution): boole
 
 /** @param names nodes of the site; those that change nothing are shown too. */
 export function planOf(facts: PlanFacts, names: readonly string[]): PlanView {
-  const { site, states, nowMs } = facts;
+  const { site, states } = facts;
   const held = vipsOf(site, states);
   const nodes = names.flatMap((name): PlanRow[] => {
     const node = site.nodes.get(name);
@@ -99,7 +108,7 @@ export function planOf(facts: PlanFacts, names: readonly string[]): PlanView {
     const once = state?.once === undefined ? undefined : site.profiles.get(state.once);
     const wanted = wantedOf(facts, node, once);
     const isChanging = state?.boot === undefined || differs(state, wanted);
-    const speaks = state !== undefined && isReporting(state, nowMs);
+    const speaks = state !== undefined && isReporting(state, facts);
     const how = !isChanging ? 'nothing' : speaks ? 'kexec' : 'power-up';
     const vips = !isChanging
       ? []
@@ -133,13 +142,13 @@ export function planOf(facts: PlanFacts, names: readonly string[]): PlanView {
 
 /** Who would take a VIP over: the first by name of those that run the profile, are ready and not drained. */
 export function nextHolder(
-  { states, nowMs }: Pick<PlanFacts, 'states' | 'nowMs'>,
+  facts: Omit<PlanFacts, 'site' | 'images'>,
   profile: string,
   from: string,
 ): string | undefined {
-  return [...states.values()]
+  return [...facts.states.values()]
     .filter((state) => state.node !== from && state.boot?.isReady === true && state.draining === 'no')
-    .filter((state) => state.boot?.plan.profile.name === profile && isReporting(state, nowMs))
+    .filter((state) => state.boot?.plan.profile.name === profile && isReporting(state, facts))
     .map(({ node }) => node)
     .sort()[0];
 }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { DatabaseSync } from 'node:sqlite';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -317,6 +318,27 @@ test('a switch by kexec: drained, fetched, booted and back, with the server kill
   expect(log).toMatch(/web1 is web: drain [\d.]+ s, fetch [\d.]+ s, kexec [\d.]+ s, boot [\d.]+ s/);
   const audit = readFileSync(join(home, 'lib/audit.jsonl'), 'utf8').trim().split('\n');
   expect(JSON.parse(audit.at(-1) ?? '')).toMatchObject({ who: 'me', what: 'node boot', node: 'web1' });
+});
+
+test('a boot server that has just come back takes orders for nodes that it last heard an hour ago, and waits for their balancers', async () => {
+  const first = await bothUp();
+  await kill(first);
+  const store = new DatabaseSync(join(home, 'lib/store.sqlite'));
+  const anHourAgo = Date.now() - 3_600_000;
+  store.prepare("UPDATE nodes SET state = json_set(state, '$.report.atMs', ?)").run(anHourAgo);
+  store.close();
+  publishImage(join(home, 'lib'), 'web', { generation: 2 });
+  await start();
+  await expect.poll(() => api('/v1/plan?nodes=web1')).toMatchObject({ nodes: [{ node: 'web1', how: 'kexec' }] });
+  expect(await api('/v1/nodes/web1/boot?now=1&force=1', 'POST')).toMatchObject({ status: 200, draining: 'change' });
+  expect(await web1.orders()).toEqual(['order 1 drain']);
+  const [weightless = ''] = await lb1.orders(1);
+  await web1.tell('acks', 'order 1 done\n');
+  // The balancer has said nothing since the start, and still the node does not leave before it has weight 0 there.
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  expect(await api('/v1/nodes/web1/orders')).toMatchObject({ orders: [{ verb: 'drain' }] });
+  expect((await apply(lb1, weightless)).get('etc/lb.conf')).toMatch(/web1 10\.77\.2\.11 weight 0\n/);
+  expect(await web1.orders(1)).toEqual([expect.stringMatching(/^order 2 switch [0-9a-f]{16}$/)]);
 });
 
 test('a node that cannot switch goes back into service, and says why', async () => {

@@ -119,7 +119,7 @@ test('the plan: who changes, by what way, which VIP moves, what stays in each po
     state('web2', 'web'),
     state('web3', 'web', { boot: boot('web3', 'web', { isReady: false }) }),
   );
-  const facts = { site: edited, images: IMAGES, states: all, nowMs: 5000 };
+  const facts = { site: edited, images: IMAGES, states: all, nowMs: 5000, listeningSinceMs: 0 };
   const view = planOf(facts, ['lb1', 'lb2', 'web1', 'web2']);
   const rows = view.nodes.filter(({ node }) => node !== 'lb2');
   expect(rows.map(({ node, how, vips }) => [node, how, vips])).toEqual([
@@ -129,6 +129,15 @@ test('the plan: who changes, by what way, which VIP moves, what stays in each po
   ]);
   expect(view.nodes[0]).toMatchObject({ runs: 'lb generation 1 as lb', should: 'web generation 1 as web' });
   expect(view.pools).toMatchObject([{ name: 'web', now: 1, meanwhile: 1 }]);
+});
+
+test('silence is counted from when the boot server could listen', () => {
+  const edited = site({ 'nodes/lb1.yaml': 'macs: [52:54:00:77:00:11]\nprofile: web\naddress: 10.0.0.21\n' });
+  const all = states(told('lb1', '+0'), told('lb2', '-0'));
+  const row = (listeningSinceMs: number) =>
+    planOf({ site: edited, images: IMAGES, states: all, nowMs: 3_600_000, listeningSinceMs }, ['lb1']).nodes[0];
+  expect(row(0)).toMatchObject({ how: 'power-up', vips: [{ to: undefined }] });
+  expect(row(3_590_000)).toMatchObject({ how: 'kexec', vips: [{ to: 'lb2' }] });
 });
 
 test('live files are a cpio whose revision is its hash, the same for the same files; a difference is told by line', () => {
