@@ -13,7 +13,7 @@ const PORT = 8080;
 /** Each machine takes 256 MiB and, while it boots, a processor. */
 const NODES_MAX = 16;
 const BOOT_TIMEOUT_MS = 600_000;
-const EXEC_TIMEOUT_MS = 60_000;
+const EXEC_TIMEOUT_S = 60;
 
 /** Adds `rouse lab …` to the program. */
 export function registerLab(program: Command, context: CommandContext): void {
@@ -123,8 +123,9 @@ export function registerLab(program: Command, context: CommandContext): void {
       const { attachConsole } = await import('../../netboot/lab/console.io.ts');
       const { runDir } = context.places();
       requireNode(runDir, name);
-      context.warn('ctrl-] leaves the console');
-      await attachConsole(nodePaths(runDir, name).console);
+      const { console, consoleLog } = nodePaths(runDir, name);
+      context.warn(`ctrl-] leaves the console; what it said before: ${consoleLog}`);
+      await attachConsole(console);
     });
 
   lab
@@ -132,8 +133,14 @@ export function registerLab(program: Command, context: CommandContext): void {
     .description("run a command in the shell on a machine's console")
     .argument('<node>')
     .argument('<command...>')
+    .option('--timeout <seconds>', 'how long to wait for its end', String(EXEC_TIMEOUT_S))
     .addHelpText('after', "\nExample:\n  rouse lab exec web1 -- 'svstat /service/*'")
-    .action(async (name: string, words: string[]) => {
+    .action(async (name: string, words: string[], { timeout }: { timeout: string }) => {
+      if (!/^[1-9]\d{0,4}$/.test(timeout))
+        throw new Fault('E_USAGE', {
+          what: `--timeout ${timeout}`,
+          why: 'a time is a number of seconds from 1 to 99999',
+        });
       const { nodePaths, requireNode } = await import('../../netboot/lab/rack.io.ts');
       const { execOnConsole } = await import('../../netboot/lab/console.io.ts');
       const { runDir } = context.places();
@@ -141,9 +148,9 @@ export function registerLab(program: Command, context: CommandContext): void {
       const { output, exitCode } = await execOnConsole(
         nodePaths(runDir, name).console,
         words.join(' '),
-        EXEC_TIMEOUT_MS,
+        Number(timeout) * 1000,
       );
-      context.print(output.trimEnd());
+      if (output.trim() !== '') context.print(output.trimEnd());
       context.exit(exitCode);
     });
 
@@ -166,10 +173,22 @@ export function registerLab(program: Command, context: CommandContext): void {
 
 /** Prints each stage of the boot that began after `sinceMs`, and how it ended. */
 async function follow(context: CommandContext, node: string, sinceMs: number): Promise<void> {
-  const { followBoot } = await import('../../netboot/lab/follow.io.ts');
+  const { followBoot, nodeFacts } = await import('../../netboot/lab/follow.io.ts');
+  const { requireNode } = await import('../../netboot/lab/rack.io.ts');
   const { renderOutcome } = await import('../../netboot/journal/journal.ts');
+  const { runDir } = context.places();
+  const socketPath = join(runDir, 'netboot.sock');
+  const { mac } = requireNode(runDir, node);
+  const macs = (await nodeFacts(socketPath, node))?.macs;
+  if (macs?.includes(mac) !== true) {
+    context.warn(
+      macs === undefined
+        ? `the boot server knows no node ${node}: what this machine does is in: rouse explain ${mac}`
+        : `this machine's card is ${mac} and nodes/${node}.yaml says ${macs.join(', ')}: what it does is not told as ${node}'s; see: rouse explain ${mac}`,
+    );
+  }
   const attempt = await followBoot({
-    socketPath: join(context.places().runDir, 'netboot.sock'),
+    socketPath,
     node,
     sinceMs,
     timeoutMs: BOOT_TIMEOUT_MS,

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { Fault, reasonOf } from '../../formats/errors.ts';
-import { readCommand, typeCommand } from './console.ts';
+import { hasBegun, readCommand, typeCommand } from './console.ts';
 
 /** ctrl-], as telnet and virsh have it. */
 const ESCAPE = 0x1d;
@@ -63,10 +63,19 @@ export async function execOnConsole(
       const timer = setTimeout(
         () =>
           reject(
-            new Fault('E_TIMEOUT', {
-              what: `no shell on the console at ${path} answered within ${timeoutMs / 1000} s`,
-              todo: 'look at it with: rouse lab console NAME',
-            }),
+            new Fault(
+              'E_TIMEOUT',
+              hasBegun(received, token)
+                ? {
+                    what: `the command did not end within ${timeoutMs / 1000} s`,
+                    why: 'it was begun, and the shell on the console is still at it',
+                    todo: 'give it longer with --timeout, or end it from: rouse lab console NAME',
+                  }
+                : {
+                    what: `no shell on the console at ${path} answered within ${timeoutMs / 1000} s`,
+                    todo: 'look at it with: rouse lab console NAME',
+                  },
+            ),
           ),
         timeoutMs,
       );

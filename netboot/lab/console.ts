@@ -9,6 +9,11 @@ export function typeCommand(command: string, token: string): string {
   return `stty -echo 2>/dev/null; printf '\\n%s-%s\\n' BEGIN ${token}; ( ${command} ) 2>&1; printf '\\n%s-%s-%d\\n' END ${token} $?; stty echo 2>/dev/null\r`;
 }
 
+/** Whether a shell has begun the command: its echo alone does not say so. */
+export function hasBegun(received: string, token: string): boolean {
+  return received.replaceAll('\r', '').includes(`\nBEGIN-${token}\n`);
+}
+
 /** @returns undefined until the closing mark has come. */
 export function readCommand(received: string, token: string): { output: string; exitCode: number } | undefined {
   const text = received.replaceAll('\r', '');

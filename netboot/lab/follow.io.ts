@@ -5,9 +5,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';
 import { askNetboot } from '../api/client.io.ts';
+import type { NodeView } from '../api/view.ts';
 import { type Attempt, renderOutcome, STAGES } from '../journal/journal.ts';
 
 const POLL_MS = 400;
+/** Firmware speaks within seconds; an emulated one on a busy machine within half a minute. */
+const SILENCE_MS = 40_000;
 
 /** The attempts of one node, the latest first. */
 export async function listBoots(socketPath: string, node: string, limit: number): Promise<readonly Attempt[]> {
@@ -15,6 +18,19 @@ export async function listBoots(socketPath: string, node: string, limit: number)
     boots: readonly Attempt[];
   };
   return boots;
+}
+
+/** What the boot server's files and leases say of a node; undefined where it has no such node, or does not answer. */
+export async function nodeFacts(
+  socketPath: string,
+  node: string,
+): Promise<{ readonly macs: readonly string[]; readonly address?: string | undefined } | undefined> {
+  try {
+    return (await askNetboot(socketPath, `/v1/nodes/${encodeURIComponent(node)}`)) as NodeView;
+  } catch (error) {
+    if (error instanceof Fault) return undefined;
+    throw error;
+  }
 }
 
 /** How to tell a boot that began after `sinceMs` from the one before. */
@@ -68,6 +84,12 @@ export async function followBoot({ socketPath, node, sinceMs, timeoutMs, onLine,
       }
       const outcome = renderOutcome(attempt, Date.now());
       if (outcome.startsWith('stuck')) tell(`${attempt.startedAtMs} ${outcome.split(':')[1] ?? ''}`, outcome);
+    }
+    if (latest === undefined && waitedMs >= SILENCE_MS) {
+      tell(
+        'silence',
+        `nothing heard of it for ${SILENCE_MS / 1000} s; what its screen says: rouse lab console ${node}`,
+      );
     }
     if (latest?.outcome.kind === 'ready') return latest;
     if (latest?.outcome.kind === 'failed')

@@ -75,9 +75,12 @@ export function rackNodes(count: number): readonly LabNode[] {
   );
 }
 
-/** Where the lab's page is: the load balancers' virtual address where there are any, else the first node. */
-export function pageAddress(nodes: readonly LabNode[]): string {
-  return nodes.some(({ profile }) => profile === 'lb') ? RACK_VIP : (nodes[0]?.address ?? RACK_SERVER);
+/**
+ * Where the lab's page is: the load balancers' virtual address where there are any, else the first node.
+ * @param booted the address that the first node has got: its file may have been edited since the lab wrote it.
+ */
+export function pageAddress(nodes: readonly LabNode[], booted: string | undefined): string {
+  return nodes.some(({ profile }) => profile === 'lb') ? RACK_VIP : (booted ?? nodes[0]?.address ?? RACK_SERVER);
 }
 
 /**

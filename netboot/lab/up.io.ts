@@ -4,14 +4,14 @@
 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Fault } from '../../formats/errors.ts';
+import { Fault, reasonOf } from '../../formats/errors.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { describeBuildEvent } from '../../images/event.ts';
 import { fetchLoaders } from '../../images/loaders.io.ts';
 import { openStore } from '../../images/store.io.ts';
 import { askNetboot } from '../api/client.io.ts';
 import { chooseAccelerator } from './accel.io.ts';
-import { followBoot } from './follow.io.ts';
+import { followBoot, nodeFacts } from './follow.io.ts';
 import {
   checkHost,
   type LabPlaces,
@@ -30,6 +30,8 @@ import { type LabNode, pageAddress } from './rack.ts';
 /** Emulated machines take about a minute; a loaded one several. */
 const BOOT_TIMEOUT_MS = 600_000;
 const BOOT_SERVER_TIMEOUT_MS = 30_000;
+const PAGE_TRIES = 60;
+const PAGE_TIMEOUT_MS = 5000;
 
 export type LabOptions = {
   readonly places: LabPlaces & { readonly roleDirs: readonly string[] };
@@ -133,9 +135,38 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
   }
   steps.push({
     title: 'Open the way to the page',
-    run: async () => await startForwarder(places, requireLab(places.runDir), pageAddress(nodes), port),
+    run: async (report) => {
+      const [first] = nodes;
+      const booted = first === undefined ? undefined : await nodeFacts(netbootSocket, first.name);
+      const url = await startForwarder(places, requireLab(places.runDir), pageAddress(nodes, booted?.address), port);
+      report(`asking ${url}`);
+      await waitForPage(url, places, signal);
+      return url;
+    },
   });
   return steps;
+}
+
+/** An address that is printed has answered: a balancer takes its virtual address some seconds after it is ready. */
+async function waitForPage(url: string, places: LabPlaces, signal: AbortSignal | undefined): Promise<void> {
+  let why = '';
+  for (let asked = 0; asked < PAGE_TRIES; asked += 1) {
+    signal?.throwIfAborted();
+    try {
+      const answer = await fetch(url, { signal: AbortSignal.timeout(PAGE_TIMEOUT_MS) });
+      await answer.body?.cancel();
+      if (answer.ok) return;
+      why = `it answers with status ${answer.status}`;
+    } catch (error) {
+      why = reasonOf(error);
+    }
+    await sleep(1000);
+  }
+  throw new Fault('E_TIMEOUT', {
+    what: `the nodes are ready and ${url} does not answer`,
+    why,
+    todo: `look at a node's console, logged in ${places.runDir}`,
+  });
 }
 
 async function waitForBootServer(
