@@ -6,7 +6,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { printable } from './dhcp/why.ts';
+import { printableAscii } from '../formats/printable.ts';
 import { inodesOnPort, portTaken } from './ports.ts';
 
 /**
@@ -59,7 +59,7 @@ export async function portHolder(
       const link = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
       if (!links.has(link)) continue;
       const command = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a process');
-      return { pid: Number(pid), command: printable(command.trim()) };
+      return { pid: Number(pid), command: printableAscii(command.trim()) };
     }
   }
   return undefined;

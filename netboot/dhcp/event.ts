@@ -7,7 +7,8 @@ import { describeClient, clientOf } from './clients.ts';
 import { claimedMac } from './decide.ts';
 import type { BootAnswer } from './loaders.ts';
 import { type DhcpMessage, type MessageType, messageTypeOf } from './message.ts';
-import { printable, sentenceOf, type WhyCode } from './why.ts';
+import { printableAscii } from '../../formats/printable.ts';
+import { sentenceOf, type WhyCode } from './why.ts';
 import type { Decision } from './world.ts';
 
 export type DhcpEvent = {
@@ -61,7 +62,7 @@ export function eventOf(interfaceName: string, message: DhcpMessage | undefined,
 
 /** One sentence without a full stop; safe to print. */
 export function describeDecision(decision: Decision): string {
-  const detail = decision.detail === undefined ? undefined : printable(decision.detail);
+  const detail = decision.detail === undefined ? undefined : printableAscii(decision.detail);
   const why = sentenceOf(decision.why, detail);
   switch (decision.kind) {
     case 'ignore': {

@@ -60,9 +60,3 @@ export type WhyCode = keyof typeof WHY;
 export function sentenceOf(why: WhyCode, detail?: string): string {
   return detail === undefined ? WHY[why] : `${WHY[why]} (${detail})`;
 }
-
-/** Text from the network made safe for a terminal and a log line: control and non-ASCII characters become "?", cut at 64. */
-export function printable(foreign: string): string {
-  const safe = Array.from(foreign.slice(0, 64), (character) => (/[ -~]/.test(character) ? character : '?')).join('');
-  return foreign.length > 64 ? `${safe}…` : safe;
-}

@@ -6,6 +6,7 @@
 // A server reads nodes of the version before it: an unknown word is skipped, a missing one has its default.
 // Source: ARCHITECTURE.md, "Node protocol, version 1". Pure.
 
+import { printable } from '../../formats/printable.ts';
 import { NODE_STAGES, type NodeStage } from '../journal/journal.ts';
 
 /** Larger bodies are refused unread: a report of some hundred services fits. */
@@ -53,9 +54,4 @@ export function parseStageReport(body: Uint8Array): ReportResult {
 
 function no(why: string): ReportResult {
   return { ok: false, why };
-}
-
-/** What a node says ends up on terminals and in logs. */
-function printable(text: string): string {
-  return text.replace(/\p{C}/gu, '?');
 }

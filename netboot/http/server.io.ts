@@ -10,6 +10,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Fault, reasonOf } from '../../formats/errors.ts';
+import { printableAscii } from '../../formats/printable.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import { portHolder } from '../ports.io.ts';
 import { portTaken } from '../ports.ts';
@@ -102,7 +103,7 @@ export async function serveHttp(options: HttpServerOptions): Promise<{ port: num
           try {
             if (!request.socket.destroyed) await handle(request, response, options, turns);
           } catch (error) {
-            options.log(`http: ${request.method} ${printable(request.url ?? '')}: ${reasonOf(error)}`);
+            options.log(`http: ${request.method} ${printableAscii(request.url ?? '', 200)}: ${reasonOf(error)}`);
             response.destroy();
             request.socket.destroy();
           }
@@ -313,8 +314,4 @@ function write(response: ServerResponse, bytes: Uint8Array): Promise<void> {
       else reject(error);
     });
   });
-}
-
-function printable(text: string): string {
-  return text.replace(/[^ -~]/g, '?').slice(0, 200);
 }

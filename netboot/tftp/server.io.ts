@@ -8,7 +8,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
 import { bindUdp } from '../ports.io.ts';
-import { printable } from '../dhcp/why.ts';
+import { printableAscii } from '../../formats/printable.ts';
 import { Admission, type Place } from './admission.ts';
 import { cleanName } from './names.ts';
 import { toNetascii } from './netascii.ts';
@@ -109,7 +109,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       leave(key);
     };
     const cleaned = cleanName(request.name);
-    if (!cleaned.ok) return refuse(printable(request.name), ERROR_CODES['access-violation'], cleaned.why);
+    if (!cleaned.ok) return refuse(printableAscii(request.name), ERROR_CODES['access-violation'], cleaned.why);
     const { name } = cleaned;
     if (request.kind === 'wrq') return refuse(name, ERROR_CODES['access-violation'], 'this server only reads');
     let answer: FileAnswer;
@@ -147,7 +147,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
           blockBytes: transfer.blockBytes,
           windowBlocks: transfer.windowBlocks,
           durationMs,
-          detail: transfer.detail === undefined ? undefined : printable(transfer.detail),
+          detail: transfer.detail === undefined ? undefined : printableAscii(transfer.detail),
         });
       },
     });
@@ -273,7 +273,7 @@ function sendError(local: Ipv4Address, peer: TftpPeer, code: number, message: st
   const socket = createSocket({ type: 'udp4' });
   socket.on('error', () => undefined);
   socket.bind({ address: local, port: 0, exclusive: true }, () => {
-    const packet = encodePacket({ kind: 'error', code, message: printable(message) });
+    const packet = encodePacket({ kind: 'error', code, message: printableAscii(message) });
     socket.send(packet, peer.port, peer.address, () => socket.close());
   });
 }

@@ -5,7 +5,7 @@ import { decide } from '../../../netboot/dhcp/decide.ts';
 import { describeDecision, eventOf } from '../../../netboot/dhcp/event.ts';
 import { BURST, ClientPacer, Pacer, REFILL_PER_S } from '../../../netboot/dhcp/pace.ts';
 import { inodesOnPort, portTaken } from '../../../netboot/ports.ts';
-import { printable } from '../../../netboot/dhcp/why.ts';
+import { printableAscii } from '../../../formats/printable.ts';
 import { CLIENTS, message, request, STRANGER, subnet, WEB1, world } from './messages.ts';
 
 test('a burst passes, then the first drop is told, then drops are silent', () => {
@@ -101,8 +101,8 @@ test('an event carries what the journal needs', () => {
 });
 
 test('foreign text cannot steer a terminal', () => {
-  expect(printable('a\x1b[31mb\nc\u202e')).toBe('a?[31mb?c?');
-  expect(printable('x'.repeat(100))).toBe(`${'x'.repeat(64)}…`);
+  expect(printableAscii('a\x1b[31mb\nc\u202e')).toBe('a?[31mb?c?');
+  expect(printableAscii('x'.repeat(100))).toBe(`${'x'.repeat(64)}…`);
 });
 
 test('/proc/net/udp is read by local port', () => {

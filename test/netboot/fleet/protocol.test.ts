@@ -16,7 +16,7 @@ const ROWS: [body: string, want: unknown][] = [
   // A node of the version after this one may say more.
   ['stage network\nuptimeMs 1\nload 3', { stage: 'network', uptimeMs: 1, detail: '' }],
   ['stage services', { stage: 'services', uptimeMs: 0, detail: '' }],
-  ['stage init\nuptimeMs 1\ndetail a\u001b[31mb', { stage: 'init', uptimeMs: 1, detail: 'a?[31mb' }],
+  ['stage init\nuptimeMs 1\ndetail a\u001b[31mb', { stage: 'init', uptimeMs: 1, detail: 'a\\x1b[31mb' }],
   ['', "expected a line 'stage' with one of init, layers, network, services, ready, failed"],
   ['stage done', "expected a line 'stage' with one of init, layers, network, services, ready, failed"],
   ['stage init\nstage ready', "the word 'stage' comes twice"],
