@@ -61,6 +61,11 @@ export const ERRORS = {
     meaning: 'An image could not be built.',
     remedy: 'The message names the recipe line; the published image is unchanged.',
   },
+  E_UNTRUSTED: {
+    exitCode: 1,
+    meaning: 'An image is not what a trusted builder signed.',
+    remedy: 'Build it again; where another machine builds, copy its lib/keys/images.pub to lib/keys/NAME.pub.',
+  },
   E_STORE: {
     exitCode: 111,
     meaning: 'The state on disk could not be read or written.',

@@ -2,8 +2,10 @@
 //
 // Owns: reading layers and kernels of the store. Does not own: the forms (inspect.ts), the comparison (compare.ts).
 
-import { readFile, writeFile } from 'node:fs/promises';
-import { reasonOf } from '../formats/errors.ts';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { Fault } from '../formats/errors.ts';
 import { compareImages, factsOf, type FileFacts, type ImageDifference } from './compare.ts';
 import { sha256Of } from './files.io.ts';
 import { inspectOctets } from './inspect.io.ts';
@@ -11,43 +13,35 @@ import type { Layer, Manifest } from './manifest.ts';
 import type { Store } from './store.io.ts';
 
 /**
- * Reads every file that an image's generations name.
+ * Reads every file that an image's generations name, and asks every signature.
  *
  * @returns one sentence for each thing that is wrong; none where every generation can be booted as it was built.
  */
 export async function verifyImage(store: Store, image: string): Promise<string[]> {
-  const problems: string[] = [];
+  const found: string[] = [];
   const seen = new Set<string>();
   for (const generation of (await store.summary(image)).generations) {
-    const say = (problem: string): void => void problems.push(`${image} generation ${generation}: ${problem}`);
-    let manifest: Manifest;
-    try {
-      manifest = await store.manifest(image, generation);
-    } catch (error) {
-      say(reasonOf(error));
-      continue;
+    // A file that several generations share is told once.
+    for (const problem of await store.problems(image, generation)) {
+      if (!seen.has(problem) || problem.startsWith('the manifest'))
+        found.push(`${image} generation ${generation}: ${problem}`);
+      seen.add(problem);
     }
-    const { kernel, layers } = manifest;
-    if (!seen.has(kernel.sha256)) {
-      seen.add(kernel.sha256);
-      const octets = await readFile(store.kernelPath(kernel.sha256)).catch(() => undefined);
-      if (octets === undefined) say(`the kernel ${kernel.release} is gone`);
-      else if (sha256Of(octets) !== kernel.sha256) say(`the kernel ${kernel.release} is damaged`);
-    }
-    for (const layer of layers) {
+    const manifest = await store.manifest(image, generation).catch(() => undefined);
+    for (const layer of manifest?.layers ?? []) {
       if (seen.has(layer.sha256)) continue;
       seen.add(layer.sha256);
-      const problem = await layerProblem(store, layer);
-      if (problem !== undefined) say(`the layer ${layer.name} ${layer.sha256.slice(0, 12)} ${problem}`);
+      const problem = await contentProblem(store, layer);
+      if (problem !== undefined) found.push(`${image} generation ${generation}: the layer ${layer.name} ${problem}`);
     }
   }
-  return problems;
+  return found;
 }
 
-async function layerProblem(store: Store, layer: Layer): Promise<string | undefined> {
+/** Whether a file that is what was published also holds what its name says. One that is not was told before. */
+async function contentProblem(store: Store, layer: Layer): Promise<string | undefined> {
   const octets = await readFile(store.layerPath(layer)).catch(() => undefined);
-  if (octets === undefined) return 'is gone';
-  if (sha256Of(octets) !== layer.servedSha256) return 'is not the file that was published';
+  if (octets === undefined || sha256Of(octets) !== layer.servedSha256) return undefined;
   const { layers, problems } = inspectOctets(octets);
   if (problems.length > 0) return problems[0];
   return layers.length === 1 && layers[0]?.sha256 === layer.sha256 ? undefined : 'does not hold what its name says';
@@ -74,10 +68,20 @@ async function filesOf(store: Store, { layers }: Manifest): Promise<Map<string, 
   return files;
 }
 
-/** Writes all layers of a generation as one file, for loaders that take one initrd. @returns its size in bytes. */
-export async function flattenImage(store: Store, { layers }: Manifest, path: string): Promise<number> {
-  const parts = await Promise.all(layers.map((layer) => readFile(store.layerPath(layer))));
-  const whole = Buffer.concat(parts);
-  await writeFile(path, whole);
-  return whole.length;
+/**
+ * Writes all layers of a generation as one file, for loaders that take one initrd.
+ *
+ * @returns its size in bytes. @throws Fault E_UNTRUSTED where a node should not boot it.
+ */
+export async function flattenImage(store: Store, manifest: Manifest, path: string): Promise<number> {
+  const [problem] = await store.problems(manifest.image, manifest.generation);
+  if (problem !== undefined) {
+    const what = `cannot flatten generation ${manifest.generation} of ${manifest.image}`;
+    throw new Fault('E_UNTRUSTED', { what, why: problem, todo: `build ${manifest.image} again` });
+  }
+  const parts = manifest.layers.map((layer) => createReadStream(store.layerPath(layer)));
+  await pipeline(async function* () {
+    for (const part of parts) yield* part;
+  }, createWriteStream(path));
+  return manifest.layers.reduce((sum, { servedBytes }) => sum + servedBytes, 0);
 }

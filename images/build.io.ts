@@ -412,7 +412,10 @@ function packagesOf(records: readonly LayerRecord[], packages: readonly ArchiveP
 async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generation'>): Promise<BuildResult> {
   const newest = (await store.list()).find(({ image }) => image === draft.image)?.generations.at(-1);
   const before = newest === undefined ? undefined : await store.manifest(draft.image, newest).catch(() => undefined);
-  if (before !== undefined && contentOf(before) === contentOf(draft)) return { manifest: before, built: false };
+  if (before !== undefined && contentOf(before) === contentOf(draft)) {
+    // One that no node would boot, of a builder that did not sign or whose key is not trusted any more, counts for nothing.
+    if ((await store.problems(draft.image, before.generation)).length === 0) return { manifest: before, built: false };
+  }
   onEvent({ kind: 'step', step: 'publish', detail: draft.image });
   return { manifest: await store.publish(draft), built: true };
 }

@@ -1,7 +1,7 @@
 // images/store.io.ts - the images of this machine: layers, kernels, generations, and which of them nodes boot.
 //
 // Owns: lib/images as ARCHITECTURE.md "Places" draws it: atomic publication, promotion, reading manifests.
-// Does not own: what a manifest says (manifest.ts), building one (build.io.ts).
+// Does not own: what a manifest says (manifest.ts), who may have signed it (signature.ts), building one (build.io.ts).
 //
 //   layers/SHA256.zst|.gz   kernels/SHA256   IMAGE/N.json   IMAGE/current -> N.json   IMAGE/previous -> M.json
 //
@@ -12,8 +12,11 @@ import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { publishFile, publishLink, publishNew, readIfThere } from './files.io.ts';
+import { readTrusted, signManifest } from './keys.io.ts';
 import { describeStored, type PackedLayer } from './layers.io.ts';
-import { type Layer, type Manifest, ManifestSchema } from './manifest.ts';
+import type { Layer, Manifest } from './manifest.ts';
+import { SealedFiles } from './sealed.io.ts';
+import { type Opened, openSigned } from './signature.ts';
 
 const SUFFIX = { zstd: 'zst', gzip: 'gz' } as const satisfies Record<Layer['compression'], string>;
 
@@ -39,11 +42,16 @@ export type Store = {
   readonly list: () => Promise<ImageSummary[]>;
   /** @throws Fault E_NOT_FOUND where there is no such image. */
   readonly summary: (image: string) => Promise<ImageSummary>;
-  /** Without a generation the current one. @throws Fault E_NOT_FOUND, E_STORE. */
+  /** Without a generation the current one, whoever signed it. @throws Fault E_NOT_FOUND, E_STORE. */
   readonly manifest: (image: string, generation?: number) => Promise<Manifest>;
-  /** Writes the next generation; the first of an image becomes current. @returns it with its number. */
+  /** What keeps a generation from being booted: one sentence for each thing that is wrong with its signature and files. */
+  readonly problems: (image: string, generation: number) => Promise<string[]>;
+  /**
+   * Signs and writes the next generation. It becomes current where nodes could boot none otherwise: it is the first, or
+   * the current one is not signed by a trusted key or not whole. @returns it with its number.
+   */
   readonly publish: (draft: Omit<Manifest, 'generation'>) => Promise<Manifest>;
-  /** Makes a generation what nodes boot. @returns the one that was current. */
+  /** Makes a generation what nodes boot. @returns the one that was current. @throws Fault E_UNTRUSTED where no node should. */
   readonly promote: (image: string, generation: number) => Promise<number | undefined>;
   /** Makes current what was current before. @returns the generation that is current now. */
   readonly rollback: (image: string) => Promise<number>;
@@ -52,6 +60,7 @@ export type Store = {
 /** @param libDir lib/ of ARCHITECTURE.md; lib/images is made where it is missing. */
 export function openStore(libDir: string): Store {
   const root = join(libDir, 'images');
+  const sealed = new SealedFiles();
   const layerPath: Store['layerPath'] = ({ sha256, compression }) =>
     join(root, 'layers', `${sha256}.${SUFFIX[compression]}`);
   const kernelPath: Store['kernelPath'] = (sha256) => join(root, 'kernels', sha256);
@@ -117,16 +126,34 @@ export function openStore(libDir: string): Store {
         why: `there are: ${found.generations.join(', ')}`,
       });
     }
-    const path = generationPath(image, number);
+    const opened = await open(image, number);
+    if (opened.ok) return opened.manifest;
+    throw new Fault('E_STORE', {
+      what: `cannot read ${generationPath(image, number)}`,
+      why: opened.why,
+      todo: `build ${image} again`,
+    });
+  };
+  const open = async (image: string, generation: number): Promise<Opened> => {
     try {
-      return ManifestSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+      const text = await readFile(generationPath(image, generation), 'utf8');
+      return openSigned(text, { image, generation }, await readTrusted(libDir));
     } catch (error) {
-      throw new Fault('E_STORE', {
-        what: `cannot read ${path}`,
-        why: reasonOf(error).split('\n')[0],
-        todo: `build ${image} again`,
-      });
+      return { ok: false, why: reasonOf(error) };
     }
+  };
+  const problems: Store['problems'] = async (image, generation) => {
+    const opened = await open(image, generation);
+    const found = opened.why === undefined ? [] : [`the manifest cannot be trusted: ${opened.why}`];
+    if (!opened.ok) return found;
+    const { kernel, layers } = opened.manifest;
+    const kernelProblem = await sealed.problem(kernelPath(kernel.sha256), kernel.sha256);
+    if (kernelProblem !== undefined) found.push(`the kernel ${kernel.release} ${kernelProblem}`);
+    for (const layer of layers) {
+      const problem = await sealed.problem(layerPath(layer), layer.servedSha256);
+      if (problem !== undefined) found.push(`the layer ${layer.name} ${layer.sha256.slice(0, 12)} ${problem}`);
+    }
+    return found;
   };
   const promote: Store['promote'] = async (image, generation) => {
     const { generations, current } = await summary(image);
@@ -137,6 +164,14 @@ export function openStore(libDir: string): Store {
       });
     }
     if (current === generation) return current;
+    const [problem] = await problems(image, generation);
+    if (problem !== undefined) {
+      throw new Fault('E_UNTRUSTED', {
+        what: `nodes do not boot generation ${generation} of ${image}`,
+        why: problem,
+        todo: `what they boot is unchanged; build it again with: rouse image build ${image}`,
+      });
+    }
     if (current !== undefined) await publishLink(join(root, image, 'previous'), `${current}.json`);
     await publishLink(join(root, image, 'current'), `${generation}.json`);
     return current;
@@ -160,14 +195,17 @@ export function openStore(libDir: string): Store {
     list,
     summary,
     manifest,
+    problems,
     async publish(draft) {
       await mkdir(join(root, draft.image), { recursive: true });
       for (;;) {
         const generation = ((await generationsOf(draft.image)).at(-1) ?? 0) + 1;
         const whole: Manifest = { ...draft, generation };
-        if (!(await publishNew(generationPath(draft.image, generation), `${JSON.stringify(whole, undefined, 1)}\n`)))
-          continue;
-        if ((await pointer(draft.image, 'current')) === undefined) await promote(draft.image, generation);
+        const text = await signManifest(libDir, whole);
+        if (!(await publishNew(generationPath(draft.image, generation), text))) continue;
+        const current = await pointer(draft.image, 'current');
+        const isBootable = current !== undefined && (await problems(draft.image, current)).length === 0;
+        if (!isBootable) await promote(draft.image, generation);
         return whole;
       }
     },

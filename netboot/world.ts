@@ -108,9 +108,7 @@ export function httpWorld({ site, leases, images, boots, kept, loaders, nowS }: 
     bootById: (id) => boots.get(id),
     kernel: (file) => {
       for (const { kernel } of linuxTargets(images, boots, kept)) {
-        if (kernel.sha256 === file) {
-          return { path: `images/kernels/${file}`, sha256: file, sizeBytes: kernel.bytes };
-        }
+        if (kernel.sha256 === file) return kernelNamed(kernel);
       }
       return undefined;
     },
@@ -130,6 +128,11 @@ export function httpWorld({ site, leases, images, boots, kept, loaders, nowS }: 
 }
 
 type LinuxTarget = Pick<Extract<PlanTarget, { kind: 'linux' }>, 'kernel' | 'layers'>;
+
+/** Where a kernel lies, and how it is named on the wire. */
+export function kernelNamed({ sha256, bytes }: LinuxTarget['kernel']): NamedFile {
+  return { path: `images/kernels/${sha256}`, sha256, sizeBytes: bytes };
+}
 
 /** Where a layer lies, and how it is named on the wire. */
 export function layerNamed(layer: LinuxTarget['layers'][number]): NamedFile {

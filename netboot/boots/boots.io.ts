@@ -11,6 +11,7 @@ import { reasonOf } from '../../formats/errors.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { paddingBytes } from '../../images/layers.ts';
+import { SealedFiles } from '../../images/sealed.io.ts';
 import { Pacer } from '../dhcp/pace.ts';
 import { refusal, text } from '../http/answers.ts';
 import type { BodyPart, HttpRequest, HttpResponse } from '../http/server.io.ts';
@@ -26,7 +27,7 @@ import { bootScript, type BootServer, layerFile, refusalScript } from './script.
 import { type BootPlan, type Resolution, resolve } from '../site/plan.ts';
 import type { Images, Site } from '../site/site.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.ts';
-import { layerNamed, subnetAt } from '../world.ts';
+import { kernelNamed, layerNamed, subnetAt } from '../world.ts';
 
 export type BootDeskOptions = {
   readonly libDir: string;
@@ -64,6 +65,8 @@ export class BootDesk {
   readonly #options: BootDeskOptions;
   /** Each script makes a boot, which is rendered, compressed and stored. */
   readonly #scripts = new Pacer(SCRIPTS_PACE);
+  /** No octet of an image leaves that its signed manifest does not name. */
+  readonly #sealed = new SealedFiles();
   readonly #refusals = new Map<MacAddress, { readonly why: string; readonly atMs: number }>();
 
   constructor(options: BootDeskOptions) {
@@ -192,6 +195,13 @@ export class BootDesk {
     const token = randomBytes(16).toString('hex');
     const startedAtMs = Date.now();
     if (plan.target.kind !== 'linux') return { kind: 'other', bootId: id };
+    const { image: imageName, kernel, layers } = plan.target;
+    for (const file of [kernelNamed(kernel), ...layers.map(layerNamed)]) {
+      const why = await this.#unserved(file);
+      if (why !== undefined) {
+        return { kind: 'refused', why: `${why}; build it again with: rouse image build ${imageName}` };
+      }
+    }
     const { name, labels } = plan.node;
     const who = { name, profile: plan.profile.name, labels, address: peer };
     const inputs = inputsFor(site, this.#options.fleet.states, who);
@@ -235,7 +245,24 @@ export class BootDesk {
     return text(200, refusalScript(why, server, mac));
   }
 
-  #file(part: 'kernel' | 'layer' | 'loader', name: string, file: NamedFile, peer: Ipv4Address): HttpResponse {
+  /** Why a file of an image is not served: it is not what was signed. Loaders are the operator's, and carry no hash. */
+  async #unserved({ path, sha256: hash }: NamedFile): Promise<string | undefined> {
+    if (hash === undefined) return undefined;
+    const why = await this.#sealed.problem(join(this.#options.libDir, path), hash);
+    return why === undefined ? undefined : `${path} ${why}`;
+  }
+
+  async #file(
+    part: 'kernel' | 'layer' | 'loader',
+    name: string,
+    file: NamedFile,
+    peer: Ipv4Address,
+  ): Promise<HttpResponse> {
+    const why = await this.#unserved(file);
+    if (why !== undefined) {
+      this.#options.log(`http: ${name} is not given to ${peer}: ${why}`);
+      return refusal(404, why);
+    }
     const boot = this.#options.latestBootOf(peer);
     const type = EXTENSION_TYPES[name.split('.').at(-1) ?? ''] ?? 'application/octet-stream';
     const response: HttpResponse = {
@@ -259,9 +286,15 @@ export class BootDesk {
   }
 
   /** All layers and the overlay in one stream, for loaders that take one file. */
-  #initrd(boot: StoredBoot): HttpResponse {
+  async #initrd(boot: StoredBoot): Promise<HttpResponse> {
     const { target } = boot.plan;
     const layers = target.kind === 'linux' ? target.layers : [];
+    for (const layer of layers) {
+      const why = await this.#unserved(layerNamed(layer));
+      if (why === undefined) continue;
+      this.#options.log(`http: the initrd of ${boot.id} is not given to ${boot.address}: ${why}`);
+      return refusal(404, why);
+    }
     const parts: BodyPart[] = layers.map((layer) => {
       const { path, sizeBytes } = layerNamed(layer);
       return { kind: 'file', path: join(this.#options.libDir, path), sizeBytes };

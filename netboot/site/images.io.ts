@@ -1,24 +1,28 @@
 // netboot/site/images.io.ts - what is built: the current manifest of every image under lib/images.
 //
 // Owns: reading lib/images/IMAGE/current, remembered by the file it points at, so that a promotion is seen by the next
-// boot and an unchanged image costs one readlink. Does not own the manifest's shape (images/manifest.ts) or publishing.
+// boot and an unchanged image costs one readlink. One that no trusted key signed is broken. Does not own the manifest's
+// shape (images/manifest.ts), who is trusted (images/signature.ts), or publishing.
 
 import type { Dirent } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
-import { ManifestSchema } from '../../images/manifest.ts';
+import { readTrusted } from '../../images/keys.io.ts';
+import { openSigned } from '../../images/signature.ts';
 import { codeOf } from './read.io.ts';
 import type { ImageState, Images } from './site.ts';
 
 /** Manifests of the same generation never change: published files are never overwritten. */
 export class ImageReader {
   readonly #folder: string;
+  readonly #libDir: string;
   #last: Images = new Map();
   readonly #known = new Map<string, { readonly target: string; readonly state: ImageState }>();
 
   /** @param libDir holds images/. It need not exist yet. */
   constructor(libDir: string) {
+    this.#libDir = libDir;
     this.#folder = join(libDir, 'images');
   }
 
@@ -53,20 +57,18 @@ export class ImageReader {
       return known?.state ?? { kind: 'broken', why: `${link}: ${reasonOf(error)}` };
     }
     if (known?.target === target && known.state.kind === 'built') return known.state;
-    const state = await this.#parse(join(this.#folder, name, target));
+    const state = await this.#parse(name, target);
     this.#known.set(name, { target, state });
     return state;
   }
 
-  async #parse(file: string): Promise<ImageState> {
+  async #parse(image: string, target: string): Promise<ImageState> {
+    const file = join(this.#folder, image, target);
+    const generation = Number(/^([1-9]\d*)\.json$/.exec(target)?.[1]);
     try {
-      const parsed = ManifestSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
-      if (parsed.success) return { kind: 'built', manifest: parsed.data };
-      const [issue] = parsed.error.issues;
-      return {
-        kind: 'broken',
-        why: `${file}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'does not validate'}`,
-      };
+      const opened = openSigned(await readFile(file, 'utf8'), { image, generation }, await readTrusted(this.#libDir));
+      if (opened.ok && opened.why === undefined) return { kind: 'built', manifest: opened.manifest };
+      return { kind: 'broken', why: `${file}: ${opened.why}` };
     } catch (error) {
       return { kind: 'broken', why: `${file}: ${reasonOf(error)}` };
     }

@@ -262,5 +262,5 @@ function checkImages(
 export function describeImage(name: string, state: Exclude<ImageState, { kind: 'built' }>): string {
   return state.kind === 'missing'
     ? `image '${name}' is not built; build it with: rouse image build ${name}`
-    : `image '${name}' cannot be read (${state.why}); build it again with: rouse image build ${name}`;
+    : `image '${name}' cannot be booted (${state.why}); build it again with: rouse image build ${name}`;
 }

@@ -1,6 +1,5 @@
 // The store: generations, promotion, and what verify and diff say of it. Real files in a folder of this test.
 
-import { createHash } from 'node:crypto';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +13,7 @@ import { withBuildLock } from '../../images/lock.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { renderManifest } from '../../images/report.ts';
 import { openStore, type Store } from '../../images/store.io.ts';
+import { file, publishTiny } from './tiny.ts';
 
 let lib = '';
 let store: Store;
@@ -23,37 +23,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(lib, { recursive: true, force: true }));
 
-const KERNEL = new TextEncoder().encode('not really a kernel');
-const sha256 = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
-const file = (path: string, text: string): CpioEntry => ({
-  kind: 'file',
-  path,
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  data: new TextEncoder().encode(text),
-});
-
-/** Publishes a generation of `web` whose role layer holds these files. */
-async function publish(files: readonly CpioEntry[], packages: Manifest['packages'] = []): Promise<Manifest> {
-  await store.putKernel(sha256(KERNEL), KERNEL);
-  const layers = [
-    await store.putLayer(await packLayer('base', [file('init', '#!/bin/sh\n')])),
-    await store.putLayer(await packLayer('web', files)),
-  ];
-  return store.publish({
-    version: 1,
-    image: 'web',
-    builtAt: '2026-01-02T03:04:05.000Z',
-    recipe: { file: 'web/recipe.yaml', sha256: sha256(KERNEL) },
-    kernel: { release: '6.1', package: 'linux-image', sha256: sha256(KERNEL), bytes: KERNEL.length },
-    layers,
-    packages,
-    vars: {},
-    templates: [],
-    services: [],
-  });
-}
+const publish = (files: readonly CpioEntry[], packages: Manifest['packages'] = []): Promise<Manifest> =>
+  publishTiny(store, files, { packages });
 
 test('the first generation is what nodes boot; a later one waits for promote; rollback goes back to what was', async () => {
   expect((await publish([file('a', '1')])).generation).toBe(1);

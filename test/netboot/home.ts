@@ -2,15 +2,18 @@
 //
 // The image is no system: its kernel and layers are a few bytes, named, compressed and published as the builder does.
 
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { concat, type CpioEntry } from '../../images/cpio.ts';
 import { layerChunks, markerChunks, paddingBytes } from '../../images/layers.ts';
+import { signedBy } from '../../images/keys.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 
 const sha256 = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
+
+const KEYS = generateKeyPairSync('ed25519');
 
 /** Writes files of a folder by their paths. */
 export function writeTree(folder: string, files: Readonly<Record<string, string>>): void {
@@ -77,7 +80,9 @@ export function publishImage(
     ],
     services: [image],
   };
-  writeFileSync(join(images, image, `${generation}.json`), JSON.stringify(manifest));
+  mkdirSync(join(libDir, 'keys'), { recursive: true });
+  writeFileSync(join(libDir, 'keys', 'test.pub'), KEYS.publicKey.export({ type: 'spki', format: 'pem' }));
+  writeFileSync(join(images, image, `${generation}.json`), signedBy(KEYS.privateKey, manifest));
   const current = join(images, image, 'current');
   try {
     unlinkSync(current);

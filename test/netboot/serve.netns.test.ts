@@ -264,6 +264,23 @@ test('an edit of a profile changes the next script; an image that is gone is a r
   expect(await api('/v1/boots?node=web1&limit=1')).toMatchObject({ boots: [{ outcome: { kind: 'failed' } }] });
 });
 
+test('a layer that is not the signed one is not served, nor is a script that names it', async () => {
+  await start();
+  await lease(0);
+  const { text, layers } = await scriptOf(0, SCRIPT1);
+  const layerUrl = /http:\S+\/layer\/\S+/.exec(text)?.[0] ?? '';
+  const path = join(home, 'lib/images/layers', `${layers[0]}.gz`);
+  const octets = readFileSync(path);
+  writeFileSync(path, Buffer.concat([octets.subarray(0, -1), Buffer.from('x')]));
+  const layer = await fetchOn(0, layerUrl);
+  expect(layer.status).toBe(404);
+  expect(layer.body.toString()).toContain('is not the file that was published');
+  expect((await fetchOn(0, SCRIPT1)).body.toString()).toMatch(/echo rouse: .*is not the file that was published/);
+  writeFileSync(path, octets);
+  expect((await fetchOn(0, layerUrl)).status).toBe(200);
+  expect((await scriptOf(0, SCRIPT1)).text).toContain(`/layer/${layers[0]}.gz`);
+});
+
 test('a template that fails refuses the boot with file and line', async () => {
   publishImage(join(home, 'lib'), 'web', {
     generation: 2,

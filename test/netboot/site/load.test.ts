@@ -163,7 +163,7 @@ test('a damaged manifest is a warning with its reason, never a crash', async () 
   publishImage(join(home, 'lib'), 'web');
   writeFileSync(join(home, 'lib/images/web/1.json'), '{"version": 1');
   const result = await readSite(places());
-  expect(result.ok && result.warnings[0]?.message).toMatch(/^image: image 'web' cannot be read \(.*1\.json: /);
+  expect(result.ok && result.warnings[0]?.message).toMatch(/^image: image 'web' cannot be booted \(.*1\.json: /);
 });
 
 // Whether a file is there and whether it can be read are two things: a smaller site is never what the second comes to.
