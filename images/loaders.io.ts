@@ -1,4 +1,4 @@
-// images/loaders.io.ts - boot programs (iPXE) taken out of Debian's packages, for TFTP and HTTP to serve.
+// images/loaders.io.ts - boot programs (iPXE, PXELINUX, shim and GRUB) taken out of Debian's packages, for TFTP and HTTP to serve.
 //
 // Owns: which file of which package becomes lib/loaders/NAME. Does not own: which machine gets which (netboot/dhcp/
 // loaders.ts), or fetching and verifying packages (apt.io.ts). Nothing is installed on the host.
@@ -17,6 +17,13 @@ const LOADER_FILES = {
   'ipxe.pxe': { package: 'ipxe', path: 'usr/lib/ipxe/ipxe.pxe' },
   'ipxe.efi': { package: 'ipxe', path: 'boot/ipxe.efi' },
   'snponly.efi': { package: 'ipxe', path: 'usr/lib/ipxe/snponly.efi' },
+  'lpxelinux.0': { package: 'pxelinux', path: 'usr/lib/PXELINUX/lpxelinux.0' },
+  'ldlinux.c32': { package: 'syslinux-common', path: 'usr/lib/syslinux/modules/bios/ldlinux.c32' },
+  'shimx64.efi': { package: 'shim-signed', path: 'usr/lib/shim/shimx64.efi.signed' },
+  'grubx64.efi': {
+    package: 'grub-efi-amd64-signed',
+    path: 'usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed',
+  },
 } as const satisfies Record<string, { package: string; path: string }>;
 
 export type FetchLoaders = {

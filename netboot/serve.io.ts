@@ -27,6 +27,8 @@ import { NodeDesk } from './fleet/nodes.io.ts';
 import type { StoreRecord } from './store/records.ts';
 import { type SitePlaces, watchSite } from './site/load.io.ts';
 import { openStore } from './store/store.io.ts';
+import type { Sent } from './http/server.io.ts';
+import { TftpShelf } from './boots/tftpfiles.io.ts';
 import type { TftpEvent } from './tftp/server.io.ts';
 import { dhcpWorld, type HostAddress, httpWorld, machineAt, subnetAt } from './world.ts';
 
@@ -162,8 +164,10 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     commit,
     record,
     scriptFetched: (mac) => loaderMemory.scriptFetched(mac),
+    loaderSent: (peer, file, sent) => loaderSent(peer, file, sent, 'broken off'),
     log,
   });
+  const tftpFiles = new TftpShelf(loaders, desk.respond);
   const changes = new Changes({ fleet, desk, journal, site: siteInForce, images: live.images, record, log });
   const ignored = new Map<string, number>();
   const strangers = new Pacer(STRANGERS_PACE);
@@ -202,6 +206,23 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     log(`dhcp: ${mac} ${event.text}`);
     void record({ kind: 'dhcp', atMs, mac, client, message: event.outcome, address: event.address, why: event.text });
   };
+  const loaderSent = (peer: Ipv4Address, file: string, sent: Sent, why: string): void => {
+    const mac = macAt(peer);
+    if (mac === undefined) return;
+    if (sent.complete) loaderMemory.loaderFetched(mac, nowS());
+    const { bytes } = sent;
+    const durationMs = Math.round(sent.durationMs);
+    void record({
+      kind: 'loader',
+      atMs: Date.now(),
+      mac,
+      file,
+      bytes,
+      durationMs,
+      outcome: sent.complete ? 'done' : 'failed',
+      why,
+    });
+  };
   const onTftp = (event: TftpEvent): void => {
     if (event.kind === 'crowded') {
       return log(`tftp: ${event.waiting} requests wait for a place: those of machines without a lease are let go`);
@@ -220,19 +241,10 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       `tftp: ${peer.address} ${file} ${event.outcome}, ${event.bytesSent} bytes in ${Math.round(event.durationMs)} ms`,
     );
     // Firmware that only asks how long a file is comes back for it: no stage of its own.
-    if (mac === undefined || event.outcome === 'probed') return;
-    const isDone = event.outcome === 'complete' || event.outcome === 'unconfirmed';
-    if (isDone) loaderMemory.loaderFetched(mac, nowS());
-    void record({
-      kind: 'loader',
-      atMs: Date.now(),
-      mac,
-      file,
-      bytes: event.bytesSent,
-      durationMs: Math.round(event.durationMs),
-      outcome: isDone ? 'done' : 'failed',
-      why: event.detail ?? event.outcome,
-    });
+    if (event.outcome === 'probed' || !loaderFiles().includes(file)) return;
+    const complete = event.outcome === 'complete' || event.outcome === 'unconfirmed';
+    const sent = { bytes: event.bytesSent, durationMs: event.durationMs, complete };
+    loaderSent(peer.address, file, sent, event.detail ?? event.outcome);
   };
 
   const closers: (() => Promise<void>)[] = [];
@@ -275,7 +287,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
         onEvent: onDhcp,
       },
       tftp: {
-        files: (name) => loaders.read(name),
+        files: (name, { address }) => tftpFiles.read(name, address),
         isKnown: (address) => macAt(address) !== undefined,
         onEvent: onTftp,
       },

@@ -14,7 +14,7 @@ import { paddingBytes } from '../../images/layers.ts';
 import { SealedFiles } from '../../images/sealed.io.ts';
 import { Pacer } from '../dhcp/pace.ts';
 import { refusal, text } from '../http/answers.ts';
-import type { BodyPart, HttpRequest, HttpResponse } from '../http/server.io.ts';
+import type { BodyPart, HttpRequest, HttpResponse, Sent } from '../http/server.io.ts';
 import { type HttpAnswer, type HttpWorld, type NamedFile, type NodeAsk, route } from '../http/route.ts';
 import type { Fleet } from '../fleet/fleet.io.ts';
 import { inputsFor } from '../fleet/inputs.ts';
@@ -23,7 +23,8 @@ import { liveFiles, liveTemplates, revisionFile } from '../fleet/live.ts';
 import { type BootImage, choosePlan, closed, leftUs, loaded, MAINTENANCE_PROFILE } from '../fleet/nodestate.ts';
 import { buildOverlay } from './overlay.ts';
 import type { StoredBoot, StoreRecord } from '../store/records.ts';
-import { bootScript, type BootServer, layerFile, refusalScript } from './script.ts';
+import { type ScriptFormat, SCRIPTS } from './formats.ts';
+import { type BootServer, layerFile } from './script.ts';
 import { type BootPlan, type Resolution, resolve } from '../site/plan.ts';
 import type { Images, Site } from '../site/site.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.ts';
@@ -47,6 +48,8 @@ export type BootDeskOptions = {
   readonly fleet: Fleet;
   readonly node: (ask: NodeAsk, boot: StoredBoot, request: HttpRequest) => Promise<HttpResponse>;
   readonly scriptFetched: (mac: MacAddress) => void;
+  /** A loader was sent by HTTP (UEFI HTTP boot), or broken off. */
+  readonly loaderSent: (peer: Ipv4Address, file: string, sent: Sent) => void;
   readonly log: (line: string) => void;
 };
 
@@ -87,7 +90,9 @@ export class BootDesk {
       case 'refuse':
         return refusal(answer.status, answer.why, answer.allow);
       case 'script':
-        return this.#script(answer.mac, request.peer, site, images);
+        return this.#script(answer, request.peer, site, images);
+      case 'text':
+        return text(200, answer.text);
       case 'file':
         return this.#file(answer.part, answer.name, answer.file, request.peer);
       case 'overlay':
@@ -99,7 +104,13 @@ export class BootDesk {
     }
   }
 
-  async #script(mac: MacAddress, peer: Ipv4Address, site: Site, images: Images): Promise<HttpResponse> {
+  async #script(
+    { mac, format }: { mac: MacAddress; format: ScriptFormat },
+    peer: Ipv4Address,
+    site: Site,
+    images: Images,
+  ): Promise<HttpResponse> {
+    const scripts = SCRIPTS[format];
     const address = this.#options.serverFor(peer);
     if (address === undefined) return refusal(403, `${peer} is behind none of the served interfaces`);
     const server = { address, port: site.rouse.http.port };
@@ -109,26 +120,26 @@ export class BootDesk {
     this.#options.scriptFetched(mac);
     if (resolution.kind === 'ignore') return refusal(404, resolution.why);
     const name = resolution.kind === 'refuse' ? resolution.match.node.name : resolution.plan.node.name;
-    if (resolution.kind === 'refuse') return this.#refuse(mac, name, resolution.why, server);
+    if (resolution.kind === 'refuse') return this.#refuse(mac, name, resolution.why, server, format);
     const pace = this.#scripts.admit(mac, performance.now());
     if (pace !== 'pass') {
       const why = 'it asks for its script again and again: it is given one every 5 s';
       if (pace === 'drop-first') this.#options.log(`boot of ${name} put off: ${why}`);
-      return text(200, refusalScript(why, server, mac));
+      return text(200, scripts.refusal(why, server, mac));
     }
     try {
       const { plan, image, insteadOf } = await this.#chosen(resolution, site, mac, images, peer);
       const made = await this.#make(plan, image, insteadOf, peer, site);
-      if (made.kind === 'refused') return this.#refuse(mac, name, made.why, server);
+      if (made.kind === 'refused') return this.#refuse(mac, name, made.why, server, format);
       const bootId = made.kind === 'linux' ? made.boot.id : made.bootId;
       if (made.kind === 'linux') await this.#options.fleet.begin(made.boot, false);
       else await this.#options.fleet.update(name, leftUs);
       await this.#options.record(scriptEvent(plan, mac, bootId));
       if (insteadOf !== undefined) this.#options.log(`${name} boots as ${plan.profile.name} instead: ${insteadOf}`);
       const overlaySha256 = made.kind === 'linux' ? made.boot.overlaySha256 : '';
-      return text(200, bootScript(plan, server, { bootId, overlaySha256 }));
+      return text(200, scripts.boot(plan, server, { bootId, overlaySha256 }));
     } catch (error) {
-      return this.#refuse(mac, name, reasonOf(error), server);
+      return this.#refuse(mac, name, reasonOf(error), server, format);
     }
   }
 
@@ -234,7 +245,7 @@ export class BootDesk {
     return { kind: 'linux', boot };
   }
 
-  #refuse(mac: MacAddress, node: string, why: string, server: BootServer): HttpResponse {
+  #refuse(mac: MacAddress, node: string, why: string, server: BootServer, format: ScriptFormat): HttpResponse {
     const nowMs = Date.now();
     const last = this.#refusals.get(mac);
     if (last?.why !== why || nowMs - last.atMs > REFUSAL_QUIET_MS) {
@@ -242,7 +253,7 @@ export class BootDesk {
       this.#options.log(`boot of ${node} refused: ${why}`);
       void this.#options.record({ kind: 'refused', atMs: nowMs, mac, node, why });
     }
-    return text(200, refusalScript(why, server, mac));
+    return text(200, SCRIPTS[format].refusal(why, server, mac));
   }
 
   /** Why a file of an image is not served: it is not what was signed. Loaders are the operator's, and carry no hash. */
@@ -271,7 +282,8 @@ export class BootDesk {
       etag: file.sha256 === undefined ? undefined : `"${file.sha256}"`,
       parts: [{ kind: 'file', path: join(this.#options.libDir, file.path), sizeBytes: file.sizeBytes }],
     };
-    if (boot === undefined || part === 'loader') return response;
+    if (part === 'loader') return { ...response, onSent: (sent) => this.#options.loaderSent(peer, name, sent) };
+    if (boot === undefined) return response;
     return { ...response, onSent: this.#tellSent(boot, part === 'kernel' ? 'kernel' : 'initrd', name) };
   }
 

@@ -25,6 +25,12 @@ export type LoaderName = keyof typeof LOADERS;
 export const LOADER_SETTINGS = ['auto', ...(Object.keys(LOADERS) as LoaderName[])] as const;
 export type LoaderSetting = (typeof LOADER_SETTINGS)[number];
 
+/** What a loader fetches next to itself before it asks for its script: shim its GRUB, PXELINUX its core. */
+const COMPANIONS: Readonly<Partial<Record<LoaderName, readonly string[]>>> = {
+  lpxelinux: ['ldlinux.c32'],
+  shim: ['grubx64.efi', 'grubaa64.efi'],
+};
+
 /** What `auto` gives: the first; a client that fetched it in vain gets the next. */
 const LADDER: Readonly<Partial<Record<Firmware, readonly LoaderName[]>>> = {
   bios: ['undionly', 'ipxe', 'lpxelinux'],
@@ -36,6 +42,15 @@ const LADDER: Readonly<Partial<Record<Firmware, readonly LoaderName[]>>> = {
 /** Loaders that are iPXE, and so ask again by DHCP. */
 const IPXE_LOADERS: readonly LoaderName[] = ['undionly', 'ipxe', 'snponly'];
 
+/** What usually keeps a loader that was fetched from going on. */
+const IN_VAIN: Readonly<Record<LoaderName, string>> = {
+  undionly: "the card's own PXE driver fails under iPXE",
+  ipxe: 'iPXE has no driver for this card, or the firmware refuses what is not signed (Secure Boot)',
+  snponly: 'the firmware refuses what is not signed (Secure Boot), or its network driver fails under iPXE',
+  lpxelinux: "the card's own PXE driver fails under PXELINUX, or UDP 69 is blocked for its configuration",
+  shim: 'the firmware trusts neither shim nor its GRUB, or UDP 69 is blocked for its configuration',
+};
+
 /** What a machine may boot, as the site says. */
 export type BootPolicy =
   | {
@@ -43,7 +58,7 @@ export type BootPolicy =
       readonly loader: LoaderSetting;
       /** "http://10.77.0.1:8080", without a final slash. */
       readonly httpBase: string;
-      /** How many rungs of the ladder have failed; 0 where nothing is known. */
+      /** The rung of the ladder to stand on, counted on past its end; 0 where nothing is known (journal/attempts.ts). */
       readonly rung?: number;
     }
   /** An address but nothing to boot; the clause says why. */
@@ -70,7 +85,32 @@ function loaderUrl(httpBase: string, file: string): string {
 
 /** Every file name that a client may be told to fetch: what TFTP and HTTP have to have. */
 export function loaderFiles(): string[] {
-  return [...new Set(Object.values(LOADERS).flatMap((files) => Object.values(files) as string[]))].sort();
+  const own = Object.values(LOADERS).flatMap((files) => Object.values(files) as string[]);
+  return [...new Set([...own, ...Object.values(COMPANIONS).flat()])].sort();
+}
+
+/** The loader that a file belongs to, its companions included. */
+export function loaderOfFile(file: string): LoaderName | undefined {
+  const names = Object.keys(LOADERS) as LoaderName[];
+  return names.find(
+    (name) => (Object.values(LOADERS[name]) as string[]).includes(file) || COMPANIONS[name]?.includes(file) === true,
+  );
+}
+
+/** Whether a loader gets its address and its script by DHCP, as iPXE does; the others ask for files by fixed names. */
+export function asksAgainByDhcp(loader: LoaderName): boolean {
+  return IPXE_LOADERS.includes(loader);
+}
+
+/** On which rung of its ladder a loader stands: on the same for every firmware. */
+export function rungOfLoader(loader: LoaderName): number {
+  const rungs = Object.values(LADDER).map((ladder) => ladder.indexOf(loader));
+  return Math.max(0, ...rungs);
+}
+
+/** Why a loader that was fetched may have led nowhere. */
+export function inVainBecause(loader: LoaderName): string {
+  return IN_VAIN[loader];
 }
 
 /**
@@ -88,7 +128,7 @@ export function chooseBoot(policy: BootPolicy, client: Client, mac: MacAddress, 
       const capable = client.features.includes('http') && (firmware !== 'bios' || client.features.includes('bzImage'));
       if (capable) return script('iPXE that can fetch by HTTP and boot Linux gets the script');
       if (loaderFetched) return script('the iPXE that it was given gets the script, whatever it says it can do');
-    } else if (loaderFetched && found !== undefined && IPXE_LOADERS.includes(found.loader)) {
+    } else if (loaderFetched && found !== undefined && asksAgainByDhcp(found.loader)) {
       return script(`it has fetched ${found.file}, so this is the iPXE that it was given, which gets the script`);
     }
     if (found === undefined) return script('there is no loader for this firmware, so its own iPXE gets the script');
@@ -108,7 +148,8 @@ function loaderFor(
   rung: number,
 ): { loader: LoaderName; file: string; why: string } | undefined {
   const ladder = LADDER[firmware] ?? [];
-  const auto = ladder[Math.min(rung, ladder.length - 1)];
+  const step = ladder.length === 0 ? 0 : rung % ladder.length;
+  const auto = ladder[step];
   if (setting !== 'auto') {
     const file = fileOf(setting, firmware);
     if (file !== undefined) return { loader: setting, file, why: `loader: ${setting}` };
@@ -117,8 +158,12 @@ function loaderFor(
   const file = fileOf(auto, firmware);
   if (file === undefined) return undefined;
   const misfit = setting === 'auto' ? '' : `loader: ${setting} does not exist for ${firmware}; `;
-  const after = rung === 0 ? '' : ` after ${rung} that led nowhere`;
-  return { loader: auto, file, why: `${misfit}${auto} is what ${firmware} takes first${after}` };
+  const before = ladder[step - 1];
+  const why =
+    before === undefined
+      ? `${auto} is what ${firmware} takes first`
+      : `${before} led nowhere on this machine (${IN_VAIN[before]}), so ${auto} is tried`;
+  return { loader: auto, file, why: `${misfit}${why}` };
 }
 
 function fileOf(loader: LoaderName, firmware: Firmware): string | undefined {

@@ -10,6 +10,8 @@
 
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import type { ScriptFormat } from '../boots/formats.ts';
+import { GRUB_ENTRY } from '../boots/grub.ts';
 import type { StoredBoot } from '../store/records.ts';
 
 export type HttpFacts = {
@@ -42,7 +44,9 @@ export type HttpWorld = {
 };
 
 export type HttpAnswer =
-  | { readonly kind: 'script'; readonly mac: MacAddress }
+  | { readonly kind: 'script'; readonly format: ScriptFormat; readonly mac: MacAddress }
+  /** A few lines that are the same for everybody. */
+  | { readonly kind: 'text'; readonly text: string }
   | {
       readonly kind: 'file';
       readonly part: 'kernel' | 'layer' | 'loader';
@@ -71,7 +75,10 @@ const READ = ['GET', 'HEAD'] as const;
 
 const ROUTES: readonly Route[] = [
   // GET only: asking for a script makes a boot.
-  { methods: ['GET'], path: /^\/ipxe\/((?:[0-9A-Fa-f:.-]|%3A){12,32})$/i, answer: script },
+  { methods: ['GET'], path: /^\/ipxe\/((?:[0-9A-Fa-f:.-]|%3A){12,32})$/i, answer: script('ipxe') },
+  { methods: READ, path: /^\/grub\/grub\.cfg$/, answer: () => ({ kind: 'text', text: GRUB_ENTRY }) },
+  { methods: ['GET'], path: /^\/grub\/((?:[0-9A-Fa-f:]|%3A){12,32})\.cfg$/i, answer: script('grub') },
+  { methods: ['GET'], path: /^\/pxelinux\.cfg\/01-([0-9A-Fa-f-]{17})$/, answer: script('pxelinux') },
   { methods: READ, path: /^\/kernel\/([0-9a-f]{64})$/, answer: kernel },
   { methods: READ, path: /^\/layer\/([0-9a-f]{64}\.(?:zst|gz))$/, answer: layer },
   { methods: READ, path: /^\/loader\/([A-Za-z0-9._-]{1,64})$/, answer: loader },
@@ -104,15 +111,17 @@ function refuse(status: 400 | 403 | 404, why: string): HttpAnswer {
   return { kind: 'refuse', status, why };
 }
 
-function script(world: HttpWorld, [name = '']: readonly string[], { peer }: HttpFacts): HttpAnswer {
-  const mac = parseMac(name.replace(/%3A/gi, ':'));
-  if (mac === undefined) return refuse(400, 'expected a MAC address such as 52:54:00:77:00:01');
-  const holder = world.machineAt(peer);
-  if (holder !== mac && !world.leasesElsewhere(peer)) {
-    const whose = holder === undefined ? 'no lease' : `the address of ${holder}`;
-    return refuse(403, `the script of ${mac} goes only to its own address, and ${peer} is ${whose}`);
-  }
-  return { kind: 'script', mac };
+function script(format: ScriptFormat): Route['answer'] {
+  return (world, [name = ''], { peer }) => {
+    const mac = parseMac(name.replace(/%3A/gi, ':'));
+    if (mac === undefined) return refuse(400, 'expected a MAC address such as 52:54:00:77:00:01');
+    const holder = world.machineAt(peer);
+    if (holder !== mac && !world.leasesElsewhere(peer)) {
+      const whose = holder === undefined ? 'no lease' : `the address of ${holder}`;
+      return refuse(403, `the script of ${mac} goes only to its own address, and ${peer} is ${whose}`);
+    }
+    return { kind: 'script', format, mac };
+  };
 }
 
 function kernel(world: HttpWorld, [name = '']: readonly string[]): HttpAnswer {

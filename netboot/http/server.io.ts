@@ -33,13 +33,16 @@ export type HttpRequest = {
   readonly body: Uint8Array;
 };
 
+/** What became of a body. */
+export type Sent = { readonly bytes: number; readonly durationMs: number; readonly complete: boolean };
+
 export type HttpResponse = {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly etag?: string | undefined;
   readonly parts: readonly BodyPart[];
   /** Told once when the body is sent or broken off. Not for HEAD. */
-  readonly onSent?: (sent: { bytes: number; durationMs: number; complete: boolean }) => void;
+  readonly onSent?: (sent: Sent) => void;
 };
 
 export type HttpServerOptions = {

@@ -4,27 +4,34 @@
 // Does not own what an event does to its attempt (journal.ts) or the events on disk (store.io.ts). Pure.
 
 import type { MacAddress } from '../../formats/mac.ts';
+import { loaderOfFile, rungOfLoader } from '../dhcp/loaders.ts';
 import { advance, type Attempt, type BootEvent } from './journal.ts';
 
-/** The rungs of `loader: auto` that are climbed: the loader that uses the firmware's driver, and iPXE with its own. */
-const RUNGS = 2;
+/** So often a loader is fetched in vain before the next one is tried. */
+const TRIES = 2;
 
 /**
- * How far `loader: auto` has climbed for a machine (dhcp/loaders.ts): what led to a script last time, and one rung more
- * for each loader that was fetched, or refused, since and led nowhere. The rungs go round.
+ * The rung of `loader: auto` for a machine whose firmware asks now (dhcp/loaders.ts). The loader that led to a script last
+ * keeps its rung, and ready keeps it too; from there every two loaders that were fetched whole with nothing after them are a
+ * rung more. One that is not on this server is a rung at once. Past the last rung the ladder begins anew.
+ *
+ * An iPXE that has got its address is no such loader: what keeps it from its script is the network.
  *
  * @param attempts the latest first.
  */
 export function rungOf(attempts: readonly Attempt[]): number {
   let inVain = 0;
-  for (const { stages } of attempts) {
-    if (stages.script !== undefined) {
-      const worked = stages.loader?.detail.startsWith('ipxe') === true ? 1 : 0;
-      return (worked + inVain) % RUNGS;
-    }
-    if (stages.loader !== undefined) inVain += 1;
+  for (const { stages, dhcp } of attempts) {
+    const { loader } = stages;
+    if (loader === undefined) continue;
+    const [file = '', why] = loader.detail.split(': ');
+    const name = loaderOfFile(file);
+    if (name === undefined) continue;
+    if (stages.script !== undefined) return rungOfLoader(name) + Math.floor(inVain / TRIES);
+    if (why === undefined && !dhcp.loaderAcked) inVain += 1;
+    if (why !== undefined && loader.bytes === 0) inVain += TRIES;
   }
-  return inVain % RUNGS;
+  return Math.floor(inVain / TRIES);
 }
 
 /** How many attempts of one machine are kept in memory. */

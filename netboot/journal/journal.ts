@@ -10,6 +10,7 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
+import { asksAgainByDhcp, loaderOfFile } from '../dhcp/loaders.ts';
 
 /** The stages that a node reports itself, in order. */
 export const NODE_STAGES = ['init', 'layers', 'network', 'services', 'ready', 'failed'] as const;
@@ -318,6 +319,11 @@ type Wait = {
   readonly cause: string;
 };
 
+function isIpxe(detail: string): boolean {
+  const loader = loaderOfFile(detail.split(': ')[0] ?? '');
+  return loader === undefined || asksAgainByDhcp(loader);
+}
+
 /** From late to early: the first whose condition holds says where a machine is. */
 const WAITS: readonly Wait[] = [
   {
@@ -377,11 +383,18 @@ const WAITS: readonly Wait[] = [
       'the loader has an address but does not fetch its script: a firewall on the HTTP port, or another DHCP server gave the loader another file',
   },
   {
+    stage: 'script',
+    isHere: ({ stages }) => stages.loader !== undefined && !isIpxe(stages.loader.detail),
+    afterS: 60,
+    cause:
+      'the loader was fetched but does not ask for its configuration: the firmware refuses it (Secure Boot), or UDP 69 is blocked',
+  },
+  {
     stage: 'dhcp',
     isHere: ({ stages }) => stages.loader !== undefined,
     afterS: 60,
     cause:
-      "the loader was fetched but its DHCP does not come: it has no driver for the card (try loader: snponly), or the switch port is blocked by spanning tree after the link's reset",
+      "the loader was fetched but its DHCP does not come: the firmware refuses what is not signed (Secure Boot: loader: shim), it has no driver for the card (loader: snponly), or spanning tree blocks the switch port after the link's reset",
   },
   {
     stage: 'loader',

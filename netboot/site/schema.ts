@@ -18,7 +18,7 @@ import {
 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import type { PlainValue } from '../../images/manifest.ts';
-import type { LoaderSetting } from '../dhcp/loaders.ts';
+import { LOADER_SETTINGS } from '../dhcp/loaders.ts';
 
 /** A text that a parser of formats/ understands, as what the parser makes of it. */
 function parsed<T>(parse: (text: string) => T | undefined, expected: string) {
@@ -84,9 +84,7 @@ const varValue = nested(nested(nested(nested(z.union(scalar, BAD_VALUE)))));
 const vars = z.record(z.string().regex(IDENTIFIER, 'expected a variable name such as docRoot'), varValue);
 const labels = z.record(slug, line);
 
-/** The iPXE loaders of ../dhcp/loaders.ts: the others would ask for configuration files that nothing renders yet. */
-const SCRIPTED_LOADERS = ['auto', 'snponly', 'ipxe', 'undionly'] as const satisfies readonly LoaderSetting[];
-const loader = z.enum(SCRIPTED_LOADERS);
+const loader = z.enum(LOADER_SETTINGS);
 
 const SubnetSchema = z.strictObject({
   name: slug,

@@ -18,8 +18,14 @@ import { beginTransfer, type Outcome, step, type StepResult, type Transfer, type
 type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
 
 export type FileAnswer =
-  /** The content is read, never changed, and may serve any number of transfers at once. */
-  { readonly kind: 'file'; readonly content: Uint8Array } | { readonly kind: 'refuse'; readonly why: string };
+  | {
+      readonly kind: 'file';
+      /** Read, never changed; it may serve any number of transfers at once. */
+      readonly content: Uint8Array;
+      /** Told when the transfer has ended; not where the client only asked for the size. */
+      readonly onSent?: ((sent: { bytes: number; durationMs: number; complete: boolean }) => void) | undefined;
+    }
+  | { readonly kind: 'refuse'; readonly why: string };
 
 export type TftpEvent =
   | {
@@ -119,6 +125,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       return refuse(name, ERROR_CODES.undefined, reasonOf(thrown));
     }
     if (answer.kind === 'refuse') return refuse(name, ERROR_CODES['not-found'], answer.why);
+    const { onSent } = answer;
     const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
     const begun = runTransfer({
       local: served.address,
@@ -135,6 +142,8 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       onEnd: (transfer, durationMs) => {
         running.delete(key);
         leave(key);
+        const complete = transfer.outcome === 'complete' || transfer.outcome === 'unconfirmed';
+        if (transfer.outcome !== 'probed') onSent?.({ bytes: transfer.bytesSent, durationMs, complete });
         onEvent({
           kind: 'ended',
           interfaceName: served.name,

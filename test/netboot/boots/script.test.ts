@@ -1,38 +1,9 @@
 // The scripts as text, whole: an operator reads them on a screen, iPXE of 2019 runs them.
 
 import { expect, test } from 'vitest';
-import type { Ipv4Address } from '../../../formats/ipv4.ts';
-import type { MacAddress } from '../../../formats/mac.ts';
 import { bootScript, kernelCommandLine, onScreen, refusalScript } from '../../../netboot/boots/script.ts';
-import type { BootPlan, PlanTarget } from '../../../netboot/site/plan.ts';
+import { A, B, C, IDENTITY, K, LINUX, MAC, plan, SERVER } from './plan.ts';
 
-const A = 'a'.repeat(64);
-const B = 'b'.repeat(64);
-const C = 'c'.repeat(64);
-const K = 'd'.repeat(64);
-const MAC = '52:54:00:77:00:01' as MacAddress;
-const SERVER = { address: '10.77.0.1' as Ipv4Address, port: 8080 };
-const IDENTITY = { bootId: '0123456789abcdef', overlaySha256: C };
-
-const plan = (target: PlanTarget): BootPlan => ({
-  node: { name: 'web1', mac: MAC, address: '10.77.0.11' as Ipv4Address, labels: {}, note: '', known: true },
-  profile: { name: 'web', chain: ['web'] },
-  target,
-  cmdline: ['console=ttyS0'],
-  loader: 'auto',
-  readyTimeoutS: 120,
-  vars: {},
-});
-const LINUX: PlanTarget = {
-  kind: 'linux',
-  image: 'web',
-  generation: 3,
-  kernel: { sha256: K, bytes: 1 },
-  layers: [
-    { name: 'base', sha256: A, compression: 'zstd', servedSha256: A, servedBytes: 1 },
-    { name: 'role', sha256: B, compression: 'gzip', servedSha256: B, servedBytes: 1 },
-  ],
-};
 const AGAIN = `:again
 echo rouse: web1 could not load its boot files \${errno}; trying again in 10 s
 imgfree ||

@@ -7,8 +7,10 @@ import {
   LOADER_MEMORY_S,
   LOADER_SETTINGS,
   loaderFiles,
+  loaderOfFile,
   LoaderMemory,
   type LoaderSetting,
+  rungOfLoader,
 } from '../../../netboot/dhcp/loaders.ts';
 import { text } from '../../../netboot/dhcp/values.ts';
 import { CLIENTS, message, WEB1 } from './messages.ts';
@@ -39,10 +41,11 @@ const ROWS: Row[] = [
   // A loader that does not exist for the firmware: the ladder's first.
   { who: 'efi', loader: 'undionly', want: 'snponly.efi' },
   { who: 'bios', loader: 'shim', want: 'undionly.kpxe' },
-  // The ladder; past its end it stays on the last rung.
+  // The ladder; past its end it begins anew.
   { who: 'efi', loader: 'auto', rung: 1, want: 'ipxe.efi' },
   { who: 'efi', loader: 'auto', rung: 2, want: 'shimx64.efi' },
-  { who: 'efi', loader: 'auto', rung: 9, want: 'shimx64.efi' },
+  { who: 'efi', loader: 'auto', rung: 3, want: 'snponly.efi' },
+  { who: 'efi', loader: 'auto', rung: 10, want: 'ipxe.efi' },
   { who: 'bios', loader: 'auto', rung: 2, want: 'lpxelinux.0' },
   { who: 'efi', loader: 'snponly', rung: 2, want: 'snponly.efi' },
   // iPXE. A capable ROM needs no loader; QEMU's is one.
@@ -81,6 +84,27 @@ test('the answer is total over clients and settings, and TFTP is only ever told 
       if (one.firmware === undefined && one.kind !== 'ipxe') expect(answer.kind).toBe('nothing');
     }
   }
+});
+
+test('a rung says what led nowhere before it, and what usually causes that', () => {
+  const why = (rung: number) =>
+    chooseBoot({ kind: 'boot', loader: 'auto', httpBase, rung }, client('efi'), WEB1, false).why;
+  expect(why(0)).toBe('snponly is what efi-x64 takes first');
+  expect(why(1)).toMatch(
+    /^snponly led nowhere on this machine \(the firmware refuses what is not signed.*so ipxe is tried$/,
+  );
+  expect(why(2)).toMatch(/^ipxe led nowhere on this machine \(iPXE has no driver for this card.*so shim is tried$/);
+});
+
+test('every file belongs to a loader, and a loader stands on one rung', () => {
+  expect(loaderFiles().filter((file) => loaderOfFile(file) === undefined)).toEqual([]);
+  expect(['grubx64.efi', 'ldlinux.c32', 'ipxe-arm64.efi', 'vmlinuz'].map(loaderOfFile)).toEqual([
+    'shim',
+    'lpxelinux',
+    'ipxe',
+    undefined,
+  ]);
+  expect((['undionly', 'snponly', 'ipxe', 'shim', 'lpxelinux'] as const).map(rungOfLoader)).toEqual([0, 0, 1, 2, 2]);
 });
 
 test('nothing to boot says why', () => {

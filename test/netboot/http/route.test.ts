@@ -37,12 +37,26 @@ const world: HttpWorld = {
 };
 
 const ROWS: { method?: string; target: string; peer?: Ipv4Address; want: string }[] = [
-  { target: `/ipxe/${WEB1}`, want: 'script' },
-  { target: '/ipxe/52-54-00-77-00-01', want: 'script' },
+  { target: `/ipxe/${WEB1}`, want: 'script ipxe' },
+  { target: '/ipxe/52-54-00-77-00-01', want: 'script ipxe' },
   // iPXE itself writes the colons of a path so.
-  { target: '/ipxe/52%3A54%3A00%3A77%3A00%3A01', want: 'script' },
-  { target: `/ipxe/${WEB1}?buildarch=x86_64`, want: 'script' },
-  { target: `/ipxe/${WEB1}`, peer: PROXIED, want: 'script' },
+  { target: '/ipxe/52%3A54%3A00%3A77%3A00%3A01', want: 'script ipxe' },
+  { target: `/ipxe/${WEB1}?buildarch=x86_64`, want: 'script ipxe' },
+  { target: `/ipxe/${WEB1}`, peer: PROXIED, want: 'script ipxe' },
+  { target: '/grub/grub.cfg', peer: ELSEWHERE, want: 'text' },
+  { target: `/grub/${WEB1}.cfg`, want: 'script grub' },
+  {
+    target: `/grub/${WEB1}.cfg`,
+    peer: ELSEWHERE,
+    want: '403 the script of 52:54:00:77:00:01 goes only to its own address, and 10.0.0.99 is no lease',
+  },
+  { target: '/grub/x86_64-efi/command.lst', want: '404 there is no such path here' },
+  { target: '/pxelinux.cfg/01-52-54-00-77-00-01', want: 'script pxelinux' },
+  {
+    target: '/pxelinux.cfg/01-52-54-00-77-00-02',
+    want: '403 the script of 52:54:00:77:00:02 goes only to its own address, and 10.0.0.11 is the address of 52:54:00:77:00:01',
+  },
+  { target: '/pxelinux.cfg/default', want: '404 there is no such path here' },
   {
     target: `/ipxe/${WEB1}`,
     peer: ELSEWHERE,
@@ -96,6 +110,7 @@ const ROWS: { method?: string; target: string; peer?: Ipv4Address; want: string 
 function show(answer: HttpAnswer): string {
   if (answer.kind === 'refuse') return `${answer.status} ${answer.why}`;
   if (answer.kind === 'node') return ['node', ...Object.values(answer.ask)].join(' ');
+  if (answer.kind === 'script') return `script ${answer.format}`;
   return answer.kind === 'file' ? `file ${answer.part}` : answer.kind;
 }
 

@@ -281,16 +281,60 @@ test('failed says the node’s own words; a late ready mends it', () => {
   expect(fold([...failed, at(70, stage('a', 'ready', 50))])[0]?.outcome.kind).toBe('ready');
 });
 
+const inVain = (s: number, file: string): BootEvent[] => [
+  at(s, dhcp('firmware', 'ack')),
+  at(s + 2, { ...loader, file } as Loose),
+];
 const RUNG_CASES: { what: string; events: BootEvent[]; want: number }[] = [
   { what: 'nothing known', events: [], want: 0 },
   { what: 'the first loader is being fetched', events: WHOLE.slice(0, 2), want: 0 },
-  { what: 'the first loader led nowhere', events: [...WHOLE.slice(0, 3), at(90, dhcp('firmware', 'offer'))], want: 1 },
+  { what: 'once is no proof', events: [...inVain(0, 'snponly.efi'), at(90, dhcp('firmware', 'offer'))], want: 0 },
   {
-    what: 'both led nowhere: round again',
-    events: [0, 90]
-      .flatMap((s) => [at(s, dhcp('firmware', 'ack')), at(s + 2, loader)])
-      .concat(at(180, dhcp('firmware', 'offer'))),
+    what: 'twice in vain: the next',
+    events: [...inVain(0, 'snponly.efi'), ...inVain(90, 'snponly.efi'), at(180, dhcp('firmware', 'offer'))],
+    want: 1,
+  },
+  {
+    what: 'all three in vain: from the start',
+    events: ['snponly.efi', 'snponly.efi', 'ipxe.efi', 'ipxe.efi', 'shimx64.efi', 'shimx64.efi'].flatMap(
+      (file, index) => inVain(index * 90, file),
+    ),
+    want: 3,
+  },
+  {
+    what: 'an iPXE that has its address is not the loader’s fault',
+    events: [0, 90, 180].flatMap((s) => [...inVain(s, 'snponly.efi'), at(s + 5, dhcp('loader', 'ack'))]),
     want: 0,
+  },
+  {
+    what: 'a loader that was broken off is none that was fetched',
+    events: [0, 90].flatMap((s) => [
+      at(s, dhcp('firmware', 'ack')),
+      at(s + 2, { ...loader, outcome: 'failed', why: 'timeout', bytes: 5000 } as Loose),
+    ]),
+    want: 0,
+  },
+  {
+    what: 'shim’s GRUB belongs to shim, which led to a script',
+    events: [
+      ...inVain(0, 'shimx64.efi'),
+      at(3, { ...loader, file: 'grubx64.efi' } as Loose),
+      at(5, script('a')),
+      at(90, dhcp('firmware', 'offer')),
+    ],
+    want: 2,
+  },
+  {
+    what: 'what led to ready keeps its rung until it fails twice',
+    events: [
+      ...inVain(0, 'ipxe.efi'),
+      at(3, script('a')),
+      at(60, stage('a', 'ready', 50)),
+      ...inVain(90, 'ipxe.efi'),
+      ...inVain(180, 'ipxe.efi'),
+      at(270, dhcp('firmware', 'offer')),
+    ],
+    want: 2,
   },
   { what: 'the first led to a script', events: [...WHOLE, at(90, dhcp('firmware', 'offer'))], want: 0 },
   {
@@ -305,7 +349,10 @@ const RUNG_CASES: { what: string; events: BootEvent[]; want: number }[] = [
   },
   {
     what: 'a loader that is not on disk counts as one that led nowhere',
-    events: [at(0, dhcp('firmware', 'ack')), at(2, { ...loader, outcome: 'failed', why: 'not there' } as Loose)],
+    events: [
+      at(0, dhcp('firmware', 'ack')),
+      at(2, { ...loader, outcome: 'failed', why: 'not there', bytes: 0 } as Loose),
+    ],
     want: 1,
   },
 ];

@@ -263,7 +263,7 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
     what: 'a loader that does not exist',
     files: { 'profiles/web.yaml': 'extends: role/web\nloader: undionli\n' },
     says: [
-      'profiles/web.yaml:2:9 loader: expected auto | snponly | ipxe | undionly, got "undionli", did you mean \'undionly\'?',
+      'profiles/web.yaml:2:9 loader: expected auto | undionly | ipxe | snponly | lpxelinux | shim, got "undionli", did you mean \'undionly\'?',
     ],
   },
   {
