@@ -31,7 +31,8 @@ export async function bindUdp(address: string, port: number, where: string): Pro
   return socket;
 }
 
-async function bindFault(thrown: unknown, port: number, where: string): Promise<Fault> {
+/** The Fault of a UDP port that cannot be had. @param thrown an error with the `code` of the kernel's refusal. */
+export async function bindFault(thrown: unknown, port: number, where: string): Promise<Fault> {
   const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
   const what = `cannot listen on UDP port ${port} of ${where}`;
   if (code === 'EADDRINUSE') {

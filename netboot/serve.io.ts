@@ -182,7 +182,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     if (mac === undefined) return;
     const atMs = Date.now();
     if (event.outcome === 'ignore') {
-      const key = `${mac} ${event.why}`;
+      const key = `${mac} ${event.type} ${event.why}`;
       if (atMs - (ignored.get(key) ?? 0) < IGNORED_QUIET_MS) return;
       if (ignored.size > 10_000) ignored.clear();
       ignored.set(key, atMs);
@@ -265,14 +265,13 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
         interfaces = next;
       },
       dhcp: {
-        world: (interfaceName) => {
+        world: ({ name, address }) => {
           const site = siteInForce();
-          const own = interfaces.find((one) => one.name === interfaceName);
-          if (site === undefined || own === undefined) throw new Error(`no such interface: ${interfaceName}`);
+          if (site === undefined) throw new Error('no configuration is in force');
           return dhcpWorld({
             site,
-            interfaceName,
-            serverAddress: own.address,
+            interfaceName: name,
+            serverAddress: address,
             leases,
             loaderFetchedRecently: (mac) => loaderMemory.fetchedRecently(mac, nowS()),
             rung: (mac) => rungOf(journal.ofMac(mac)),
@@ -302,6 +301,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       journal,
       interfaces: () => interfaces,
       waiting: listening.waiting,
+      segment: listening.segment,
       loaders: () => loaders.sizes(),
       fleet,
       changes,

@@ -151,7 +151,19 @@ function* linuxTargets(
 }
 
 /** An interface of this machine with an IPv4 address. */
-export type HostAddress = { readonly name: string; readonly address: Ipv4Address };
+export type HostAddress = {
+  readonly name: string;
+  readonly address: Ipv4Address;
+  readonly mac?: MacAddress | undefined;
+  /** The kernel's number of the interface: another one under the same name is another interface. */
+  readonly index?: number | undefined;
+};
+
+/** The addresses that are this machine's, of interfaces without a carrier too. @param table /proc/net/fib_trie. */
+export function localAddresses(table: string): Set<string> {
+  const found = table.matchAll(/\|-- (\S+)\n\s+\/32 host LOCAL/g);
+  return new Set(Array.from(found, (match) => match[1] ?? ''));
+}
 
 export type Serving = {
   /** Interfaces to serve on, each with the address that is the server's there. */

@@ -23,8 +23,9 @@ import type { Fleet } from '../fleet/fleet.io.ts';
 import { readNodeEdit } from '../site/edit.ts';
 import type { LiveSite } from '../site/load.io.ts';
 import type { Site } from '../site/site.ts';
-import { configView, nodeRow, nodeView, profileView, type ViewFacts } from './view.ts';
+import type { Listening } from '../listen.io.ts';
 import type { HostAddress } from '../world.ts';
+import { configView, nodeRow, nodeView, profileView, segmentView, type ViewFacts } from './view.ts';
 
 export type ApiFacts = {
   readonly live: LiveSite;
@@ -32,6 +33,7 @@ export type ApiFacts = {
   readonly journal: Journal;
   readonly interfaces: () => readonly HostAddress[];
   readonly waiting: () => readonly string[];
+  readonly segment: Listening['segment'];
   readonly loaders: () => ReadonlyMap<string, number>;
   readonly fleet: Fleet;
   readonly changes: Changes;
@@ -113,7 +115,7 @@ function routes(facts: ApiFacts): Hono {
     const { isGood } = live.state();
     return c.json({
       pid: process.pid,
-      serving: facts.interfaces(),
+      serving: facts.interfaces().map(({ name, address }) => ({ name, address, ...segmentView(facts.segment(name)) })),
       waiting: facts.waiting(),
       config: isGood ? 'good' : 'last-good',
       store: (await facts.storeTrouble()) ?? 'good',
@@ -182,6 +184,7 @@ function routes(facts: ApiFacts): Hono {
           loaders,
           rung: (one) => rungOf(journal.ofMac(one)),
           states: facts.fleet.states,
+          held: (name) => facts.segment(name)?.held,
           nowMs: Date.now(),
         },
         mac,

@@ -184,7 +184,17 @@ export async function askExplanation(
   return ask(places, `/v1/explain?mac=${encodeURIComponent(mac)}&arch=${arch}`, ({ site, images, leases, nowMs }) => {
     const { interfaces } = servedInterfaces(site, hostAddresses());
     return explain(
-      { site, images, leases, interfaces, loaders: undefined, rung: () => 0, states: new Map(), nowMs },
+      {
+        site,
+        images,
+        leases,
+        interfaces,
+        loaders: undefined,
+        rung: () => 0,
+        states: new Map(),
+        held: () => undefined,
+        nowMs,
+      },
       mac,
       arch,
     );

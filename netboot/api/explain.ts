@@ -7,12 +7,13 @@
 // To explain another kind of client, add its row to DHCP_CLIENTS. Pure.
 
 import { type Ipv4Address, IPV4_ANY } from '../../formats/ipv4.ts';
-import { type MacAddress, macToOctets } from '../../formats/mac.ts';
+import type { MacAddress } from '../../formats/mac.ts';
 import { decide } from '../dhcp/decide.ts';
 import { describeDecision } from '../dhcp/event.ts';
 import { loaderFiles } from '../dhcp/loaders.ts';
-import { BOOTREQUEST, type DhcpMessage, MESSAGE_TYPES } from '../dhcp/message.ts';
+import { BROADCAST_FLAG, type DhcpMessage, MESSAGE_TYPES, requestFrom } from '../dhcp/message.ts';
 import { describeClient, clientOf } from '../dhcp/clients.ts';
+import type { Hold } from '../dhcp/foreign.ts';
 import { toHex } from '../dhcp/values.ts';
 import type { Decision, DhcpWorld } from '../dhcp/world.ts';
 import { type LeaseLookup } from '../store/leases.ts';
@@ -51,6 +52,8 @@ export type ExplainFacts = {
   readonly rung: (mac: MacAddress) => number;
   /** What nodes run; empty without a boot server. */
   readonly states: States;
+  /** What keeps DHCP from answering on an interface now (safe start). */
+  readonly held: (interfaceName: string) => Hold | undefined;
   readonly nowMs: number;
 };
 
@@ -136,7 +139,8 @@ function dhcpSteps(facts: ExplainFacts, served: HostAddress, mac: MacAddress, ar
       nowS: Math.floor(nowMs / 1000),
     });
   const first = discover(mac, arch, 'firmware');
-  const decision = ask(world(false), first);
+  const held = facts.held(served.name);
+  const decision = ask(world(false), first, held);
   const steps: Step[] = [dhcpStep(`DISCOVER of ${describeClient(clientOf(first))} on ${served.name}`, decision)];
   if (decision.kind !== 'offer') return steps;
   if (decision.boot.kind === 'tftp' || decision.boot.kind === 'http') {
@@ -148,7 +152,7 @@ function dhcpSteps(facts: ExplainFacts, served: HostAddress, mac: MacAddress, ar
       steps.push({ title: decision.boot.kind === 'tftp' ? 'TFTP' : 'HTTP', answer, lines: [] });
     }
     const second = discover(mac, arch, 'ipxe');
-    steps.push(dhcpStep(`DISCOVER of the loader, ${describeClient(clientOf(second))}`, ask(world(true), second)));
+    steps.push(dhcpStep(`DISCOVER of the loader, ${describeClient(clientOf(second))}`, ask(world(true), second, held)));
   }
   return steps;
 }
@@ -171,38 +175,23 @@ function showOption(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? toHex(part) : part)) ?? '';
 }
 
-function ask(world: DhcpWorld, message: DhcpMessage): Decision {
+function ask(world: DhcpWorld, message: DhcpMessage, held: Hold | undefined): Decision {
   return decide(world, {
     message,
     port: 67,
     from: { address: IPV4_ANY, port: 68 },
-    interfaceKnown: true,
     isUnicast: false,
+    held,
   });
 }
 
 /** The packet that firmware, or the iPXE that it loaded, would send. */
 function discover(mac: MacAddress, arch: ArchName, who: 'firmware' | 'ipxe'): DhcpMessage {
   const { architecture, vendor } = DHCP_CLIENTS[arch];
-  const chaddr = new Uint8Array(16);
-  chaddr.set(macToOctets(mac));
   const number = String(architecture).padStart(5, '0');
   const isIpxe = who === 'ipxe';
-  return {
-    op: BOOTREQUEST,
-    htype: 1,
-    hlen: 6,
-    hops: 0,
-    xid: 0,
-    secs: 0,
-    flags: 0x8000,
-    ciaddr: IPV4_ANY,
-    yiaddr: IPV4_ANY,
-    siaddr: IPV4_ANY,
-    giaddr: IPV4_ANY,
-    chaddr,
-    sname: '',
-    file: '',
+  return requestFrom(mac, {
+    flags: BROADCAST_FLAG,
     options: {
       messageType: MESSAGE_TYPES.discover,
       vendorClass: `${isIpxe ? 'PXEClient' : vendor}:Arch:${number}:UNDI:003000`,
@@ -215,8 +204,7 @@ function discover(mac: MacAddress, arch: ArchName, who: 'firmware' | 'ipxe'): Dh
           }
         : {}),
     },
-    others: [],
-  };
+  });
 }
 
 function planAnswer(resolution: Resolution): string {

@@ -13,10 +13,20 @@ import { type Change, renderSteps } from '../fleet/change.ts';
 import type { Draining, NodeState } from '../fleet/nodestate.ts';
 import { differs, renderTarget } from '../fleet/planview.ts';
 import type { States } from '../fleet/pools.ts';
+import type { SegmentView } from '../dhcp/foreign.ts';
+import { describeHold } from '../dhcp/why.ts';
 import { resolve } from '../site/plan.ts';
 import { renderSource } from '../site/settings.ts';
 import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
 import { subnetAt } from '../world.ts';
+
+/** What DHCP does on an interface, and which other DHCP servers were seen there of late. */
+export function segmentView(segment: SegmentView | undefined): { dhcp: string; otherServers: readonly string[] } {
+  return {
+    dhcp: segment === undefined ? 'is not served' : describeHold(segment.held),
+    otherServers: (segment?.others ?? []).map(({ address }) => address),
+  };
+}
 
 export type NodeRow = {
   readonly name: string;

@@ -12,9 +12,10 @@
 
 import { type Ipv4Address, IPV4_ANY, isHostAddress, networkContains, rangeContains } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { chooseAddress, DECLINE_QUARANTINE_S, isAlive, type Lease, OFFER_HOLD_S } from '../store/leases.ts';
+import { chooseAddress, DECLINE_QUARANTINE_S, isAlive, isAnothers, type Lease, OFFER_HOLD_S } from '../store/leases.ts';
 import { clientOf } from './clients.ts';
 import { destinationOf, PROXY_PORT } from './destination.ts';
+import type { Hold } from './foreign.ts';
 import { chooseBoot } from './loaders.ts';
 import { BOOTREQUEST, type DhcpMessage, macOf, type MessageType, messageTypeOf } from './message.ts';
 import { OPTIONS } from './options.ts';
@@ -58,6 +59,11 @@ export function decide(world: DhcpWorld, request: DhcpRequest): Decision {
   const one: Case = { world, request, facts };
   if (subnet.mode === 'proxy' || request.port === PROXY_PORT) return decideProxy(type, one);
   const decision = type === undefined ? ignore('unexpected-type') : BY_TYPE[type](one);
+  const held = heldBack(type, one);
+  if (held !== undefined) {
+    const detail = held.kind === 'foreign' ? held.server : undefined;
+    return { kind: 'ignore', why: held.kind === 'foreign' ? 'foreign-server' : 'looking', detail, would: decision };
+  }
   if (subnet.mode === 'observe') return { kind: 'ignore', why: 'observe', detail: subnet.name, would: decision };
   return decision;
 }
@@ -72,6 +78,22 @@ const BY_TYPE = {
   ack: () => ignore('unexpected-type'),
   nak: () => ignore('unexpected-type'),
 } satisfies Record<MessageType, (one: Case) => Decision>;
+
+/**
+ * Safe start: whether the message is left to another DHCP server. Who holds a lease of ours or has taken our offer is
+ * served: silence would cost it its address. Behind a relay there is another segment, about which nothing is known.
+ */
+function heldBack(type: MessageType | undefined, { world, request, facts }: Case): Hold | undefined {
+  const { message, held } = request;
+  const { subnet, mac } = facts;
+  if (held === undefined || subnet.mode !== 'dhcp' || subnet.answerBesideOthers) return undefined;
+  if (message.giaddr !== IPV4_ANY) return undefined;
+  if (type === 'discover' || type === 'inform') return held;
+  if (type !== 'request' || message.options.serverIdentifier !== undefined) return undefined;
+  const address = message.ciaddr === IPV4_ANY ? message.options.requestedAddress : message.ciaddr;
+  const lease = address === undefined ? undefined : world.leases.byAddress(address);
+  return lease?.mac === mac && lease.state === 'bound' ? undefined : held;
+}
 
 /**
  * The subnet a client is in: what option 118 or a relay's link selection names; where its relay is; else, for a client
@@ -142,17 +164,14 @@ function decideRequest(one: Case): Decision {
   }
   const right = rightTo(one, message.ciaddr);
   if (right.ok) return grant(one, message.ciaddr, right.why);
-  if (right.why === 'wrong-network' && !request.interfaceKnown) return ignore('other-interface', message.ciaddr);
   // A broadcast renewal may be meant for another server, which does know the client.
   if (right.why === 'not-ours' && !request.isUnicast && !hasRecord(one)) return ignore('no-record', facts.mac);
   return refuse(one, message.ciaddr, right.why);
 }
 
 function decideInitReboot(one: Case, address: Ipv4Address): Decision {
-  const { request, facts } = one;
-  if (!networkContains(facts.subnet.network, address)) {
-    return request.interfaceKnown ? refuse(one, address, 'wrong-network') : ignore('other-interface', address);
-  }
+  const { facts } = one;
+  if (!networkContains(facts.subnet.network, address)) return refuse(one, address, 'wrong-network');
   if (!hasRecord(one)) return ignore('no-record', facts.mac);
   const reservation = reservationOf(facts);
   if (reservation !== undefined && reservation !== address && rightTo(one, reservation).ok) {
@@ -274,7 +293,8 @@ function grant(one: Case, address: Ipv4Address, why: WhyCode): Decision {
     message: grantReply('ack', facts, { address, leaseTimeS }),
     to: destinationOf(request.message, 'ack'),
     commit: leaseOf(one, address, 'bound', world.nowS + leaseTimeS + ROUNDING_S),
-    isNewAddress: false,
+    // A living lease vouches for it; whose word alone is taken may be wrong.
+    isNewAddress: why === 'pool-address-free' || isAnothers(world.leases, address, facts.mac),
     boot: facts.boot,
   };
 }

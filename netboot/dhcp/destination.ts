@@ -9,7 +9,7 @@ import { type Ipv4Address, IPV4_ANY, IPV4_BROADCAST } from '../../formats/ipv4.t
 import type { DhcpMessage } from './message.ts';
 
 export const SERVER_PORT = 67;
-const CLIENT_PORT = 68;
+export const CLIENT_PORT = 68;
 export const PROXY_PORT = 4011;
 
 export type Destination = { readonly address: Ipv4Address; readonly port: number };

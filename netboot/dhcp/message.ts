@@ -5,7 +5,7 @@
 // at least), RFC 2132 9.3 (option 52). Pure.
 
 import { type Ipv4Address, IPV4_ANY, ipv4FromOctets, ipv4ToOctets } from '../../formats/ipv4.ts';
-import { type MacAddress, macFromOctets } from '../../formats/mac.ts';
+import { type MacAddress, macFromOctets, macToOctets } from '../../formats/mac.ts';
 import {
   type DhcpOptions,
   nameOptions,
@@ -224,6 +224,31 @@ export function messageTypeOf({ options }: DhcpMessage): MessageType | undefined
 /** The client's Ethernet address. @returns undefined where chaddr holds something else (a UUID, InfiniBand, zeros). */
 export function macOf({ htype, hlen, chaddr }: DhcpMessage): MacAddress | undefined {
   return htype === 1 && hlen === 6 ? macFromOctets(chaddr.subarray(0, 6)) : undefined;
+}
+
+/** A client's message with nothing in it but its hardware address and what is said. */
+export function requestFrom(mac: MacAddress, said: Partial<Omit<DhcpMessage, 'chaddr'>>): DhcpMessage {
+  const chaddr = new Uint8Array(16);
+  chaddr.set(macToOctets(mac));
+  return {
+    op: BOOTREQUEST,
+    htype: 1,
+    hlen: 6,
+    hops: 0,
+    xid: 0,
+    secs: 0,
+    flags: 0,
+    ciaddr: IPV4_ANY,
+    yiaddr: IPV4_ANY,
+    siaddr: IPV4_ANY,
+    giaddr: IPV4_ANY,
+    sname: '',
+    file: '',
+    options: {},
+    others: [],
+    ...said,
+    chaddr,
+  };
 }
 
 /** A message with nothing in it but what a reply to `request` must repeat (RFC 2131 table 3). */

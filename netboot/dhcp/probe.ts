@@ -6,6 +6,7 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import type { Lease } from '../store/leases.ts';
 import type { Decision, ReplyDecision } from './world.ts';
 
 /**
@@ -25,19 +26,37 @@ export function holderInArp(table: string, address: Ipv4Address, interfaceName: 
   return isComplete ? parseMac(row?.[3] ?? '') : undefined;
 }
 
-/** Whether the offer waits for a probe. Behind a relay there is no ARP to ask. */
+/** What a look at the network showed. The hardware address is known where ARP can be asked, which is not behind a relay. */
+export type Probe = { readonly kind: 'free' } | { readonly kind: 'used'; readonly holder: MacAddress | undefined };
+
+/** Whether the reply waits for a probe. */
 export function isProbed(decision: Decision): decision is ReplyDecision {
-  return decision.kind === 'offer' && decision.isNewAddress && decision.message.giaddr === '0.0.0.0';
+  return (decision.kind === 'offer' || decision.kind === 'ack') && decision.isNewAddress;
 }
 
-/** @returns what becomes of the offer instead, where another machine than `client` answers for its address. */
+/**
+ * What becomes of a reply whose address another machine than `client` uses.
+ *
+ * @param last the latest lease of the address before this exchange. If it is its holder who answers, the address stays its
+ *   own: a node keeps its address when its lease runs out unanswered, because this server was away.
+ * @returns undefined where the reply may go out.
+ */
 export function conflictOf(
   decision: ReplyDecision,
   client: MacAddress,
-  holder: MacAddress | undefined,
+  probe: Probe,
+  last: Lease | undefined,
   nowS: number,
 ): Extract<Decision, { kind: 'record' }> | undefined {
-  if (holder === undefined || holder === client || decision.hold === undefined) return undefined;
-  const commit = { ...decision.hold, state: 'declined' as const, expiresAtS: nowS + CONFLICT_HOLD_S };
-  return { kind: 'record', why: 'conflict', detail: `${decision.hold.address} is at ${holder}`, commit };
+  const wanted = decision.hold ?? decision.commit;
+  if (probe.kind === 'free' || probe.holder === client || wanted === undefined) return undefined;
+  const expiresAtS = nowS + CONFLICT_HOLD_S;
+  const isLasts = last?.state === 'bound' && last.mac !== client && (probe.holder ?? last.mac) === last.mac;
+  if (isLasts) {
+    const commit = { ...last, expiresAtS };
+    return { kind: 'record', why: 'still-there', detail: `${last.address} is ${last.mac}'s`, commit };
+  }
+  const commit = { ...wanted, state: 'declined' as const, expiresAtS };
+  const who = probe.holder === undefined ? 'is in use' : `is at ${probe.holder}`;
+  return { kind: 'record', why: 'conflict', detail: `${wanted.address} ${who}`, commit };
 }

@@ -1,34 +1,45 @@
 // netboot/dhcp/server.io.ts - the sockets of the DHCP server: receive, decode, decide, commit, send, tell.
 //
-// Owns: UDP 67 and 4011 of the served interfaces. Does not own any decision (decide.ts), the world it is made in, or the
-// journal. Plain sockets, no native code:
-//   one socket on 255.255.255.255:67 hears all broadcasts, without knowing their interface; with several interfaces a
-//   broadcast is decided once for each, and the client hears only its own segment;
-//   one socket on each interface's address hears unicast and sends everything: a broadcast leaves by the interface that
+// Owns: UDP 67, 68 and 4011 of one served interface. Does not own any decision (decide.ts), the world it is made in, or the
+// journal. No native code:
+//   two sockets bound to the device hear its broadcasts: clients' and other servers' (broadcast.io.ts);
+//   one socket on the interface's address hears unicast and sends everything: a broadcast leaves by the interface that
 //   owns the socket's address. Unicast to an address that has no ARP entry would be lost, hence destination.ts.
 //
 // Sources: facts measured on Linux 6.18 with udhcpc, dhclient and dhcpcd; udp(7), ip(7).
 
+import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:dgram';
-import { type Ipv4Address, IPV4_BROADCAST, parseIpv4 } from '../../formats/ipv4.ts';
+import { type Ipv4Address, IPV4_ANY, IPV4_BROADCAST, parseIpv4 } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
+import type { MacAddress } from '../../formats/mac.ts';
 import type { Lease } from '../store/leases.ts';
+import { bindUdp } from '../ports.io.ts';
+import { type BroadcastSockets, openBroadcasts } from './broadcast.io.ts';
 import { claimedMac, decide } from './decide.ts';
 import { PROXY_PORT, SERVER_PORT } from './destination.ts';
 import { type DhcpEvent, eventOf } from './event.ts';
+import { foreignReply, type Hold, questions, Segment, type SegmentView } from './foreign.ts';
 import { decodeMessage, type DhcpMessage, encodeMessage, macOf, messageTypeOf, replyLimit } from './message.ts';
 import { ClientPacer } from './pace.ts';
-import { bindUdp } from '../ports.io.ts';
-import { probeAddress } from './probe.io.ts';
+import { probeRouted, probeSegment } from './probe.io.ts';
 import { conflictOf, isProbed } from './probe.ts';
+import { describeAlone, describeForeign } from './why.ts';
 import type { Decision, DhcpRequest, DhcpWorld } from './world.ts';
 
-type ServedInterface = { readonly name: string; readonly address: Ipv4Address };
+export type ServedInterface = {
+  readonly name: string;
+  readonly address: Ipv4Address;
+  /** Its own; without one (a tunnel) other servers are not asked for. */
+  readonly mac?: MacAddress | undefined;
+};
 
 export type DhcpServerOptions = {
-  readonly interfaces: readonly ServedInterface[];
+  readonly served: ServedInterface;
   /** The world as the interface sees it now; asked for every message. */
-  readonly world: (interfaceName: string) => DhcpWorld;
+  readonly world: () => DhcpWorld;
+  /** Whether an address is this machine's, on whatever interface. */
+  readonly isOwn: (address: Ipv4Address) => boolean;
   /** Keeps an offer in memory: the world's lookups must show it from here on. */
   readonly hold: (lease: Lease) => void;
   /**
@@ -37,44 +48,59 @@ export type DhcpServerOptions = {
    */
   readonly commit: (lease: Lease) => Promise<void>;
   readonly onEvent: (event: DhcpEvent) => void;
+  /** What an operator must know of the segment, a line each time. */
+  readonly log: (line: string) => void;
 };
 
-/** Addresses looked at for one DISCOVER; after that the client's own ARP check has to do. */
+/** Addresses looked at for one message. */
 const MOST_PROBES = 4;
 
-export type RunningServer = { readonly close: () => Promise<void> };
+const LOOK_EVERY_MS = 500;
+
+export type RunningDhcp = {
+  readonly close: () => Promise<void>;
+  /** The other DHCP servers there, and whether they keep this one from answering. */
+  readonly segment: () => SegmentView;
+};
 
 /**
- * Serves DHCP and the PXE boot server protocol on the interfaces until closed.
- * @throws Fault E_PORT_TAKEN or E_PRIVILEGE, with nothing left open.
+ * Serves DHCP and the PXE boot server protocol on an interface until closed.
+ * @throws Fault E_PORT_TAKEN, E_PRIVILEGE or E_MISSING_TOOL, with nothing left open.
  */
-export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServer> {
-  const { interfaces, world, hold, commit, onEvent } = options;
+export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp> {
+  const { served, world, isOwn, hold, commit, onEvent, log } = options;
+  const { name } = served;
   const pacer = new ClientPacer();
-  const open: Socket[] = [];
-  const senders = new Map<string, { 67: Socket; 4011: Socket }>();
+  const segment = new Segment(performance.now());
+  const sockets = await openSockets(served);
+  const { requests, replies, unicast, bootServer } = sockets;
 
   /** The decision, after a look at whether an address that nobody vouches for is in use. */
-  const decideSafely = async (served: ServedInterface, request: DhcpRequest): Promise<Decision> => {
-    const socket = senders.get(served.name)?.[SERVER_PORT];
-    const client = macOf(request.message);
-    for (let attempt = 1; ; attempt += 1) {
-      const current = world(served.name);
+  const decideSafely = async (request: DhcpRequest): Promise<Decision> => {
+    for (let probes = 0; ; probes += 1) {
+      const current = world();
       const decision = decide(current, request);
-      if (decision.kind !== 'ignore' && decision.kind !== 'record' && decision.hold !== undefined) hold(decision.hold);
-      if (!isProbed(decision) || attempt > MOST_PROBES || socket === undefined || client === undefined) return decision;
-      const holder = await probeAddress(socket, decision.message.yiaddr, served.name);
-      const conflict = conflictOf(decision, client, holder, current.nowS);
+      if (decision.kind === 'ignore' || decision.kind === 'record') return decision;
+      const address = decision.message.yiaddr;
+      const last = current.leases.byAddress(address);
+      if (decision.hold !== undefined) hold(decision.hold);
+      const client = macOf(request.message);
+      if (!isProbed(decision) || client === undefined) return decision;
+      // It asks again, and then other addresses are looked at.
+      if (probes === MOST_PROBES) return { kind: 'ignore', why: 'all-in-use', detail: decision.subnet };
+      const isRelayed = request.message.giaddr !== IPV4_ANY;
+      const probe = await (isRelayed ? probeRouted(address) : probeSegment(unicast, address, name));
+      const conflict = conflictOf(decision, client, probe, last, current.nowS);
       if (conflict === undefined) return decision;
       // In memory only: what strangers' DISCOVERs bring about never reaches the disk.
       hold(conflict.commit);
-      onEvent(eventOf(served.name, request.message, conflict));
+      onEvent(eventOf(name, request.message, conflict));
     }
   };
 
-  const answer = async (served: ServedInterface, request: DhcpRequest): Promise<void> => {
-    const decision = await decideSafely(served, request);
-    const tell = (outcome: Decision): void => onEvent(eventOf(served.name, request.message, outcome));
+  const answer = async (request: DhcpRequest): Promise<void> => {
+    const decision = await decideSafely(request);
+    const tell = (outcome: Decision): void => onEvent(eventOf(name, request.message, outcome));
     if (decision.kind === 'ignore') return tell(decision);
     if (decision.commit !== undefined) {
       try {
@@ -87,9 +113,9 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServ
     const packet = encodeMessage(decision.message, replyLimit(request.message));
     const { address, port } = decision.to;
     // A reply that the kernel refuses (no route to a relay) is lost like one on the wire: the client asks again.
-    senders.get(served.name)?.[request.port].send(packet, port, address, (error) => {
+    (request.port === PROXY_PORT ? bootServer : unicast).send(packet, port, address, (error) => {
       if (error === null) tell(decision);
-      else onEvent({ ...eventOf(served.name, request.message, decision), text: `not sent: ${reasonOf(error)}` });
+      else onEvent({ ...eventOf(name, request.message, decision), text: `not sent: ${reasonOf(error)}` });
     });
   };
 
@@ -97,10 +123,8 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServ
     packet: Uint8Array,
     from: { address: string; port: number },
     port: 67 | 4011,
-    heardBy: readonly ServedInterface[],
     isUnicast: boolean,
   ): void => {
-    const name = heardBy.map((served) => served.name).join(',');
     const decoded = decodeMessage(packet);
     const client = decoded.ok ? claimedMac(decoded.message) : `${from.address} unreadable`;
     const type = decoded.ok ? (messageTypeOf(decoded.message) ?? 'none') : 'unreadable';
@@ -116,40 +140,75 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningServ
     }
     if (!decoded.ok) return say(undefined, { kind: 'ignore', why: decoded.why, detail: decoded.detail });
     const source = { address: parseIpv4(from.address) ?? IPV4_BROADCAST, port: from.port };
-    for (const served of heardBy) {
-      const interfaceKnown = isUnicast || interfaces.length === 1;
-      const request: DhcpRequest = { message: decoded.message, port, from: source, interfaceKnown, isUnicast };
-      // Whatever one client's message trips over, the others are still served.
-      answer(served, request).catch((thrown: unknown) =>
-        say(decoded.message, { kind: 'ignore', why: 'internal', detail: reasonOf(thrown) }),
-      );
-    }
+    const held = segment.hold(performance.now());
+    // Whatever one client's message trips over, the others are still served.
+    answer({ message: decoded.message, port, from: source, isUnicast, held }).catch((thrown: unknown) =>
+      say(decoded.message, { kind: 'ignore', why: 'internal', detail: reasonOf(thrown) }),
+    );
   };
 
+  /** What another server on the segment says, to whomever. */
+  const overhear = (packet: Uint8Array): void => {
+    const decoded = decodeMessage(packet);
+    const reply = decoded.ok ? foreignReply(decoded.message) : undefined;
+    if (!decoded.ok || reply === undefined || isOwn(reply.server)) return;
+    const { message } = decoded;
+    const isNews = segment.heard(reply.server, performance.now());
+    if (isNews) log(describeForeign(name, reply.server, segment.hold(performance.now())));
+    if (macOf(message) === served.mac) return;
+    onEvent(eventOf(name, message, { kind: 'ignore', why: 'foreign-reply', detail: reply.words }));
+  };
+
+  requests.on('message', (packet, from) => receive(packet, from, SERVER_PORT, false));
+  unicast.on('message', (packet, from) => receive(packet, from, SERVER_PORT, true));
+  bootServer.on('message', (packet, from) => receive(packet, from, PROXY_PORT, true));
+  replies?.on('message', overhear);
+  if (replies === undefined) log(`dhcp: cannot look for other DHCP servers on ${name}: another program has port 68`);
+
+  let said: Hold | undefined;
+  const look = (): void => {
+    const nowMs = performance.now();
+    const held = segment.hold(nowMs);
+    if (said?.kind === 'foreign' && held === undefined) log(describeAlone(name));
+    said = held;
+    const { address, mac } = served;
+    if (mac === undefined || replies === undefined || !segment.isLookDue(nowMs)) return;
+    for (const question of questions({ address, mac }, randomInt(2 ** 32))) {
+      replies.send(encodeMessage(question), SERVER_PORT, IPV4_BROADCAST, () => undefined);
+    }
+  };
+  look();
+  const looking = setInterval(look, LOOK_EVERY_MS);
+  const close = async (): Promise<void> => {
+    clearInterval(looking);
+    await sockets.close();
+  };
+  return { close, segment: () => segment.view(performance.now()) };
+}
+
+type Sockets = BroadcastSockets & {
+  /** On the interface's own address, 67 and 4011: all replies leave by these. */
+  readonly unicast: Socket;
+  readonly bootServer: Socket;
+  readonly close: () => Promise<void>;
+};
+
+async function openSockets({ name, address }: ServedInterface): Promise<Sockets> {
+  const broadcasts = await openBroadcasts(name, address);
+  const open = [broadcasts.requests, ...(broadcasts.replies === undefined ? [] : [broadcasts.replies])];
   const close = async (): Promise<void> => {
     await Promise.all(open.splice(0).map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
   };
-  const listen = async (address: Ipv4Address, port: number, where: string): Promise<Socket> => {
-    const socket = await bindUdp(address, port, where);
+  const listen = async (port: number): Promise<Socket> => {
+    const socket = await bindUdp(address, port, `${name} (${address})`);
     open.push(socket);
     socket.setBroadcast(true);
     return socket;
   };
   try {
-    const all = interfaces.map((served) => served.name).join(', ');
-    const broadcasts = await listen(IPV4_BROADCAST, SERVER_PORT, all);
-    broadcasts.on('message', (packet, from) => receive(packet, from, SERVER_PORT, interfaces, false));
-    for (const served of interfaces) {
-      const where = `${served.name} (${served.address})`;
-      const dhcp = await listen(served.address, SERVER_PORT, where);
-      dhcp.on('message', (packet, from) => receive(packet, from, SERVER_PORT, [served], true));
-      const bootServer = await listen(served.address, PROXY_PORT, where);
-      bootServer.on('message', (packet, from) => receive(packet, from, PROXY_PORT, [served], true));
-      senders.set(served.name, { 67: dhcp, 4011: bootServer });
-    }
+    return { ...broadcasts, unicast: await listen(SERVER_PORT), bootServer: await listen(PROXY_PORT), close };
   } catch (thrown) {
     await close();
     throw thrown;
   }
-  return { close };
 }

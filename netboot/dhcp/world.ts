@@ -7,6 +7,7 @@ import type { Ipv4Address, Ipv4Network, Ipv4Range } from '../../formats/ipv4.ts'
 import type { MacAddress } from '../../formats/mac.ts';
 import type { Lease, LeaseLookup } from '../store/leases.ts';
 import type { Destination } from './destination.ts';
+import type { Hold } from './foreign.ts';
 import type { BootAnswer, BootPolicy } from './loaders.ts';
 import type { DhcpMessage } from './message.ts';
 import type { WhyCode } from './why.ts';
@@ -21,6 +22,8 @@ export type DhcpSubnet = {
   /** What becomes of machines without a node file. */
   readonly unknown: 'ignore' | 'discover' | 'default';
   readonly mode: 'dhcp' | 'proxy' | 'observe';
+  /** Whether clients are answered though another DHCP server answers them too. */
+  readonly answerBesideOthers: boolean;
   readonly domain?: string | undefined;
   readonly domainSearch?: readonly string[] | undefined;
   readonly ntp?: readonly Ipv4Address[] | undefined;
@@ -53,10 +56,10 @@ export type DhcpRequest = {
   readonly port: 67 | 4011;
   /** Where it came from, as the kernel says. */
   readonly from: Destination;
-  /** False where a broadcast was heard on a socket that serves several interfaces: then nothing may be refused for its network. */
-  readonly interfaceKnown: boolean;
   /** Whether it was sent to our own address. */
   readonly isUnicast: boolean;
+  /** Why nobody is bound to this server on the interface now (safe start). */
+  readonly held?: Hold | undefined;
 };
 
 export type Decision =
@@ -77,7 +80,7 @@ export type Decision =
   /** Send nothing; `commit` is written. */
   | {
       readonly kind: 'record';
-      readonly why: 'declined' | 'released' | 'conflict';
+      readonly why: 'declined' | 'released' | 'conflict' | 'still-there';
       readonly detail?: string | undefined;
       readonly commit: Lease;
     }

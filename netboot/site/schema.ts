@@ -92,6 +92,8 @@ const SubnetSchema = z.strictObject({
   network,
   /** dhcp: rouse gives addresses; proxy: another server does; observe: nothing is answered, everything journalled. */
   mode: z.enum(['dhcp', 'proxy', 'observe']).default('dhcp'),
+  /** With mode dhcp: answer though another DHCP server answers on the interface. */
+  answerBesideOthers: z.boolean().default(false),
   /** Addresses for machines that have none of their own. */
   pools: z.array(range).default([]),
   router: ipv4.optional(),

@@ -133,7 +133,7 @@ export type AddressAnswer =
       readonly kind: 'address';
       readonly address: Ipv4Address;
       readonly why: 'reservation' | 'last-address' | 'requested-address' | 'from-pool';
-      /** Whether somebody else may be using the address: it comes from a pool, and no living lease vouches for it. */
+      /** Whether somebody else may be using the address: no living lease vouches for it. */
       readonly isNew: boolean;
     }
   | { readonly kind: 'none'; readonly why: 'pool-full' | 'no-pool' | 'reservation-in-use' };
@@ -162,7 +162,7 @@ export function chooseAddress(leases: LeaseLookup, question: AddressQuestion): A
     !question.isReserved(address);
 
   if (reservation !== undefined && isFree(reservation)) {
-    return { kind: 'address', address: reservation, why: 'reservation', isNew: false };
+    return { kind: 'address', address: reservation, why: 'reservation', isNew: isAnothers(leases, reservation, mac) };
   }
   const last = leases
     .byMac(mac)
@@ -179,6 +179,15 @@ export function chooseAddress(leases: LeaseLookup, question: AddressQuestion): A
   if (address !== undefined) return { kind: 'address', address, why: 'from-pool', isNew: true };
   if (reservation !== undefined) return { kind: 'none', why: 'reservation-in-use' };
   return { kind: 'none', why: subnet.pools.length === 0 ? 'no-pool' : 'pool-full' };
+}
+
+/**
+ * Whether another client had the address last and has not given it back: though its lease is over it may be up and use it,
+ * for it could not renew while this server was away.
+ */
+export function isAnothers(leases: LeaseLookup, address: Ipv4Address, mac: MacAddress): boolean {
+  const last = leases.byAddress(address);
+  return last !== undefined && last.mac !== mac && last.state === 'bound';
 }
 
 /** An address that nobody ever had, else the one that has been out of use for longest. */

@@ -8,6 +8,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writ
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
@@ -33,8 +34,8 @@ beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), 'rouse-netboot-'));
   writeTree(home, {
     'etc/rouse.yaml':
-      'version: 1\nsubnets:\n  - {name: rack1, interface: v1, network: 10.77.1.0/24, pools: [10.77.1.100-10.77.1.109]}\n' +
-      '  - {name: rack2, interface: v2, network: 10.77.2.0/24, pools: [10.77.2.100-10.77.2.109], unknown: default}\ndefaultProfile: web\n',
+      'version: 1\nsubnets:\n  - {name: rack1, interface: v1, network: 10.77.1.0/24, pools: [10.77.1.100-10.77.1.109], answerBesideOthers: true}\n' +
+      '  - {name: rack2, interface: v2, network: 10.77.2.0/24, pools: [10.77.2.100-10.77.2.109], answerBesideOthers: true, unknown: default}\ndefaultProfile: web\n',
     'etc/profiles/web.yaml': 'extends: role/web\ncmdline: [quiet]\n',
     'etc/nodes/web1.yaml': `macs: [${MAC1}]\nprofile: web\naddress: 10.77.1.11\nloader: undionly\n`,
     'services/web/profile.yaml': 'image: web\n',
@@ -184,11 +185,8 @@ test('a boot from lease to ready, with the server killed twice on the way', asyn
   expect(boots[0]!.stages['initrd']!.bytes).toBe(2 * (image.layers[0]!.servedBytes + overlay.body.length));
   // It keeps its address, and its lease is known.
   expect(await lease(0)).toBe('10.77.1.11');
-  // The other wire's subnet may have held an offer ready: a broadcast is heard without its interface.
   const { leases } = (await api('/v1/leases')) as { leases: { state: string }[] };
-  expect(leases.filter(({ state }) => state === 'bound')).toMatchObject([
-    { address: '10.77.1.11', mac: MAC1, node: 'web1' },
-  ]);
+  expect(leases).toMatchObject([{ state: 'bound', address: '10.77.1.11', mac: MAC1, node: 'web1' }]);
   // The overlay went out; its token is no longer anywhere.
   expect((await fetchOn(0, overlayUrl)).status).toBe(404);
   for (const name of ['store.sqlite', 'store.sqlite-wal'])
@@ -385,7 +383,7 @@ test('SIGTERM ends it with 0, and a taken port or a second server is one sentenc
   const taken = await exec(other);
   expect([taken.code, taken.stderr.split('\n').filter((line) => line.startsWith('rouse:'))]).toEqual([
     111,
-    [expect.stringMatching(/^rouse: cannot listen on UDP port 67 of v1, v2: .*pid \d+.*; stop it/)],
+    [expect.stringMatching(/^rouse: cannot listen on UDP port 67 of v1 \(10\.77\.1\.1\): .*pid \d+.*; stop it/)],
   ]);
   rmSync(other, { recursive: true });
   first.kill('SIGTERM');
@@ -404,6 +402,50 @@ test('a missing interface is waited for, and served when it comes', async () => 
     .poll(() => log, { timeout: 10_000 })
     .toMatch(/serving DHCP, TFTP and HTTP \(port 8080\) on v1 \(10\.77\.1\.1\), v2 \(10\.77\.2\.1\)/);
   expect(await lease(1)).toMatch(/^10\.77\.2\.10\d$/);
+});
+
+test('an interface that is made anew or gets another address is served again; the other one never notices', async () => {
+  await start();
+  const served = (): number => log.split('serving DHCP').length - 1;
+  expect(await lease(1)).toMatch(/^10\.77\.2\.10\d$/);
+  // A download that takes longer than all of this.
+  await lease(0);
+  const { urls } = await scriptOf(0, SCRIPT1);
+  const slow = rack.in(
+    rack.wires[0]!.client,
+    'curl',
+    ['-sS', '--limit-rate', '150k', '-o', '/dev/null', urls[1] ?? ''],
+    60_000,
+  );
+
+  const far = rack.wires[1]!.client;
+  const make = async (address: string): Promise<void> => {
+    const words = `link add v2 type veth peer name c0 netns ${far}`;
+    await rack.in(rack.server, 'ip', words.split(' '));
+    await rack.in(rack.server, 'ip', ['address', 'add', address, 'dev', 'v2']);
+    await rack.in(rack.server, 'ip', ['link', 'set', 'v2', 'up']);
+    await rack.in(far, 'ip', ['link', 'set', 'c0', 'address', MAC2, 'up']);
+  };
+  // Within one look at the interfaces: same name, same address, another interface.
+  await rack.in(rack.server, 'ip', ['link', 'del', 'v2']);
+  await make('10.77.2.1/24');
+  await expect.poll(served, { timeout: 10_000 }).toBe(2);
+  expect(await lease(1)).toMatch(/^10\.77\.2\.10\d$/);
+
+  await rack.in(rack.server, 'ip', ['address', 'add', '10.77.2.2/24', 'dev', 'v2']);
+  await rack.in(rack.server, 'ip', ['address', 'del', '10.77.2.1/24', 'dev', 'v2']);
+  await rack.in(rack.server, 'ip', ['address', 'add', '10.77.2.2/24', 'dev', 'v2']);
+  await expect.poll(() => log, { timeout: 10_000 }).toMatch(/on v1 \(10\.77\.1\.1\), v2 \(10\.77\.2\.2\)/);
+  expect(await lease(1)).toMatch(/^10\.77\.2\.10\d$/);
+
+  // Without its carrier an interface keeps its address, and its servers.
+  const before = served();
+  await rack.in(far, 'ip', ['link', 'set', 'c0', 'down']);
+  await sleep(2500);
+  await rack.in(far, 'ip', ['link', 'set', 'c0', 'up']);
+  expect(await lease(1)).toMatch(/^10\.77\.2\.10\d$/);
+  expect(served()).toBe(before);
+  expect(await slow).toMatchObject({ code: 0 });
 });
 
 test('files that do not validate end the first start with the first problem, in one line', async () => {

@@ -58,6 +58,7 @@ function facts(images: Map<string, ImageState>): ExplainFacts {
     interfaces: [{ name: 'eth1', address: '10.0.0.1' as Ipv4Address }],
     loaders: new Set(['snponly.efi']),
     rung: () => 0,
+    held: () => undefined,
     states: new Map(),
     nowMs: 0,
   };

@@ -194,13 +194,6 @@ const ROWS: Row[] = [
     asked: { options: { requestedAddress: ip('192.168.1.5') } },
     want: { kind: 'nak', why: 'wrong-network' },
   },
-  {
-    state: 'INIT-REBOOT, wrong network, interface not known',
-    type: 'request',
-    asked: { options: { requestedAddress: ip('192.168.1.5') } },
-    more: { interfaceKnown: false },
-    want: { kind: 'ignore', why: 'other-interface' },
-  },
   // "If the DHCP server has no record of this client, then it MUST remain silent"
   {
     state: 'INIT-REBOOT, unknown client',
@@ -293,13 +286,6 @@ const ROWS: Row[] = [
     type: 'request',
     asked: { ciaddr: ip('192.168.1.5') },
     want: { kind: 'nak', why: 'wrong-network' },
-  },
-  {
-    state: 'REBINDING, of another interface',
-    type: 'request',
-    asked: { ciaddr: ip('192.168.1.5') },
-    more: { interfaceKnown: false },
-    want: { kind: 'ignore', why: 'other-interface' },
   },
   { state: 'nothing requested', type: 'request', want: { kind: 'ignore', why: 'nothing-requested' } },
   // 4.3.3 DHCPDECLINE

@@ -123,7 +123,6 @@ test(`${PACKETS} mutated DHCP packets: no throw, no reply that breaks the RFC`, 
       request(message, {
         port: roll(8) === 0 ? 4011 : 67,
         from: { address: message.ciaddr, port: 68 },
-        interfaceKnown: roll(2) === 0,
         isUnicast: roll(2) === 0,
       }),
     );

@@ -1,8 +1,8 @@
 // test/netboot/dhcp/messages.ts - builders of what the DHCP tests decide about: a client's message, a world.
 
-import { type Ipv4Address, IPV4_ANY, parseIpv4, parseNetwork, parseRange } from '../../../formats/ipv4.ts';
-import { type MacAddress, macToOctets, parseMac } from '../../../formats/mac.ts';
-import { MESSAGE_TYPES, type DhcpMessage, type MessageType } from '../../../netboot/dhcp/message.ts';
+import { type Ipv4Address, parseIpv4, parseNetwork, parseRange } from '../../../formats/ipv4.ts';
+import { type MacAddress, parseMac } from '../../../formats/mac.ts';
+import { MESSAGE_TYPES, type DhcpMessage, type MessageType, requestFrom } from '../../../netboot/dhcp/message.ts';
 import type { DhcpOptions } from '../../../netboot/dhcp/options.ts';
 import { subOptions, text } from '../../../netboot/dhcp/values.ts';
 import type { DhcpNode, DhcpRequest, DhcpSubnet, DhcpWorld } from '../../../netboot/dhcp/world.ts';
@@ -40,6 +40,7 @@ export function subnet(more: Partial<DhcpSubnet> & { at?: string; pool?: string 
     leaseTimeS: 3600,
     unknown: 'default',
     mode: 'dhcp',
+    answerBesideOthers: false,
     ...rest,
   };
 }
@@ -66,27 +67,7 @@ export function world(more: Partial<DhcpWorld> = {}): DhcpWorld {
 export type Asked = Partial<Omit<DhcpMessage, 'options' | 'chaddr'>> & { from?: MacAddress; options?: DhcpOptions };
 
 export function message(type: MessageType, { from = WEB1, options = {}, ...header }: Asked = {}): DhcpMessage {
-  const chaddr = new Uint8Array(16);
-  chaddr.set(macToOctets(from));
-  return {
-    op: 1,
-    htype: 1,
-    hlen: 6,
-    hops: 0,
-    xid: 0x12345678,
-    secs: 0,
-    flags: 0,
-    ciaddr: IPV4_ANY,
-    yiaddr: IPV4_ANY,
-    siaddr: IPV4_ANY,
-    giaddr: IPV4_ANY,
-    chaddr,
-    sname: '',
-    file: '',
-    options: { messageType: MESSAGE_TYPES[type], ...options },
-    others: [],
-    ...header,
-  };
+  return requestFrom(from, { xid: 0x12345678, options: { messageType: MESSAGE_TYPES[type], ...options }, ...header });
 }
 
 export function request(asked: DhcpMessage, more: Partial<DhcpRequest> = {}): DhcpRequest {
@@ -94,7 +75,6 @@ export function request(asked: DhcpMessage, more: Partial<DhcpRequest> = {}): Dh
     message: asked,
     port: 67,
     from: { address: asked.ciaddr, port: 68 },
-    interfaceKnown: true,
     isUnicast: false,
     ...more,
   };

@@ -1,6 +1,7 @@
 // The DHCP server among others, in namespaces: behind a relay (isc-dhcp-relay), with dhcpcd, beside dnsmasq (ProxyDHCP),
 // with npm's dhcp as a client written by somebody else, and under a flood.
 
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,10 +9,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { DhcpEvent } from '../../../netboot/dhcp/event.ts';
-import { JsonLines, Rack } from './rack.ts';
+import { type Finished, JsonLines, Rack } from './rack.ts';
 import type { ServeConfig } from './serve.ts';
 
-type Line = Partial<DhcpEvent> & { ready?: boolean; failed?: string };
+type Line = Partial<DhcpEvent> & { ready?: boolean; failed?: string; log?: string };
 
 const SERVE = new URL('serve.ts', import.meta.url).pathname;
 const CLIENT = new URL('pxe-client.ts', import.meta.url).pathname;
@@ -40,6 +41,49 @@ async function serve(config: ServeConfig): Promise<JsonLines<Line>> {
   return lines;
 }
 
+/** Puts another namespace on the first wire's segment: br0 is the server's interface there, d0 the other's. */
+async function bridged(suffix: string): Promise<string> {
+  const other = await rack.space(suffix);
+  for (const words of [
+    'link add br0 type bridge',
+    'address del 10.77.1.1/24 dev v1',
+    'link set v1 master br0',
+    `link add v9 type veth peer name d0 netns ${other}`,
+    'link set v9 master br0 up',
+    'address add 10.77.1.1/24 dev br0',
+    'link set br0 up',
+  ])
+    await rack.in(rack.server, 'ip', words.split(' '));
+  return other;
+}
+
+/** dnsmasq at 10.77.1.2 on that segment, giving 10.77.1.50 to 60; resolves once it serves. */
+async function dnsmasqIn(other: string): Promise<ChildProcess> {
+  await rack.in(other, 'ip', ['address', 'add', '10.77.1.2/24', 'dev', 'd0']);
+  await rack.in(other, 'ip', ['link', 'set', 'd0', 'up']);
+  const dnsmasq = rack.start(other, 'dnsmasq', [
+    ...['-d', '--port=0', '--conf-file=/dev/null', '--interface=d0', '--bind-interfaces'],
+    ...['--dhcp-range=10.77.1.50,10.77.1.60,1h', `--dhcp-leasefile=${join(folder, 'dnsmasq.leases')}`],
+  ]);
+  await new Promise<void>((resolve) =>
+    dnsmasq.stderr!.on('data', (chunk: Buffer) => chunk.includes('DHCP, IP range') && resolve()),
+  );
+  return dnsmasq;
+}
+
+/** udhcpc on the first wire, to a lease or to its end. */
+const udhcpc = (...more: string[]): Promise<Finished> =>
+  rack.in(rack.wires[0]!.client, 'udhcpc', [
+    ...['-i', 'c0', '-n', '-q', '-f', '-t', '4', '-T', '2', '-s', join(folder, 'udhcpc.sh')],
+    ...more,
+  ]);
+
+/** The configuration of one wire, with the server on the bridge. */
+function onBridge(config: ServeConfig, more: Partial<ServeConfig['subnets'][number]> = {}): ServeConfig {
+  const subnets = config.subnets.map((one) => ({ ...one, interface: 'br0', ...more }));
+  return { ...config, interfaces: [{ name: 'br0', address: '10.77.1.1' }], subnets };
+}
+
 const oneWire = (mode: 'dhcp' | 'proxy' | 'observe' = 'dhcp'): ServeConfig => ({
   interfaces: [{ name: 'v1', address: '10.77.1.1' }],
   subnets: [
@@ -52,17 +96,6 @@ const oneWire = (mode: 'dhcp' | 'proxy' | 'observe' = 'dhcp'): ServeConfig => ({
       mode,
     },
   ],
-});
-
-test.skipIf(notRoot)('dhcpcd gets an address', async () => {
-  await rack.make(['10.77.1.1/24'], [MAC1]);
-  const lines = await serve(oneWire());
-  // Its lease, pid and control files are not to meet those of the machine's own dhcpcd.
-  const own = 'for d in /var/lib/dhcpcd /run; do mkdir -p $d; mount -t tmpfs none $d; done';
-  const command = `${own}; exec dhcpcd -4 -1 -B -A -L -t 15 -c /bin/true c0`;
-  const done = await rack.in(rack.wires[0]!.client, 'sh', ['-c', command]);
-  expect(`${done.stdout}${done.stderr}`).toMatch(/leased 10\.77\.1\.1\d\d for 3600 seconds/);
-  await lines.next((line) => line.outcome === 'ack' && line.mac === MAC1);
 });
 
 test.skipIf(notRoot)(
@@ -115,44 +148,11 @@ test.skipIf(notRoot)(
 test.skipIf(notRoot)('beside dnsmasq it says only what to boot, on 67 and on 4011', async () => {
   await rack.make(['10.77.1.1/24'], [MAC1]);
   const client = rack.wires[0]!.client;
-  // dnsmasq on the same wire, in a namespace of its own behind a bridge.
-  const other = await rack.space('dns');
-  await rack.in(rack.server, 'ip', ['link', 'add', 'br0', 'type', 'bridge']);
-  await rack.in(rack.server, 'ip', ['address', 'del', '10.77.1.1/24', 'dev', 'v1']);
-  await rack.in(rack.server, 'ip', ['link', 'set', 'v1', 'master', 'br0']);
-  await rack.in(rack.server, 'ip', ['link', 'add', 'v9', 'type', 'veth', 'peer', 'name', 'd0', 'netns', other]);
-  await rack.in(rack.server, 'ip', ['link', 'set', 'v9', 'master', 'br0', 'up']);
-  await rack.in(rack.server, 'ip', ['address', 'add', '10.77.1.1/24', 'dev', 'br0']);
-  await rack.in(rack.server, 'ip', ['link', 'set', 'br0', 'up']);
-  await rack.in(other, 'ip', ['address', 'add', '10.77.1.2/24', 'dev', 'd0']);
-  await rack.in(other, 'ip', ['link', 'set', 'd0', 'up']);
-  const proxy = oneWire('proxy');
-  const lines = await serve({
-    ...proxy,
-    interfaces: [{ name: 'br0', address: '10.77.1.1' }],
-    subnets: proxy.subnets.map((one) => ({ ...one, interface: 'br0' })),
-  });
-  const dnsmasq = rack.start(other, 'dnsmasq', [
-    ...['-d', '--port=0', '--no-ping', '--conf-file=/dev/null', '--interface=d0', '--bind-interfaces'],
-    ...['--dhcp-range=10.77.1.50,10.77.1.60,1h', `--dhcp-leasefile=${join(folder, 'dnsmasq.leases')}`],
-  ]);
-  await new Promise<void>((resolve) =>
-    dnsmasq.stderr!.on('data', (chunk: Buffer) => chunk.includes('DHCP, IP range') && resolve()),
-  );
+  const other = await bridged('dns');
+  const lines = await serve(onBridge(oneWire('proxy')));
+  await dnsmasqIn(other);
   // A system that only wants an address is dnsmasq's alone.
-  const plain = await rack.in(client, 'udhcpc', [
-    '-i',
-    'c0',
-    '-n',
-    '-q',
-    '-f',
-    '-t',
-    '4',
-    '-T',
-    '2',
-    '-s',
-    join(folder, 'udhcpc.sh'),
-  ]);
+  const plain = await udhcpc();
   expect(plain.stdout).toMatch(/bound ip=10\.77\.1\.5\d serverid=10\.77\.1\.2/);
   expect(await lines.next((line) => line.outcome === 'ignore')).toMatchObject({ why: 'not-pxe' });
   // Firmware hears both.
@@ -166,50 +166,59 @@ test.skipIf(notRoot)('beside dnsmasq it says only what to boot, on 67 and on 401
   expect(boot).toMatchObject({ yiaddr: '0.0.0.0', file: 'snponly.efi', fromPort: 4011, hasOption43: true });
 });
 
+test.skipIf(notRoot)(
+  'where dnsmasq answers already, it gives nobody an address until told to, and says so',
+  async () => {
+    await rack.make(['10.77.1.1/24'], [MAC1]);
+    const dnsmasq = await dnsmasqIn(await bridged('dns'));
+    const lines = await serve(onBridge(oneWire(), { answerBesideOthers: false }));
+    const { log } = await lines.next((line) => line.log !== undefined);
+    expect(log).toMatch(
+      /^dhcp: another DHCP server, 10\.77\.1\.2, answers on br0: subnets of mode dhcp without answer/,
+    );
+    const done = await udhcpc();
+    expect(done.stdout).toMatch(/bound ip=10\.77\.1\.5\d serverid=10\.77\.1\.2/);
+    const held = await lines.next((line) => line.type === 'discover' && line.why === 'foreign-server');
+    expect(held.text).toMatch(
+      /^ignored: another DHCP server answers here, .*\(10\.77\.1\.2\); otherwise: OFFER 10\.77\.1\.1\d\d/,
+    );
+    expect(lines.seen.filter((line) => line.outcome !== 'ignore' && line.log === undefined)).toEqual([{ ready: true }]);
+    dnsmasq.kill('SIGKILL');
+  },
+);
+
+test.skipIf(notRoot)('mode: observe journals what it would have answered, and who answered instead', async () => {
+  await rack.make(['10.77.1.1/24'], [MAC1]);
+  const other = await bridged('dns');
+  const lines = await serve(onBridge(oneWire('observe')));
+  await dnsmasqIn(other);
+  const done = await udhcpc('-B');
+  expect(done.stdout).toMatch(/bound ip=10\.77\.1\.5\d serverid=10\.77\.1\.2/);
+  const would = await lines.next((line) => line.type === 'discover' && line.why === 'observe');
+  expect(would.text).toMatch(/mode: observe.*; otherwise: OFFER 10\.77\.1\.1\d\d: /);
+  const chosen = await lines.next((line) => line.type === 'request' && line.why === 'observe');
+  expect(chosen.text).toMatch(/; otherwise: ignored: the client chose another DHCP server \(10\.77\.1\.2\)$/);
+  const ack = await lines.next((line) => line.why === 'foreign-reply' && line.type === 'ack');
+  expect(ack).toMatchObject({
+    mac: MAC1,
+    text: expect.stringMatching(/\(ACK 10\.77\.1\.5\d of 10\.77\.1\.2\)$/) as string,
+  });
+  expect(lines.seen.filter((line) => line.outcome !== undefined && line.outcome !== 'ignore')).toEqual([]);
+});
+
 test.skipIf(notRoot)('an address that a machine uses without a lease is not offered, and said', async () => {
   await rack.make(['10.77.1.1/24'], [MAC1]);
-  const squatter = await rack.space('squat');
-  await rack.in(rack.server, 'ip', ['link', 'add', 'br0', 'type', 'bridge']);
-  await rack.in(rack.server, 'ip', ['address', 'del', '10.77.1.1/24', 'dev', 'v1']);
-  await rack.in(rack.server, 'ip', ['link', 'set', 'v1', 'master', 'br0']);
-  await rack.in(rack.server, 'ip', ['link', 'add', 'v9', 'type', 'veth', 'peer', 'name', 'd0', 'netns', squatter]);
-  await rack.in(rack.server, 'ip', ['link', 'set', 'v9', 'master', 'br0', 'up']);
-  await rack.in(rack.server, 'ip', ['address', 'add', '10.77.1.1/24', 'dev', 'br0']);
-  await rack.in(rack.server, 'ip', ['link', 'set', 'br0', 'up']);
+  const squatter = await bridged('squat');
   await rack.in(squatter, 'ip', ['link', 'set', 'd0', 'address', '52:54:00:00:55:55', 'up']);
   await rack.in(squatter, 'ip', ['address', 'add', '10.77.1.100/24', 'dev', 'd0']);
-  const config = oneWire();
-  const subnets = config.subnets.map((one) => ({ ...one, interface: 'br0', pools: ['10.77.1.100-10.77.1.101'] }));
-  const lines = await serve({ interfaces: [{ name: 'br0', address: '10.77.1.1' }], subnets });
-  const asking = ['-i', 'c0', '-n', '-q', '-f', '-t', '4', '-T', '2', '-s', join(folder, 'udhcpc.sh')];
-  const done = await rack.in(rack.wires[0]!.client, 'udhcpc', [...asking, '-r', '10.77.1.100']);
+  const lines = await serve(onBridge(oneWire(), { pools: ['10.77.1.100-10.77.1.101'] }));
+  const done = await udhcpc('-r', '10.77.1.100');
   expect(done.stdout).toContain('bound ip=10.77.1.101');
   expect(await lines.next((line) => line.why === 'conflict')).toMatchObject({
     outcome: 'record',
     address: '10.77.1.100',
     text: 'noted: another machine answers for the address; nobody gets it for a minute (10.77.1.100 is at 52:54:00:00:55:55)',
   });
-});
-
-test.skipIf(notRoot)('mode: observe sends nothing and says what it would have sent', async () => {
-  await rack.make(['10.77.1.1/24'], [MAC1]);
-  const lines = await serve(oneWire('observe'));
-  const done = await rack.in(rack.wires[0]!.client, 'udhcpc', [
-    '-i',
-    'c0',
-    '-n',
-    '-q',
-    '-f',
-    '-t',
-    '2',
-    '-T',
-    '1',
-    '-s',
-    join(folder, 'udhcpc.sh'),
-  ]);
-  expect(done.code).toBe(1);
-  const event = await lines.next((line) => line.outcome === 'ignore');
-  expect(event.text).toMatch(/^ignored: the subnet says mode: observe.*; otherwise: OFFER 10\.77\.1\.1\d\d: /);
 });
 
 test.skipIf(notRoot)(
@@ -245,19 +254,7 @@ test.skipIf(notRoot)('a client that floods is limited, told of once, and others 
   const flood = rack.start(client, process.execPath, [CLIENT, '52:54:00:00:66:66', '10.77.1.251', '10.77.1.1', '500']);
   await once(flood, 'exit');
   await lines.next((line) => line.why === 'flood');
-  const done = await rack.in(client, 'udhcpc', [
-    '-i',
-    'c0',
-    '-n',
-    '-q',
-    '-f',
-    '-t',
-    '4',
-    '-T',
-    '2',
-    '-s',
-    join(folder, 'udhcpc.sh'),
-  ]);
+  const done = await udhcpc();
   expect(done.stdout).toMatch(/bound ip=/);
   expect(lines.seen.filter((line) => line.why === 'flood').length).toBe(1);
   const answered = lines.seen.filter((line) => line.mac === '52:54:00:00:66:66' && line.outcome === 'offer').length;

@@ -1,10 +1,12 @@
 // Conflict detection: reading the kernel's ARP table, and what an answer makes of an offer.
 
 import { expect, test } from 'vitest';
+import type { MacAddress } from '../../../formats/mac.ts';
 import { decide } from '../../../netboot/dhcp/decide.ts';
-import { conflictOf, holderInArp, isProbed } from '../../../netboot/dhcp/probe.ts';
+import { conflictOf, holderInArp, isProbed, type Probe } from '../../../netboot/dhcp/probe.ts';
 import type { ReplyDecision } from '../../../netboot/dhcp/world.ts';
-import { ip, mac, message, NOW_S, request, STRANGER, world } from './messages.ts';
+import { type Lease, LeaseBook } from '../../../netboot/store/leases.ts';
+import { type Asked, ip, mac, message, NOW_S, request, STRANGER, WEB1, world } from './messages.ts';
 
 const ARP = `IP address       HW type     Flags       HW address            Mask     Device
 10.77.1.100      0x1         0x2         52:54:00:00:55:55     *        br0
@@ -18,22 +20,56 @@ test('a complete entry of the interface is a holder, a failed one and one of ano
   expect(holderInArp('', ip('10.77.1.100'), 'br0')).toBeUndefined();
 });
 
+const OTHER = mac('52:54:00:00:55:55');
 const offer = decide(world(), request(message('discover', { from: STRANGER }))) as ReplyDecision;
 
-test('an address from the pool is probed; a reservation, and one behind a relay, is not', () => {
-  expect(isProbed(offer)).toBe(true);
-  expect(isProbed(decide(world(), request(message('discover'))))).toBe(false);
-  expect(isProbed(decide(world(), request(message('discover', { from: STRANGER, giaddr: ip('10.77.1.9') }))))).toBe(
+const probed = (asked: Asked, leases: Lease[] = []): boolean =>
+  isProbed(
+    decide(world({ leases: new LeaseBook(leases) }), request(message(asked.ciaddr ? 'request' : 'discover', asked))),
+  );
+const lease = (address: string, holder: MacAddress, expiresAtS: number): Lease => ({
+  ...{ address: ip(address), mac: holder, subnet: 'rack1', state: 'bound', expiresAtS },
+});
+const OVER = NOW_S - 3600;
+
+test('what no living lease vouches for is probed: behind a relay too, and at the word of a client', () => {
+  expect(probed({ from: STRANGER })).toBe(true);
+  expect(probed({ from: STRANGER, giaddr: ip('10.77.1.9') })).toBe(true);
+  expect(probed({ from: STRANGER, ciaddr: ip('10.77.1.150') }, [lease('10.77.1.150', OTHER, OVER)])).toBe(true);
+  expect(probed({ from: STRANGER, ciaddr: ip('10.77.1.150') }, [lease('10.77.1.150', STRANGER, NOW_S + 9)])).toBe(
     false,
   );
 });
+test('a reservation is not, unless another machine had the address last', () => {
+  expect(probed({})).toBe(false);
+  expect(probed({}, [lease('10.77.1.11', WEB1, OVER)])).toBe(false);
+  expect(probed({}, [lease('10.77.1.11', OTHER, OVER)])).toBe(true);
+  expect(probed({ ciaddr: ip('10.77.1.11') }, [lease('10.77.1.11', OTHER, OVER)])).toBe(true);
+});
+
+const used = (holder?: MacAddress): Probe => ({ kind: 'used', holder });
 
 test('another machine that answers quarantines the address, nobody or the client itself does not', () => {
-  expect(conflictOf(offer, STRANGER, undefined, NOW_S)).toBeUndefined();
-  expect(conflictOf(offer, STRANGER, STRANGER, NOW_S)).toBeUndefined();
-  expect(conflictOf(offer, STRANGER, mac('52:54:00:00:55:55'), NOW_S)).toMatchObject({
-    kind: 'record',
-    why: 'conflict',
-    commit: { address: offer.message.yiaddr, state: 'declined', expiresAtS: NOW_S + 60 },
-  });
+  expect(conflictOf(offer, STRANGER, { kind: 'free' }, undefined, NOW_S)).toBeUndefined();
+  expect(conflictOf(offer, STRANGER, used(STRANGER), undefined, NOW_S)).toBeUndefined();
+  for (const holder of [OTHER, undefined]) {
+    expect(conflictOf(offer, STRANGER, used(holder), undefined, NOW_S)).toMatchObject({
+      kind: 'record',
+      why: 'conflict',
+      commit: { address: offer.message.yiaddr, mac: STRANGER, state: 'declined', expiresAtS: NOW_S + 60 },
+    });
+  }
+});
+
+test('the holder of a lease that ran out while nobody answered keeps its address; a third machine there does not', () => {
+  const last = lease(offer.message.yiaddr, OTHER, OVER);
+  for (const holder of [OTHER, undefined]) {
+    expect(conflictOf(offer, STRANGER, used(holder), last, NOW_S)).toMatchObject({
+      why: 'still-there',
+      commit: { ...last, expiresAtS: NOW_S + 60 },
+    });
+  }
+  expect(conflictOf(offer, STRANGER, used(WEB1), last, NOW_S)).toMatchObject({ why: 'conflict' });
+  const released = { ...last, state: 'released' } as const;
+  expect(conflictOf(offer, STRANGER, used(), released, NOW_S)).toMatchObject({ why: 'conflict' });
 });

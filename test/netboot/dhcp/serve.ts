@@ -3,7 +3,7 @@
 // Prints {"ready": true}, then every event as one line of JSON. Leases live in memory; a commit appends the lease to the
 // file `leaseFile` before it resolves, as the store will, so that tests see what was on disk when the ACK left.
 
-import { appendFileSync, fsyncSync, openSync } from 'node:fs';
+import { appendFileSync, fsyncSync, openSync, readFileSync } from 'node:fs';
 import { type Ipv4Address, parseIpv4, parseNetwork, parseRange } from '../../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../../formats/mac.ts';
 import { LoaderMemory, type LoaderSetting } from '../../../netboot/dhcp/loaders.ts';
@@ -24,6 +24,8 @@ export type ServeConfig = {
     readonly leaseTimeS?: number;
     readonly unknown?: DhcpSubnet['unknown'];
     readonly mode?: DhcpSubnet['mode'];
+    /** True where it is left out: most tests are not about other servers, and need not wait for the look at them. */
+    readonly answerBesideOthers?: boolean;
   }[];
   readonly nodes?: Readonly<Record<string, { readonly name: string; readonly address?: string }>>;
   readonly loader?: LoaderSetting;
@@ -61,6 +63,7 @@ const subnets = config.subnets.map((one) => ({
     leaseTimeS: one.leaseTimeS ?? 3600,
     unknown: one.unknown ?? 'default',
     mode: one.mode ?? 'dhcp',
+    answerBesideOthers: one.answerBesideOthers ?? true,
   } satisfies DhcpSubnet,
 }));
 const nowS = (): number => Math.floor(Date.now() / 1000);
@@ -80,18 +83,22 @@ const world = (interfaceName: string): DhcpWorld => {
 const disk = config.leaseFile === undefined ? undefined : openSync(config.leaseFile, 'a');
 
 try {
-  await serveDhcp({
-    interfaces,
-    world,
-    hold: (lease) => book.put(lease),
-    commit: async (lease) => {
-      book.put(lease);
-      if (disk === undefined) return;
-      appendFileSync(disk, `${JSON.stringify(lease)}\n`);
-      fsyncSync(disk);
-    },
-    onEvent: say,
-  });
+  for (const one of interfaces) {
+    await serveDhcp({
+      served: { ...one, mac: parseMac(readFileSync(`/sys/class/net/${one.name}/address`, 'utf8').trim()) },
+      world: () => world(one.name),
+      isOwn: (address) => interfaces.some((each) => each.address === address),
+      hold: (lease) => book.put(lease),
+      commit: async (lease) => {
+        book.put(lease);
+        if (disk === undefined) return;
+        appendFileSync(disk, `${JSON.stringify(lease)}\n`);
+        fsyncSync(disk);
+      },
+      onEvent: say,
+      log: (log) => say({ log }),
+    });
+  }
   const files = new Map(
     Object.entries(config.files ?? {}).map(([name, text]) => [name, new TextEncoder().encode(text)]),
   );

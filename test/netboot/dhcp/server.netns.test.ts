@@ -82,6 +82,13 @@ async function dhclient(wire: number, ...more: string[]): Promise<Finished> {
   return done;
 }
 
+/** dhcpcd to its first lease. Its lease, pid and control files are not to meet those of the machine's own. */
+function dhcpcd(wire: number): Promise<Finished> {
+  const own = 'for d in /var/lib/dhcpcd /run; do mkdir -p $d; mount -t tmpfs none $d; done';
+  const command = `${own}; exec dhcpcd -4 -1 -B -A -L -t 15 -c /bin/true c0`;
+  return rack.in(rack.wires[wire]!.client, 'sh', ['-c', command]);
+}
+
 function leasesOnDisk(): Lease[] {
   const lines = readFileSync(join(folder, 'leases'), 'utf8').trim().split('\n');
   return lines.map((line) => JSON.parse(line) as Lease);
@@ -98,20 +105,30 @@ test.skipIf(process.getuid?.() !== 0)('udhcpc gets its reservation, and the leas
   expect(leasesOnDisk()).toMatchObject([{ address: '10.77.1.11', mac: MAC1, state: 'bound', subnet: 'rack1' }]);
 });
 
-test.skipIf(process.getuid?.() !== 0)('dhclient and udhcpc, each on its own interface, at once', async () => {
-  await rack.make(['10.77.1.1/24', '10.77.2.1/24'], [MAC1, MAC2]);
-  const lines = await serve(twoWires());
-  const [first, second] = await Promise.all([dhclient(0), udhcpc(1)]);
-  expect(first.stderr).toMatch(/bound to 10\.77\.1\.1\d\d/);
-  expect(second.stdout).toMatch(/bound ip=10\.77\.2\.1\d\d serverid=10\.77\.2\.1/);
-  const [third, fourth] = await Promise.all([udhcpc(0), dhclient(1)]);
-  expect(third.stdout).toMatch(/bound ip=10\.77\.1\.1\d\d serverid=10\.77\.1\.1/);
-  expect(fourth.stderr).toMatch(/bound to 10\.77\.2\.1\d\d/);
-  expect(lines.seen.filter((line) => line.outcome === 'nak')).toEqual([]);
-  expect(new Set(leasesOnDisk().map(({ subnet, mac }) => `${subnet} ${mac}`))).toEqual(
-    new Set([`rack1 ${MAC1}`, `rack2 ${MAC2}`]),
-  );
-});
+test.skipIf(process.getuid?.() !== 0)(
+  'dhclient, udhcpc and dhcpcd, two at once on two interfaces: each hears its own',
+  async () => {
+    await rack.make(['10.77.1.1/24', '10.77.2.1/24'], [MAC1, MAC2]);
+    const lines = await serve(twoWires());
+    const [first, second] = await Promise.all([dhclient(0), udhcpc(1)]);
+    expect(first.stderr).toMatch(/bound to 10\.77\.1\.1\d\d/);
+    expect(second.stdout).toMatch(/bound ip=10\.77\.2\.1\d\d serverid=10\.77\.2\.1/);
+    const [third, fourth] = await Promise.all([udhcpc(0), dhclient(1)]);
+    expect(third.stdout).toMatch(/bound ip=10\.77\.1\.1\d\d serverid=10\.77\.1\.1/);
+    expect(fourth.stderr).toMatch(/bound to 10\.77\.2\.1\d\d/);
+    const [fifth, sixth] = await Promise.all([dhcpcd(0), udhcpc(1)]);
+    expect(`${fifth.stdout}${fifth.stderr}`).toMatch(/leased 10\.77\.1\.1\d\d for 3600 seconds/);
+    expect(sixth.stdout).toMatch(/bound ip=10\.77\.2\.1\d\d serverid=10\.77\.2\.1/);
+    expect(lines.seen.filter((line) => line.outcome === 'nak')).toEqual([]);
+    expect(new Set(leasesOnDisk().map(({ subnet, mac }) => `${subnet} ${mac}`))).toEqual(
+      new Set([`rack1 ${MAC1}`, `rack2 ${MAC2}`]),
+    );
+    // Nothing that one segment says is heard on the other's socket.
+    expect(new Set(lines.seen.flatMap(({ interfaceName, mac }) => interfaceName && `${interfaceName} ${mac}`))).toEqual(
+      new Set([undefined, `v1 ${MAC1}`, `v2 ${MAC2}`]),
+    );
+  },
+);
 
 test.skipIf(process.getuid?.() !== 0)(
   'dhclient renews, asks again after a reboot, and gives its address back',
@@ -163,5 +180,7 @@ test.skipIf(process.getuid?.() !== 0)('a taken port is one sentence that names t
   await serve(twoWires());
   const second = new JsonLines<Line>(rack.start(rack.server, process.execPath, [SERVE, JSON.stringify(twoWires())]));
   const { failed } = await second.next((line) => line.failed !== undefined);
-  expect(failed).toMatch(/^cannot listen on UDP port 67 of v1: \S+ \(pid \d+\) has it; stop it \(.*\) and try again$/);
+  expect(failed).toMatch(
+    /^cannot listen on UDP port 67 of v1 \(10\.77\.1\.1\): \S+ \(pid \d+\) has it; stop it \(.*\) and try again$/,
+  );
 });
