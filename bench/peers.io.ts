@@ -161,12 +161,12 @@ export const PEERS = {
 
 export type PeerName = keyof typeof PEERS;
 
-/** Fetches the peer where it is not there. @returns its folder, or why it cannot be had. */
+/** Fetches what is compared where it is not there. @returns its folder, or why it cannot be had. */
 export async function obtain(
-  name: PeerName,
+  name: string,
+  peer: Pick<Peer, 'packages' | 'installs' | 'npm' | 'shows'>,
   cache: string,
 ): Promise<{ readonly home: string } | { readonly why: string }> {
-  const peer: Peer = PEERS[name];
   const home = join(cache, name);
   const isThere = (): boolean => peer.shows === undefined || existsSync(resolve(home, peer.shows));
   const options = { cwd: home, timeout: INSTALL_TIMEOUT_MS };

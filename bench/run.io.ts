@@ -1,4 +1,5 @@
-// bench/run.io.ts - `npm run bench supervise`: rouse beside the supervisors of the field, on the same services.
+// bench/run.io.ts - `npm run bench`: hands `netboot` on; `supervise`: rouse beside the supervisors of the field, on the same
+// services.
 //
 // Owns: the arguments, the order, progress on standard error, the result on standard output. Never a test: figures depend
 // on the machine; ratios are what to read. Debian packages are unpacked and pm2 is installed into the cache, privately.
@@ -7,20 +8,23 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { reasonOf } from '../formats/errors.ts';
 import { abandon, measureCrowd, measureLogs, measureRestart } from './measure.io.ts';
+import { benchNetboot } from './netboot.io.ts';
 import { obtain, PEERS } from './peers.io.ts';
 import type { Peer, PeerName } from './peers.io.ts';
 import { renderReport } from './report.ts';
 import type { CrowdResult, LogResult, PeerResult } from './report.ts';
 
 const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
-const USAGE = 'usage: npm run bench supervise -- [--peers rouse,runit,…] [--counts 10,100,1000] [--json]';
+const USAGE =
+  'usage: npm run bench supervise -- [--peers rouse,runit,…] [--counts 10,100,1000] [--json], or: npm run bench netboot';
 const BULK_LINES_PER_WRITE = 600;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => void abandon().finally(() => process.exit(130)));
 }
-process.exitCode = await main();
+const [benchmark, ...words] = process.argv.slice(2);
+process.exitCode = benchmark === 'netboot' ? await benchNetboot(words) : await main();
 
 async function main(): Promise<number> {
   let names: PeerName[];
@@ -32,7 +36,7 @@ async function main(): Promise<number> {
       options: { peers: { type: 'string' }, counts: { type: 'string' }, json: { type: 'boolean' } },
     });
     if (positionals.length !== 1 || positionals[0] !== 'supervise')
-      throw new Error('there is one benchmark, supervise');
+      throw new Error('there are two benchmarks, supervise and netboot');
     names = (values.peers?.split(',') ?? Object.keys(PEERS)).map(peerName);
     counts = (values.counts ?? '10,100,1000').split(',').map(positive);
     json = values.json ?? false;
@@ -43,7 +47,7 @@ async function main(): Promise<number> {
   const results: PeerResult[] = [];
   const skipped: { readonly name: string; readonly why: string }[] = [];
   for (const name of names) {
-    const had = await obtain(name, CACHE);
+    const had = await obtain(name, PEERS[name], CACHE);
     if ('why' in had) {
       say(`${name} is left out: ${had.why}`);
       skipped.push({ name, why: had.why });
