@@ -4,7 +4,7 @@
 // kernel.io.ts, role.ts, layers.io.ts, store.io.ts).
 //
 // Layers, in the order in which nodes load them: for every recipe of the chain its packages and then its own files, and
-// behind the lowest recipe the kernel's modules. A layer is built only if what goes into it changed: its cache key is the hash
+// behind the lowest recipe the kernel's modules, and Node with rouse where the recipe wants them. A layer is built only if what goes into it changed: its cache key is the hash
 // of all inputs. A build whose result is the newest generation already publishes nothing.
 
 import { readFile } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import { Fault, reasonOf } from '../formats/errors.ts';
 import { type Apt, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import type { OnBuildEvent } from './event.ts';
-import { publishFile, sha256Of } from './files.io.ts';
+import { publishFile, readIfThere, sha256Of } from './files.io.ts';
 import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
 import { withBuildLock } from './lock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
@@ -21,10 +21,12 @@ import { packLayer } from './layers.io.ts';
 import type { Layer, Manifest } from './manifest.ts';
 import { missingModules } from './modules.ts';
 import { bytesByOwner, conflicts, isLayerRecord, type LayerRecord } from './plan.ts';
-import { placeOf } from './recipe.ts';
+import { parseRecipe, placeOf, type Supervisor, supervisorOf } from './recipe.ts';
 import { layoutRole, type RoleFiles } from './role.ts';
 import { type FoundRecipe, loadChain, readRoleFiles } from './roles.io.ts';
 import { LEFT_OUT_PACKAGES, LEFT_OUT_PATHS } from './rules.ts';
+import { type Runtime, type RuntimeSource, readRuntime } from './runtime.io.ts';
+import { NODE_OWNER, ROUSE_OWNER, rouseEntries, RUNTIME_PACKAGES } from './runtime.ts';
 import { openStore, readCached, type Store } from './store.io.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
@@ -39,6 +41,8 @@ export type BuildOptions = {
   /** Asks the archive for newer versions; otherwise what was chosen before stays. */
   readonly refresh?: boolean;
   readonly architecture?: 'amd64' | 'arm64';
+  /** What a recipe that says `supervisor: rouse` is given; without it such a recipe is refused. */
+  readonly runtime?: RuntimeSource;
   readonly onProgress?: OnBuildEvent;
 };
 
@@ -128,7 +132,16 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
       why: 'neither this recipe nor one that it extends names one',
     });
   }
-  const named = [...new Set([...chain.flatMap(({ recipe }) => recipe.packages), kernelWish.package])];
+  const { supervisor, place } = supervisorOf(chain);
+  const isRouse = supervisor === 'rouse';
+  const runtime = isRouse ? await requireRuntime(options.runtime, architecture, place ?? role) : undefined;
+  const named = [
+    ...new Set([
+      ...chain.flatMap(({ recipe }) => recipe.packages),
+      kernelWish.package,
+      ...(isRouse ? RUNTIME_PACKAGES.packages : []),
+    ]),
+  ];
   const solution = await solve(apt, chain, named, refresh);
   const leftOut = (name: string): boolean => Object.hasOwn(LEFT_OUT_PACKAGES, name);
   const kernelPackage = reachable(solution, [kernelWish.package], leftOut).find(({ name }) =>
@@ -140,7 +153,8 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     });
   }
 
-  const stages = await planStages(chain, solution, leftOut);
+  const stages = await planStages(chain, solution, leftOut, supervisor);
+  if (runtime !== undefined) insertRuntime(stages, chain, solution, leftOut, runtime);
   const records: LayerRecord[] = [];
   const below = new Map<string, string>();
   const accept = (record: LayerRecord | undefined): void => {
@@ -152,6 +166,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   let kernel: Manifest['kernel'] | undefined;
   for (const [index, stage] of stages.entries()) {
     accept(await packagesLayer(work, stage, stages.slice(0, index), below));
+    accept(await nodeLayer(work, stage));
     accept(await roleLayer(work, stage, below));
     templates.push(...stage.own.templates);
     if (index > 0) continue;
@@ -175,7 +190,29 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
     templates: [...new Map(templates.map((template) => [template.path, template])).values()],
     services: chain.flatMap(({ recipe }) => recipe.services),
+    ...(runtime === undefined ? {} : { runtime: runtimeOf(records, runtime) }),
   });
+}
+
+async function requireRuntime(
+  source: RuntimeSource | undefined,
+  architecture: 'amd64' | 'arm64',
+  place: string,
+): Promise<Runtime> {
+  if (source !== undefined) return readRuntime(source, architecture, place);
+  throw new Fault('E_BUILD', {
+    what: `${place} cannot put rouse into the image`,
+    why: 'no Node was given to the builder',
+  });
+}
+
+/** Bytes of what is no Debian package, for the manifest. */
+function runtimeOf(records: readonly LayerRecord[], runtime: Runtime): Manifest['runtime'] {
+  const bytesOf = (owner: string): number => records.reduce((sum, one) => sum + (one.bytesByOwner[owner] ?? 0), 0);
+  return {
+    node: { version: runtime.nodeVersion, bytes: bytesOf(NODE_OWNER) },
+    rouse: { version: runtime.rouseVersion, bytes: bytesOf(ROUSE_OWNER) },
+  };
 }
 
 async function solve(
@@ -204,24 +241,62 @@ async function solve(
   }
 }
 
-/** One recipe of the chain with what is new in it. */
-type Stage = { readonly found: FoundRecipe; readonly packages: readonly ArchivePackage[]; readonly own: RoleFiles };
+/** One recipe of the chain with what is new in it; `runtime` is set for the one that no role has: Node and rouse. */
+type Stage = {
+  readonly found: FoundRecipe;
+  readonly packages: readonly ArchivePackage[];
+  readonly own: RoleFiles;
+  readonly runtime?: Runtime;
+};
 
 async function planStages(
   chain: readonly FoundRecipe[],
   solution: readonly ArchivePackage[],
   leftOut: (name: string) => boolean,
+  supervisor: Supervisor,
 ): Promise<Stage[]> {
   const stages: Stage[] = [];
   const before = new Set<string>();
   for (const [index, found] of chain.entries()) {
     const packages = reachable(solution, found.recipe.packages, leftOut).filter(({ name }) => !before.has(name));
     for (const { name } of packages) before.add(name);
-    const own = layoutRole(chain.slice(0, index + 1), await readRoleFiles(found.folder));
+    const own = layoutRole(chain.slice(0, index + 1), await readRoleFiles(found.folder), supervisor);
     if (own.problems.length > 0) throw new Fault('E_BUILD', { what: own.problems.join('\n') });
     stages.push({ found, packages, own });
   }
   return stages;
+}
+
+/** Node and rouse, behind the lowest recipe: as if a recipe asked for them, at the place of the one that did. */
+function insertRuntime(
+  stages: Stage[],
+  chain: readonly FoundRecipe[],
+  solution: readonly ArchivePackage[],
+  leftOut: (name: string) => boolean,
+  runtime: Runtime,
+): void {
+  const [lowest, ...higher] = stages;
+  const owner = chain.findLast(({ recipe }) => recipe.supervisor === 'rouse');
+  const parsed = parseRecipe('images/runtime.ts', JSON.stringify({ version: 1, ...RUNTIME_PACKAGES }));
+  if (lowest === undefined || owner === undefined || !parsed.ok) throw new Error('a recipe wants the runtime');
+  const below = new Set(lowest.packages.map(({ name }) => name));
+  const packages = reachable(solution, RUNTIME_PACKAGES.packages, leftOut).filter(({ name }) => !below.has(name));
+  const names = new Set(packages.map(({ name }) => name));
+  const wish = owner.positions.of(['supervisor']);
+  const found: FoundRecipe = {
+    ...owner,
+    role: ROUSE_OWNER,
+    recipe: parsed.value,
+    positions: { of: () => wish, ofKey: () => wish },
+  };
+  const entries = rouseEntries(runtime.programs, runtime.rouseVersion);
+  stages.splice(
+    0,
+    stages.length,
+    lowest,
+    { found, packages, own: { entries, templates: [], problems: [] }, runtime },
+    ...higher.map((stage) => ({ ...stage, packages: stage.packages.filter(({ name }) => !names.has(name)) })),
+  );
 }
 
 /** Takes a layer from the cache, or makes it. */
@@ -234,18 +309,33 @@ async function cached(
   const path = join(work.cacheDir, 'layers', `${key}.json`);
   const before = await readCached(path, isLayerRecord);
   if (before !== undefined && (await work.store.hasLayer(before.layer))) return before;
+  const kept = before === undefined ? undefined : await readKept(work, before.layer);
+  if (before !== undefined && kept !== undefined)
+    return { ...before, layer: await work.store.putLayer({ layer: before.layer, octets: kept }) };
   const { name, files } = await make();
   work.onEvent({ kind: 'step', step: 'compress', detail: name });
-  const layer = await work.store.putLayer(
-    await packLayer(
-      name,
-      files.map(({ entry }) => entry),
-    ),
+  const packed = await packLayer(
+    name,
+    files.map(({ entry }) => entry),
   );
+  const layer = await work.store.putLayer(packed);
+  if (packed.octets.length >= KEPT_FROM_BYTES) await publishFile(keptPath(work, packed.layer), packed.octets);
   const paths = files.flatMap(({ entry }) => (entry.kind === 'directory' ? [] : [entry.path])).sort();
   const record: LayerRecord = { layer, paths, bytesByOwner: bytesByOwner(files) };
   await publishFile(path, JSON.stringify(record));
   return record;
+}
+
+/** Layers that took long to compress stay in the cache: another store need not wait for them again. */
+const KEPT_FROM_BYTES = 500_000;
+
+function keptPath({ cacheDir }: Work, { servedSha256 }: Layer): string {
+  return join(cacheDir, 'layers', `${servedSha256}.zst`);
+}
+
+async function readKept(work: Work, layer: Layer): Promise<Uint8Array | undefined> {
+  const octets = await readIfThere(keptPath(work, layer));
+  return octets !== undefined && sha256Of(octets) === layer.servedSha256 ? octets : undefined;
 }
 
 async function packagesLayer(
@@ -254,7 +344,7 @@ async function packagesLayer(
   lower: readonly Stage[],
   below: ReadonlyMap<string, string>,
 ): Promise<LayerRecord | undefined> {
-  const { found, packages, own } = stage;
+  const { found, packages, own, runtime } = stage;
   if (packages.length === 0) return undefined;
   const { keep, leaveOut } = found.recipe;
   const lowerPackages = lower.flatMap((one) => one.packages);
@@ -264,12 +354,13 @@ async function packagesLayer(
     .sort();
   const hashes = (list: readonly ArchivePackage[]): string[] => list.map(({ sha256 }) => sha256);
   const name = `${found.role}-packages`;
-  const inputs = [name, hashes(packages), hashes(lowerPackages), provided, keep, leaveOut, LEFT_OUT_PATHS];
+  const needy = runtime === undefined ? [] : [runtime.nodeSha256];
+  const inputs = [name, hashes(packages), hashes(lowerPackages), provided, keep, leaveOut, LEFT_OUT_PATHS, ...needy];
   const record = await cached(work, inputs, async () => {
     await work.apt.fetch([...packages, ...lowerPackages]);
     work.onEvent({ kind: 'step', step: 'unpack', detail: found.role });
     const layout = layoutPackages({
-      packages: await contentsOf(work, packages),
+      packages: [...nodeContent(stage), ...(await contentsOf(work, packages))],
       below: await contentsOf(work, lowerPackages),
       provided: new Set(provided),
       keep,
@@ -277,10 +368,24 @@ async function packagesLayer(
     });
     const [problem] = layout.problems;
     if (problem !== undefined) throw new Fault('E_BUILD', { what: `${placeOf(found, ['packages'])} ${problem}` });
-    return { name, files: layout.files };
+    return { name, files: layout.files.filter(({ owner }) => owner !== NODE_OWNER) };
   });
   refuseConflicts(found, record.paths, below);
   return record;
+}
+
+/** Node as a package, so that its libraries are found as any program's are. */
+function nodeContent({ runtime }: Stage): PackageContent[] {
+  return runtime === undefined ? [] : [{ name: NODE_OWNER, entries: [runtime.node()] }];
+}
+
+async function nodeLayer(work: Work, stage: Stage): Promise<LayerRecord | undefined> {
+  const { runtime } = stage;
+  if (runtime === undefined) return undefined;
+  return cached(work, [NODE_OWNER, runtime.nodeSha256], async () => ({
+    name: NODE_OWNER,
+    files: [{ entry: runtime.node(), owner: NODE_OWNER }],
+  }));
 }
 
 async function contentsOf(work: Work, packages: readonly ArchivePackage[]): Promise<PackageContent[]> {
@@ -422,9 +527,10 @@ async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generati
 
 /** What makes two generations the same: everything but their number and their time. */
 function contentOf(manifest: Omit<Manifest, 'generation'>): string {
-  const { image, recipe, kernel, layers, packages, vars, templates, services } = manifest;
+  const { image, recipe, kernel, layers, packages, vars, templates, services, runtime } = manifest;
   return JSON.stringify([
     image,
+    runtime,
     recipe,
     kernel,
     layers.map((layer: Layer) => layer.sha256),

@@ -89,7 +89,7 @@ export function renderDifference({ kernel, packages, files, layers }: ImageDiffe
   ];
 }
 
-/** A CycloneDX 1.6 document of the Debian packages in an image; the same image gives the same document. */
+/** A CycloneDX 1.6 document of the packages in an image, Node and rouse among them; the same image gives the same document. */
 export function renderBillOfMaterials(manifest: Manifest): unknown {
   const { image, generation, builtAt, kernel, packages, layers } = manifest;
   return {
@@ -108,11 +108,19 @@ export function renderBillOfMaterials(manifest: Manifest): unknown {
         ],
       },
     },
-    components: packages.map(({ name, version, architecture }) => ({
-      type: 'library',
-      name,
-      version,
-      purl: `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}`,
-    })),
+    components: [
+      ...packages.map(({ name, version, architecture }) => ({
+        type: 'library',
+        name,
+        version,
+        purl: `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}`,
+      })),
+      ...Object.entries(manifest.runtime ?? {}).map(([name, { version }]) => ({
+        type: 'application',
+        name,
+        version,
+        purl: `pkg:generic/${name}@${encodeURIComponent(version)}`,
+      })),
+    ],
   };
 }

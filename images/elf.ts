@@ -1,7 +1,8 @@
-// images/elf.ts - what an ELF file needs to run, and one section of it by name.
+// images/elf.ts - what an ELF file needs to run, one section of it by name, and the file without what only debuggers read.
 //
-// Owns: DT_NEEDED, DT_SONAME, DT_RUNPATH and DT_RPATH, the interpreter, the machine, and finding a section (kernel modules
-// carry .modinfo). Does not own: where libraries are searched (layout.ts) or what a module's words mean (modinfo.ts).
+// Owns: DT_NEEDED, DT_SONAME, DT_RUNPATH and DT_RPATH, the interpreter, the machine, finding a section (kernel modules
+// carry .modinfo), cutting symbols off. Does not own: where libraries are searched (layout.ts) or what a module's words
+// mean (modinfo.ts).
 //
 // Little-endian files of 32 and 64 bits are read, which is what Debian's amd64 and arm64 are. Foreign bytes never throw:
 // every offset is checked against the file's length. Sources: System V ABI, elf(5). Pure.
@@ -108,6 +109,27 @@ export function readElfSection(octets: Uint8Array, wanted: string): Uint8Array |
       return octets.subarray(offset, offset + size);
   }
   return undefined;
+}
+
+/**
+ * A program or library without its section table, and so without symbols: what the kernel and ld.so read is the segments.
+ *
+ * @returns a copy; undefined where it is no program or library, or is damaged.
+ * @throws never.
+ */
+export function withoutSections(octets: Uint8Array): Uint8Array | undefined {
+  const layout = open(octets);
+  const segments = layout === undefined ? undefined : readSegments(layout);
+  if (layout === undefined || segments === undefined || segments.length === 0) return undefined;
+  const { view, is64 } = layout;
+  const table = (is64 ? offset64(view, 32) : view.getUint32(28, true)) + segments.length * (is64 ? 56 : 32);
+  const end = segments.reduce((furthest, { offset, size }) => Math.max(furthest, offset + size), table);
+  if (end > octets.length) return undefined;
+  const kept = octets.slice(0, end);
+  // e_shoff, then e_shentsize, e_shnum and e_shstrndx.
+  kept.fill(0, is64 ? 40 : 32, is64 ? 48 : 36);
+  kept.fill(0, is64 ? 58 : 46, is64 ? 64 : 52);
+  return kept;
 }
 
 function open(octets: Uint8Array): Layout | undefined {

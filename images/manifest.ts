@@ -75,6 +75,8 @@ export const VarSchema = z.strictObject({
   fields: z.record(z.string(), varField).optional(),
 });
 
+const runtimePart = z.strictObject({ version: z.string(), bytes: z.int().nonnegative() });
+
 export const ManifestSchema = z.strictObject({
   version: z.literal(1),
   image: z.string(),
@@ -98,6 +100,8 @@ export const ManifestSchema = z.strictObject({
   templates: z.array(TemplateSchema),
   /** Names of the service directories under /service, in order. */
   services: z.array(z.string()),
+  /** There where rouse supervises them, and not Debian's svscan: what of the image is no Debian package. */
+  runtime: z.strictObject({ node: runtimePart, rouse: runtimePart }).optional(),
 });
 
 export type Layer = z.infer<typeof LayerSchema>;

@@ -21,6 +21,8 @@ export type LayerRecord = {
 export function bytesByOwner(files: readonly OwnedEntry[]): Record<string, number> {
   const sums = new Map<string, number>();
   for (const { entry, owner } of files) {
+    // A package of which only a folder is left has nothing in the image.
+    if (entry.kind === 'directory') continue;
     sums.set(owner, (sums.get(owner) ?? 0) + (entry.kind === 'file' ? entry.data.length : 0));
   }
   return Object.fromEntries([...sums].sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -23,12 +23,21 @@ const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected a module name 
 const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644');
 const id = z.int().min(0).max(65_534);
 
+/** daemontools is what an image without the key has: it fits into 128 MB. */
+export const SUPERVISORS = ['daemontools', 'rouse'] as const;
+export type Supervisor = (typeof SUPERVISORS)[number];
+
 const RecipeSchema = z.strictObject({
   version: z.literal(1),
   /** What the role is, in one sentence. */
   text: z.string().default(''),
   /** A recipe whose layers lie below this one's. */
   extends: name.optional(),
+  /**
+   * What supervises /service on the node: Debian's svscan, which needs no memory and knows few settings, or rouse itself,
+   * which brings Node (30 MB to load, 110 MB of memory). The highest recipe of a chain that says so decides.
+   */
+  supervisor: z.enum(SUPERVISORS).optional(),
   kernel: z
     .strictObject({
       /** A Debian package, or one that depends on it, that holds /boot/vmlinuz-RELEASE. */
@@ -137,6 +146,13 @@ function matches(type: Recipe['vars'][string]['type'], given: Recipe['vars'][str
     case 'boolean':
       return typeof given === type;
   }
+}
+
+/** The supervisor of a chain of recipes, the lowest first, and where it is said; undefined: nowhere. */
+export function supervisorOf(chain: readonly LoadedRecipe[]): { supervisor: Supervisor; place: string | undefined } {
+  const owner = chain.findLast(({ recipe }) => recipe.supervisor !== undefined);
+  const place = owner === undefined ? undefined : placeOf(owner, ['supervisor']);
+  return { supervisor: owner?.recipe.supervisor ?? 'daemontools', place };
 }
 
 /** "services/web/recipe.yaml:4:5" of a value in a recipe. */

@@ -14,7 +14,9 @@ export function renderManifest(manifest: Manifest): Table[] {
   const sum = (list: readonly number[]): number => list.reduce((total, one) => total + one, 0);
   const served = sum(layers.map(({ servedBytes }) => servedBytes));
   const unpacked = sum(layers.map(({ unpackedBytes }) => unpackedBytes));
-  const inPackages = sum(packages.map(({ bytes }) => bytes));
+  const runtime = Object.entries(manifest.runtime ?? {}).map(([name, part]) => ({ name, ...part }));
+  const parts = [...packages, ...runtime];
+  const inPackages = sum(parts.map(({ bytes }) => bytes));
   return [
     { heading: [], rows: [[`${image} generation ${generation}, built ${builtAt}, kernel ${kernel.release}`]] },
     {
@@ -34,7 +36,7 @@ export function renderManifest(manifest: Manifest): Table[] {
     {
       heading: ['PACKAGE', 'VERSION', 'UNPACKED'],
       rows: [
-        ...packages
+        ...parts
           .toSorted((a, b) => b.bytes - a.bytes)
           .map(({ name, version, bytes }) => [name, version, String(bytes)]),
         ['the recipes themselves', '', String(unpacked - inPackages)],
@@ -53,7 +55,7 @@ export function renderManifest(manifest: Manifest): Table[] {
     {
       heading: [],
       rows: [
-        [`services: ${services.join(' ') || 'none'}`],
+        [`services, under ${manifest.runtime === undefined ? 'svscan' : 'rouse'}: ${services.join(' ') || 'none'}`],
         [`templates, rendered at boot: ${templates.map(({ path }) => path).join(' ') || 'none'}`],
       ],
     },

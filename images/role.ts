@@ -4,7 +4,7 @@
 // Does not own: reading the folder (build.io.ts), packages (layout.ts), rendering templates (the boot server).
 //
 //   ROLE/files/PATH          → /PATH        (a name ending in .liquid is a template: rendered at boot into the overlay)
-//   ROLE/SERVICE/…           → /service/SERVICE/…   for every SERVICE that the recipe lists
+//   ROLE/SERVICE/…           → /service/SERVICE/…   for every SERVICE that the recipe lists (under svscan: lower.ts)
 //   ROLE/hooks/NAME          → /etc/rouse/hooks/NN-NAME
 //   live: in the recipes     → /etc/rouse/live, a line PATH<TAB>CHECK<TAB>RELOAD for each
 //
@@ -13,7 +13,8 @@
 import type { CpioEntry } from './cpio.ts';
 import type { Template } from './manifest.ts';
 import { mergedPath } from './layout.ts';
-import { type LoadedRecipe, placeOf } from './recipe.ts';
+import { lowerService } from './lower.ts';
+import { type LoadedRecipe, placeOf, type Supervisor, supervisorOf } from './recipe.ts';
 
 /** One file or link of a role's folder; path relative to it, with slashes. */
 export type RoleFile =
@@ -34,9 +35,13 @@ const utf8 = new TextEncoder();
  * What a recipe adds to the image.
  *
  * @param chain the recipe last, those that it extends before it: users of all of them are in its /etc/passwd.
- * @param files everything in the recipe's folder.
+ * @param files everything in the recipe's folder. @param supervisor of the image, which a recipe above the chain may have chosen.
  */
-export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleFile[]): RoleFiles {
+export function layoutRole(
+  chain: readonly LoadedRecipe[],
+  files: readonly RoleFile[],
+  supervisor: Supervisor = supervisorOf(chain).supervisor,
+): RoleFiles {
   const loaded = chain.at(-1);
   if (loaded === undefined) return { entries: [], templates: [], problems: [] };
   const { recipe } = loaded;
@@ -50,7 +55,16 @@ export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleF
     return { mode, uid: given?.uid ?? 0, gid: given?.gid ?? 0 };
   };
 
-  for (const file of files) {
+  const folder = loaded.file.slice(0, loaded.file.lastIndexOf('/') + 1);
+  const supervised = recipe.services.map((service) => {
+    const own = files.filter(({ path }) => path.startsWith(`${service}/`));
+    return supervisor === 'rouse'
+      ? { files: [...own, ...stateLinks(service, own)], problems: [] }
+      : lowerService(service, own, (path) => `${folder}${path}`);
+  });
+  problems.push(...supervised.flatMap((one) => one.problems));
+  const others = files.filter(({ path }) => !recipe.services.includes(path.split('/', 1)[0] ?? ''));
+  for (const file of [...others, ...supervised.flatMap((one) => one.files)]) {
     const target = destination(file.path, recipe, hookNumber);
     if (target === undefined) continue;
     if (file.kind === 'symlink') {
@@ -101,9 +115,12 @@ export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleF
       problems.push(`${placeOf(loaded, ['services', index])} ${loaded.role}/${service}/run is not executable`);
     }
     const log = `service/${service}/log/`;
-    // A log folder without a run blocks its service for good under svscan.
-    if ([...entries.keys()].some((path) => path.startsWith(log)) && !entries.has(`${log}run`)) {
-      problems.push(`${placeOf(loaded, ['services', index])} ${loaded.role}/${service}/log has no run`);
+    const writers = [`${log}run`, ...(supervisor === 'rouse' ? [`${log}multilog`] : [])];
+    // A log folder that nobody reads for blocks its service for good.
+    if ([...entries.keys()].some((path) => path.startsWith(log)) && !writers.some((path) => entries.has(path))) {
+      problems.push(
+        `${placeOf(loaded, ['services', index])} ${loaded.role}/${service}/log has neither run nor multilog`,
+      );
     }
   });
   recipe.hooks.forEach((hook, index) => {
@@ -117,6 +134,20 @@ export function layoutRole(chain: readonly LoadedRecipe[], files: readonly RoleF
       problems.push(`${placeOf(loaded, ['attributes', index])} there is no file ${path} in ${loaded.role}/files`);
   });
   return { entries: [...entries.values()], templates, problems };
+}
+
+/** Where rouse keeps a service's state on a node: below /run, so that all else may be mounted read-only. */
+const STATE_FOLDER = '/run/rouse/service';
+
+function stateLinks(service: string, files: readonly RoleFile[]): RoleFile[] {
+  const has = (name: string): boolean => files.some(({ path }) => path === `${service}/log/${name}`);
+  const hasLogger = has('run') && !has('multilog');
+  return [
+    { kind: 'symlink', path: `${service}/supervise`, target: `${STATE_FOLDER}/${service}` },
+    ...(hasLogger
+      ? [{ kind: 'symlink', path: `${service}/log/supervise`, target: `${STATE_FOLDER}/${service}.log` } as const]
+      : []),
+  ];
 }
 
 /** Where a file of the role's folder lies on the node; undefined for the recipe, the profile and anything else. */

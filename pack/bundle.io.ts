@@ -1,6 +1,6 @@
-// pack/bundle.io.ts - rouse as two CommonJS programs, each one file: the command, and the supervisor alone.
+// pack/bundle.io.ts - rouse as CommonJS programs, each one file: the command, the supervisor alone, the command of nodes.
 //
-// Owns: how sources become bundles. Does not own: where they lie in the package (tree.io.ts).
+// Owns: how sources become bundles. Does not own: where they lie in the package (tree.io.ts), or on nodes (images/runtime.ts).
 //
 // CommonJS starts 60 ms sooner than an ESM bundle. A file that is named by `new URL('./x.ts', import.meta.url)` (a worker,
 // a program of its own) becomes a bundle beside the others, and its name in the code follows.
@@ -13,9 +13,15 @@ import type { Plugin } from 'esbuild';
 
 const OWN_FILE = /new URL\('(\.\/[^']+)\.ts', import\.meta\.url\)/g;
 
-/** @param root the clone. @param out folder for NAME.cjs. @returns names of the files written. */
-export async function bundle(root: string, out: string): Promise<string[]> {
-  const entries = new Map(['rouse', 'rouse-supervise'].map((name) => [name, join(root, 'bin', `${name}.ts`)]));
+const PROGRAMS = ['rouse', 'rouse-supervise', 'rouse-node'] as const;
+
+/** @param root the clone. @param out folder for NAME.cjs. @param programs of bin/. @returns names of the files written. */
+export async function bundle(
+  root: string,
+  out: string,
+  programs: readonly (typeof PROGRAMS)[number][] = PROGRAMS,
+): Promise<string[]> {
+  const entries = new Map<string, string>(programs.map((name) => [name, join(root, 'bin', `${name}.ts`)]));
   const done = new Set<string>();
   // Bundles found while bundling are bundled in the next round.
   for (let round = [...entries]; round.length > 0; round = [...entries].filter(([name]) => !done.has(name))) {

@@ -25,9 +25,11 @@ export function registerImage(program: Command, context: CommandContext): void {
     .addHelpText('after', '\nExamples:\n  rouse image build web\n  rouse image build web --refresh')
     .action(async (role: string, { refresh = false, json }: Json & { refresh?: boolean }) => {
       const { buildImage } = await import('../../images/build.io.ts');
+      const { runtimeSource } = await import('../runtime.ts');
       const { roleDirs, libDir, cacheDir } = context.places();
       const onProgress = await progress(context, json !== true);
       const { manifest, built } = await buildImage({
+        runtime: await runtimeSource(cacheDir),
         roleDirs,
         role,
         libDir,

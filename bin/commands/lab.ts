@@ -209,7 +209,8 @@ async function up(context: CommandContext, rouse: string, port: number, count: n
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => abort.abort(new Fault('E_NO', { what: 'the lab was interrupted' })));
   }
-  const steps = labSteps({ places, rouse, home, nodes: rackNodes(count), port, signal: abort.signal });
+  const runtime = await (await import('../runtime.ts')).runtimeSource(places.cacheDir);
+  const steps = labSteps({ runtime, places, rouse, home, nodes: rackNodes(count), port, signal: abort.signal });
   const tasks = steps.map((step) => ({
     title: step.title,
     task: async (_: unknown, task: { title: string | undefined; output: string | undefined }): Promise<void> => {

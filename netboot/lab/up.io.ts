@@ -8,6 +8,7 @@ import { Fault, reasonOf } from '../../formats/errors.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { describeBuildEvent } from '../../images/event.ts';
 import { fetchLoaders } from '../../images/loaders.io.ts';
+import type { RuntimeSource } from '../../images/runtime.io.ts';
 import { openStore } from '../../images/store.io.ts';
 import { askNetboot } from '../api/client.io.ts';
 import { chooseAccelerator } from './accel.io.ts';
@@ -34,6 +35,8 @@ const PAGE_TRIES = 60;
 const PAGE_TIMEOUT_MS = 5000;
 
 export type LabOptions = {
+  /** Node and rouse for images that want them. */
+  readonly runtime: RuntimeSource;
   readonly places: LabPlaces & { readonly roleDirs: readonly string[] };
   /** Absolute path of the rouse command, for the services' run scripts. */
   readonly rouse: string;
@@ -52,7 +55,7 @@ export type LabStep = {
 };
 
 /** The steps in order; each relies on those before it. After a failure or an abort, `stopRack` removes what was made. */
-export function labSteps({ places, rouse, home, nodes, port, signal }: LabOptions): readonly LabStep[] {
+export function labSteps({ runtime, places, rouse, home, nodes, port, signal }: LabOptions): readonly LabStep[] {
   const netbootSocket = join(places.runDir, 'netboot.sock');
   // A lab profile boots the image of its own name.
   const images = [...new Set(nodes.map(({ profile }) => profile))];
@@ -74,6 +77,7 @@ export function labSteps({ places, rouse, home, nodes, port, signal }: LabOption
           role: image,
           libDir: places.libDir,
           cacheDir: places.cacheDir,
+          runtime,
           onProgress: (event) => report(describeBuildEvent(event)),
         });
         const store = openStore(places.libDir);

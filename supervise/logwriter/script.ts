@@ -1,12 +1,14 @@
 // supervise/logwriter/script.ts - log/multilog: the words of a multilog script.
 //
-// Owns: splitting the file into words, what each word means, multilog's patterns.
+// Owns: what each word means, multilog's patterns.
 // Does not own: applying a script to lines (lines.ts), writing (folder.io.ts).
 //
 // The file holds multilog's own words, separated by blanks and newlines; a word with blanks stands in '' or "" as in a
 // shell. A line that begins with # is a comment. One line is rouse's own: `onFull drop` throws lines away while the disk is full;
 // `onFull block` (the default, and all that multilog knows) lets the service wait.
 // To add an action, add it to Action and parseScript. Source: daemontools 0.76 multilog.c, match.c. Pure.
+
+import { splitWords } from '../../formats/words.ts';
 
 export type FolderAction = {
   readonly kind: 'folder';
@@ -54,7 +56,7 @@ export function parseScript(text: string): ScriptResult {
     else if (option[1] === 'drop' || option[1] === 'block') onFull = option[1];
     else return { ok: false, why: `onFull expected block or drop, got ${JSON.stringify(option[1] ?? '')}` };
   }
-  const words = wordsOf(rest.join('\n'));
+  const words = splitWords(rest.join('\n'));
   if (words === undefined) return { ok: false, why: 'a quotation mark is not closed' };
   const stamps = words[0] === 't';
   const actions: Action[] = [];
@@ -104,28 +106,6 @@ export function parseScript(text: string): ScriptResult {
   }
   if (actions.length === 0) return { ok: false, why: 'it writes nowhere; name a folder, for example: t ./main' };
   return { ok: true, script: { stamps, actions, onFull } };
-}
-
-/** Words as a shell would split them, without expansions; undefined where a quotation does not end. */
-function wordsOf(text: string): string[] | undefined {
-  const words: string[] = [];
-  let word: string | undefined;
-  let quote: string | undefined;
-  for (const character of text) {
-    if (quote !== undefined) {
-      if (character === quote) quote = undefined;
-      else word = `${word ?? ''}${character}`;
-    } else if (character === '"' || character === "'") {
-      quote = character;
-      word ??= '';
-    } else if (/\s/.test(character)) {
-      if (word !== undefined) words.push(word);
-      word = undefined;
-    } else word = `${word ?? ''}${character}`;
-  }
-  if (quote !== undefined) return undefined;
-  if (word !== undefined) words.push(word);
-  return words;
 }
 
 const STAR = 0x2a;

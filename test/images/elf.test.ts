@@ -1,10 +1,12 @@
 // images/elf.ts beside readelf, on this machine's own programs; images/modinfo.ts on a module made here.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ELF_MACHINES, isElf, readElfNeeds, readElfSection } from '../../images/elf.ts';
+import { ELF_MACHINES, isElf, readElfNeeds, readElfSection, withoutSections } from '../../images/elf.ts';
 import { readBuiltins, readModuleInfo } from '../../images/modinfo.ts';
 import { elfWithSection } from './elf-fixture.ts';
 
@@ -103,4 +105,37 @@ test('modules.builtin.modinfo names each module before its words', () => {
   );
   expect([...builtins.keys()]).toEqual(['nvme', 'crc32c_generic']);
   expect(builtins.get('nvme')?.aliases).toEqual(['pci:v*']);
+});
+
+test('a program without its sections needs the same and runs the same; binutils finds no symbol in it', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rouse-elf-'));
+  try {
+    const octets = readFileSync(process.execPath);
+    const cut = withoutSections(octets);
+    expect(cut).toBeDefined();
+    if (cut === undefined) return;
+    expect(cut.length).toBeLessThan(0.9 * octets.length);
+    expect(readElfNeeds(cut)).toEqual(readElfNeeds(octets));
+    const path = join(folder, 'node');
+    writeFileSync(path, cut, { mode: 0o755 });
+    // What throws and is caught in C++ still unwinds: a JSON error comes from there.
+    const script =
+      'try { new Intl.DateTimeFormat("xx-invalid-locale-that-is-none") } catch (e) { console.log(e.name) }';
+    expect(execFileSync(path, ['-e', script], { encoding: 'utf8' })).toBe('RangeError\n');
+    expect(execFileSync('readelf', ['-S', path], { encoding: 'utf8' })).toContain('There are no sections in this file');
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+test('what is no program, or is cut short, has no such copy', () => {
+  expect(withoutSections(elfWithSection('.modinfo', 'x'))).toBeUndefined();
+  const octets = readFileSync(realpathSync('/bin/sh'));
+  expect(withoutSections(octets.subarray(0, octets.length / 2))).toBeUndefined();
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 200 }),
+      (tail) => void withoutSections(Buffer.from([...octets.subarray(0, 64), ...tail])),
+    ),
+  );
 });

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import { conflicts } from '../../images/plan.ts';
-import { type LoadedRecipe, parseRecipe } from '../../images/recipe.ts';
+import { type LoadedRecipe, parseRecipe, supervisorOf } from '../../images/recipe.ts';
 import { layoutRole, type RoleFile } from '../../images/role.ts';
 
 const problems = (text: string): string[] => {
@@ -120,10 +120,10 @@ const ROLE_PROBLEMS: [string, string, RoleFile[], string][] = [
     'web/recipe.yaml:2:12 web/nginx/run is not executable',
   ],
   [
-    'a log folder without run, which would block its service',
+    'a log folder that nobody reads for, which would block its service',
     'services: [nginx]',
-    [file('nginx/run', '', true), file('nginx/log/multilog')],
-    'web/recipe.yaml:2:12 web/nginx/log has no run',
+    [file('nginx/run', '', true), file('nginx/log/main/current')],
+    'web/recipe.yaml:2:12 web/nginx/log has neither',
   ],
   ['a hook that is not there', 'hooks: [tune]', [], 'web/recipe.yaml:2:9 there is no web/hooks/tune'],
   ['attributes of no file', 'attributes: [{path: /etc/x}]', [], 'there is no file /etc/x in web/files'],
@@ -134,6 +134,28 @@ const ROLE_PROBLEMS: [string, string, RoleFile[], string][] = [
     'web/recipe.yaml:2:17 /etc/x is also a file of web',
   ],
 ];
+test('the highest recipe that names a supervisor chooses it, and its settings files are taken as they are', () => {
+  const base = load('version: 1\nservices: [agent]\n', 'base');
+  const files = [
+    file('agent/run', '', true),
+    file('agent/health', 'kind tcp\n'),
+    file('agent/log/multilog', 't ./main\n'),
+  ];
+  expect(supervisorOf([base])).toEqual({ supervisor: 'daemontools', place: undefined });
+  const web = load('version: 1\nextends: base\nsupervisor: rouse\n');
+  expect(supervisorOf([base, web])).toEqual({ supervisor: 'rouse', place: 'web/recipe.yaml:3:13' });
+  expect(layoutRole([base], files, 'rouse').problems).toEqual([]);
+  const laid = layoutRole([base], files, 'rouse').entries.map(({ path }) => path);
+  expect(laid).toEqual(expect.arrayContaining(['service/agent/health', 'service/agent/log/multilog']));
+  expect(entry(layoutRole([base], files, 'rouse'), 'service/agent/supervise')).toMatchObject({
+    kind: 'symlink',
+    target: '/run/rouse/service/agent',
+  });
+  expect(layoutRole([base], files, 'daemontools').problems[0]).toContain(
+    'base/agent/health:1:1 svscan checks no health',
+  );
+});
+
 for (const [what, line, files, want] of ROLE_PROBLEMS) {
   test(`${what} is refused with its place`, () => {
     expect(layoutRole([load(`version: 1\n${line}\n`)], files).problems[0]).toContain(want);
