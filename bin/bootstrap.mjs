@@ -37,6 +37,8 @@ const DEBIAN_PACKAGES = [
   { name: 'dnsmasq-base', shows: 'dnsmasq', for: 'test' },
   { name: 'dhcpcd-base', shows: 'dhcpcd', for: 'test' },
   { name: 'debootstrap', shows: 'debootstrap', for: 'test' },
+  { name: 'tcpdump', shows: 'tcpdump', for: 'test' },
+  { name: 'python3-minimal', shows: 'python3', for: 'test' },
 ];
 
 /** Peers whose packages would start a daemon of their own: unpacked for the tests and not installed. */

@@ -20,11 +20,13 @@ import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
 import { Journal, rungOf } from './journal/attempts.ts';
 import { Fleet } from './fleet/fleet.io.ts';
 import { type BootEvent, isLoading, renderOutcome } from './journal/journal.ts';
+import { Sightings } from './journal/sightings.ts';
 import { LeaseBook } from './store/leases.ts';
 import { listen } from './listen.io.ts';
 import { LoaderShelf } from './boots/loaders.io.ts';
 import { NodeDesk } from './fleet/nodes.io.ts';
 import type { StoreRecord } from './store/records.ts';
+import { renderHardware } from './site/inventory.ts';
 import { type SitePlaces, watchSite } from './site/load.io.ts';
 import { openStore } from './store/store.io.ts';
 import type { Sent } from './http/server.io.ts';
@@ -79,6 +81,8 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   const boots = new BootShelf(store.content.boots);
   const journal = new Journal();
   for (const event of store.content.events) journal.put(event);
+  const sightings = new Sightings();
+  const machines = new Map(store.content.machines.map((machine) => [machine.mac, machine]));
   log(`remembered: ${leases.size} leases, ${boots.byId.size} boots`);
 
   const watchers = new Set<(event: BootEvent) => void>();
@@ -134,6 +138,10 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     commit,
     record,
     tell,
+    learn: (machine) => {
+      if (!machines.has(machine.mac)) log(`${machine.mac} is discovered: ${renderHardware(machine.inventory)}`);
+      machines.set(machine.mac, machine);
+    },
     serverFor: (peer) => {
       const address = serverFor(peer);
       return address === undefined ? undefined : { address, port: siteInForce()?.rouse.http.port ?? 0 };
@@ -181,6 +189,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     const mac = parseMac(event.mac ?? '');
     if (mac === undefined) return;
     const atMs = Date.now();
+    sightings.put({ ...event, mac, client: event.client ?? '', isAsking: event.type === 'discover', atMs });
     if (event.outcome === 'ignore') {
       const key = `${mac} ${event.type} ${event.why}`;
       if (atMs - (ignored.get(key) ?? 0) < IGNORED_QUIET_MS) return;
@@ -299,6 +308,8 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       live,
       leases,
       journal,
+      sightings,
+      machines,
       interfaces: () => interfaces,
       waiting: listening.waiting,
       segment: listening.segment,

@@ -8,14 +8,17 @@ import type { DiffView } from '../../netboot/api/fleetapi.io.ts';
 import type { PlanView } from '../../netboot/fleet/planview.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
+import { listNew, registerMachines } from './machines.ts';
 
 export function registerNode(program: Command, context: CommandContext): void {
   const node = program.command('node').description('the nodes of this site');
   node
     .command('ls')
     .description('every node: what it should be beside what it runs, and how its last boot went')
+    .option('--new', 'machines that no node file names: discovered, ignored, or only heard')
     .option('--json', 'as JSON')
-    .action(async ({ json }: { json?: boolean }) => {
+    .action(async ({ json, new: isNew }: { json?: boolean; new?: boolean }) => {
+      if (isNew === true) return listNew(context, json === true);
       const { askNodes } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askNodes(context.places());
       if (note !== undefined) context.warn(`rouse: ${note}`);
@@ -81,6 +84,7 @@ export function registerNode(program: Command, context: CommandContext): void {
     });
 
   registerChanges(node, context);
+  registerMachines(node, context);
 
   const profile = program.command('profile').description('the profiles of this site');
   profile

@@ -11,13 +11,16 @@ import { chmod, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { parseIpv4 } from '../../formats/ipv4.ts';
-import { parseMac } from '../../formats/mac.ts';
+import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import { ARCH_NAMES, explain } from './explain.ts';
 import { type Journal, rungOf } from '../journal/attempts.ts';
 import type { Attempt, BootEvent } from '../journal/journal.ts';
 import { type Lease, type LeaseBook } from '../store/leases.ts';
 import type { StoreRecord } from '../store/records.ts';
 import { fleetRoutes } from './fleetapi.io.ts';
+import { newMachineRoutes, statusOf } from './newapi.io.ts';
+import type { Sightings } from '../journal/sightings.ts';
+import type { MachineRecord } from '../site/inventory.ts';
 import type { Changes } from '../fleet/changes.io.ts';
 import type { Fleet } from '../fleet/fleet.io.ts';
 import { readNodeEdit } from '../site/edit.ts';
@@ -31,6 +34,9 @@ export type ApiFacts = {
   readonly live: LiveSite;
   readonly leases: LeaseBook;
   readonly journal: Journal;
+  readonly sightings: Sightings;
+  /** What machines report of themselves. */
+  readonly machines: ReadonlyMap<MacAddress, MachineRecord>;
   readonly interfaces: () => readonly HostAddress[];
   readonly waiting: () => readonly string[];
   readonly segment: Listening['segment'];
@@ -142,7 +148,13 @@ function routes(facts: ApiFacts): Hono {
     const who = (c.req.query('who') ?? 'unknown').replace(/[^ -~]/g, '?').slice(0, 64);
     const isDryRun = c.req.query('dry') === '1';
     try {
-      const changes = await live.edit({ names: request.names, assignments: request.assignments, who, isDryRun });
+      const changes = await live.edit({
+        names: request.names,
+        assignments: request.assignments,
+        who,
+        what: 'node set',
+        isDryRun,
+      });
       if (!isDryRun) for (const { file, diff } of changes) facts.log(`${who} changed ${file}: ${diff.join(' ')}`);
       return c.json({ changes });
     } catch (error) {
@@ -151,6 +163,7 @@ function routes(facts: ApiFacts): Hono {
     }
   });
   fleetRoutes(api, facts);
+  newMachineRoutes(api, facts);
   api.get('/v1/profiles', (c) => {
     const site = siteInForce();
     return c.json({
@@ -249,6 +262,7 @@ function routes(facts: ApiFacts): Hono {
   );
   api.notFound((c) => c.json(say(`there is no ${c.req.path} here`), 404));
   api.onError((error, c) => {
+    if (error instanceof Fault) return c.json(say(error.message), statusOf(error));
     facts.log(`netboot.sock: ${c.req.method} ${c.req.path}: ${reasonOf(error)}`);
     return c.json(say(reasonOf(error)), 500);
   });

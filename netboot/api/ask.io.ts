@@ -106,10 +106,11 @@ export async function askFleet<T>(
   path: string,
   query: Readonly<Record<string, string>> = {},
   method: 'GET' | 'POST' = 'GET',
+  content?: unknown,
 ): Promise<T> {
   const asked = new URLSearchParams(method === 'POST' ? { who: whoAsks(), ...query } : query).toString();
   const socket = join(places.runDir, 'netboot.sock');
-  return (await askNetboot(socket, `${path}${asked === '' ? '' : `?${asked}`}`, method)) as T;
+  return (await askNetboot(socket, `${path}${asked === '' ? '' : `?${asked}`}`, method, content)) as T;
 }
 
 /** Follows the change of a node until it ends. @param tell told the steps whenever they differ. */
@@ -163,7 +164,7 @@ export async function setNodes(places: AskPlaces, request: SetRequest): Promise<
     throw new Fault('E_USAGE', { what: '--offline', why: 'a boot server answers here', todo: 'leave --offline out' });
   const edit = readNodeEdit(range, words);
   if (!edit.ok) throw new Fault('E_USAGE', { what: edit.why });
-  return editNodes(places, new SiteReader(places), { ...edit, who, isDryRun });
+  return editNodes(places, new SiteReader(places), { ...edit, who, what: 'node set --offline', isDryRun });
 }
 
 /**

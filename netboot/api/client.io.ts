@@ -17,7 +17,7 @@ const UNREACHABLE: Readonly<Record<string, string>> = {
 };
 
 /**
- * @param path route and query: "/v1/boots?node=web1".
+ * @param path route and query: "/v1/boots?node=web1". @param content sent as JSON, where there is any.
  * @returns the body of a 200 answer, parsed.
  * @throws Fault E_UNREACHABLE where no boot server answers; E_NOT_FOUND or E_NO with the server's own words otherwise.
  */
@@ -25,6 +25,7 @@ export async function askNetboot(
   socketPath: string,
   path: string,
   method: 'GET' | 'POST' | 'DELETE' = 'GET',
+  content?: unknown,
 ): Promise<unknown> {
   const unreachable = (why: string): Fault =>
     new Fault('E_UNREACHABLE', {
@@ -47,7 +48,8 @@ export async function askNetboot(
     asking.on('error', (error: NodeJS.ErrnoException) =>
       reject(unreachable(UNREACHABLE[error.code ?? ''] ?? error.message)),
     );
-    asking.end();
+    if (content === undefined) asking.end();
+    else asking.setHeader('Content-Type', 'application/json').end(JSON.stringify(content));
   });
   let body: unknown;
   try {

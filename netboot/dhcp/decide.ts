@@ -12,7 +12,15 @@
 
 import { type Ipv4Address, IPV4_ANY, isHostAddress, networkContains, rangeContains } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { chooseAddress, DECLINE_QUARANTINE_S, isAlive, isAnothers, type Lease, OFFER_HOLD_S } from '../store/leases.ts';
+import {
+  chooseAddress,
+  DECLINE_QUARANTINE_S,
+  DISCOVERY_LEASE_S,
+  isAlive,
+  isAnothers,
+  type Lease,
+  OFFER_HOLD_S,
+} from '../store/leases.ts';
 import { clientOf } from './clients.ts';
 import { destinationOf, PROXY_PORT } from './destination.ts';
 import type { Hold } from './foreign.ts';
@@ -162,6 +170,10 @@ function decideRequest(one: Case): Decision {
   if (message.ciaddr === IPV4_ANY) {
     return requestedAddress === undefined ? ignore('nothing-requested') : decideInitReboot(one, requestedAddress);
   }
+  // What discovers it goes on renewing after the machine was adopted: refused, it boots again, as what it now is.
+  const held = world.leases.byAddress(message.ciaddr);
+  const isAdopted = facts.node !== undefined && held?.mac === facts.mac && held.isDiscovery === true;
+  if (isAdopted) return refuse(one, message.ciaddr, 'adopted');
   const right = rightTo(one, message.ciaddr);
   if (right.ok) return grant(one, message.ciaddr, right.why);
   // A broadcast renewal may be meant for another server, which does know the client.
@@ -277,8 +289,14 @@ function excludedOf({ world, request, facts }: Case): Ipv4Address[] {
   return [world.serverAddress, request.message.giaddr, ...(router === undefined ? [] : [router]), ...dns];
 }
 
-function leaseTimeOf({ request, facts }: Case): number {
-  const most = facts.subnet.leaseTimeS;
+/** Whether the machine is one that is asked what it is. */
+function isDiscovered({ facts }: Case): boolean {
+  return facts.node === undefined && facts.subnet.unknown === 'discover';
+}
+
+function leaseTimeOf(one: Case): number {
+  const { request, facts } = one;
+  const most = isDiscovered(one) ? Math.min(DISCOVERY_LEASE_S, facts.subnet.leaseTimeS) : facts.subnet.leaseTimeS;
   const asked = request.message.options.leaseTimeS ?? most;
   return Math.min(most, Math.max(asked, Math.min(LEAST_LEASE_TIME_S, most)));
 }
@@ -299,7 +317,7 @@ function grant(one: Case, address: Ipv4Address, why: WhyCode): Decision {
   };
 }
 
-function refuse(one: Case, address: Ipv4Address, why: Exclude<Right, { ok: true }>['why']): Decision {
+function refuse(one: Case, address: Ipv4Address, why: Exclude<Right, { ok: true }>['why'] | 'adopted'): Decision {
   const { request, facts } = one;
   return {
     kind: 'nak',
@@ -326,6 +344,7 @@ function leaseOf(one: Case, address: Ipv4Address, state: 'offered' | 'bound', ex
     hostname: hostname !== undefined && isHostname(hostname) ? hostname : undefined,
     circuitId: hexOf(relaySubOption(request.message, 1)),
     remoteId: hexOf(relaySubOption(request.message, 2)),
+    ...(isDiscovered(one) ? { isDiscovery: true } : {}),
   };
 }
 

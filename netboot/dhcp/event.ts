@@ -20,6 +20,8 @@ export type DhcpEvent = {
   readonly type?: MessageType | undefined;
   /** "efi-x64 firmware (architecture 7)". */
   readonly client?: string | undefined;
+  /** Option 93, the first of it that is known; undefined for what is no firmware. */
+  readonly architecture?: number | undefined;
   readonly outcome: 'offer' | 'ack' | 'nak' | 'record' | 'ignore';
   readonly why: WhyCode;
   /** The whole of it for people: "ACK 10.77.0.11: the node file gives it this address; TFTP undionly.kpxe: loader: undionly". */
@@ -39,6 +41,7 @@ export function eventOf(interfaceName: string, message: DhcpMessage | undefined,
           xid: message.xid.toString(16).padStart(8, '0'),
           type: messageTypeOf(message),
           client: describeClient(clientOf(message)),
+          ...architectureOf(message),
         };
   const result = {
     interfaceName,
@@ -58,6 +61,11 @@ export function eventOf(interfaceName: string, message: DhcpMessage | undefined,
     case 'ack':
       return { ...result, address: decision.message.yiaddr, boot: decision.boot };
   }
+}
+
+function architectureOf(message: DhcpMessage): Pick<DhcpEvent, 'architecture'> {
+  const client = clientOf(message);
+  return client.kind === 'system' ? {} : { architecture: client.architecture };
 }
 
 /** One sentence without a full stop; safe to print. */

@@ -24,6 +24,8 @@ export const WHY = {
   'reservation-differs': 'its node file gives it another address',
   'not-ours': 'the address is neither in a pool nor reserved for it',
 
+  adopted: 'it has become a node since it was given this address, and is to boot as that',
+
   // Recorded, without a reply.
   declined: 'the client found its address in use; nobody gets it for ten minutes',
   released: 'the client gave its address back',

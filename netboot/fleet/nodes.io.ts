@@ -18,6 +18,7 @@ import { parseStageReport } from './protocol.ts';
 import type { StoredBoot, StoreRecord } from '../store/records.ts';
 import { parseAcks, parseReport } from './reports.ts';
 import { type BootServer, switchText } from '../boots/script.ts';
+import { type MachineRecord, parseInventory } from '../site/inventory.ts';
 
 export type NodeDeskOptions = {
   readonly fleet: Fleet;
@@ -28,6 +29,8 @@ export type NodeDeskOptions = {
   /** Takes into the journal what is on disk already. */
   readonly tell: (event: BootEvent) => void;
   readonly serverFor: (peer: Ipv4Address) => BootServer | undefined;
+  /** Takes in what a machine is; called before it is on disk. */
+  readonly learn: (machine: MachineRecord) => void;
 };
 
 const compress = promisify(gzip);
@@ -71,6 +74,14 @@ export class NodeDesk {
         const acks = parseAcks(request.body);
         if (!acks.ok) return refusal(400, acks.why);
         await this.#acks(boot, acks.value);
+        return DONE;
+      }
+      case 'inventory': {
+        const inventory = parseInventory(request.body);
+        if (!inventory.ok) return refusal(400, inventory.why);
+        const machine = { mac: boot.mac, atMs: Date.now(), inventory: inventory.value };
+        this.#options.learn(machine);
+        await this.#options.commit([{ kind: 'machine', machine }]);
         return DONE;
       }
       case 'orders': {

@@ -59,7 +59,7 @@ export type HttpAnswer =
   | { readonly kind: 'refuse'; readonly status: 400 | 403 | 404 | 405; readonly why: string; readonly allow?: string };
 
 export type NodeAsk =
-  | { readonly kind: 'stage' | 'report' | 'acks' }
+  | { readonly kind: 'stage' | 'report' | 'acks' | 'inventory' }
   /** `after`: the highest order that the node has carried out. */
   | { readonly kind: 'orders'; readonly after: number }
   | { readonly kind: 'files'; readonly revision: string }
@@ -83,7 +83,7 @@ const ROUTES: readonly Route[] = [
   { methods: READ, path: /^\/layer\/([0-9a-f]{64}\.(?:zst|gz))$/, answer: layer },
   { methods: READ, path: /^\/loader\/([A-Za-z0-9._-]{1,64})$/, answer: loader },
   { methods: READ, path: /^\/boot\/([0-9a-f]{16})\/(overlay|initrd)$/, answer: bootFile },
-  { methods: ['POST'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/(stage|report|acks)$/, answer: told },
+  { methods: ['POST'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/(stage|report|acks|inventory)$/, answer: told },
   { methods: ['GET'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/orders$/, answer: orders },
   { methods: ['GET'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/(files|switch)\/([0-9a-f]{16})$/, answer: fetched },
 ];
@@ -153,8 +153,10 @@ function bootFile(world: HttpWorld, [id = '', what = '']: readonly string[], { p
   return { kind: what === 'initrd' ? 'initrd' : 'overlay', boot };
 }
 
+const TOLD = ['stage', 'report', 'acks', 'inventory'] as const;
+
 function told(world: HttpWorld, [id = '', what = '']: readonly string[]): HttpAnswer {
-  return ofNode(world, id, { kind: what === 'report' || what === 'acks' ? what : 'stage' });
+  return ofNode(world, id, { kind: TOLD.find((kind) => kind === what) ?? 'stage' });
 }
 
 function orders(world: HttpWorld, [id = '']: readonly string[], { target }: HttpFacts): HttpAnswer {

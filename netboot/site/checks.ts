@@ -11,7 +11,7 @@ import { nearest, type Position, type Positions, type Problem } from '../../form
 import type { ParsedSite } from './files.ts';
 import type { RouseFile } from './schema.ts';
 
-/** The profile that machines boot where their subnet says `unknown: discover`. */
+/** The profile that machines boot where their subnet says `unknown: discover`: the site's own, else the role's. */
 export const DISCOVER_PROFILE = 'discover';
 
 /** "unknown profile 'wbe', did you mean 'web'?" */
@@ -102,7 +102,7 @@ function checkProfileNames({ rouse, at, parsed, problems }: CheckContext): void 
     if (unknown === 'default' && defaultProfile === undefined) {
       problems.push({ ...here, message: `subnets[${index}].unknown: 'default' needs the key defaultProfile` });
     }
-    if (unknown === 'discover' && !parsed.profiles.has(DISCOVER_PROFILE)) {
+    if (unknown === 'discover' && !parsed.profiles.has(DISCOVER_PROFILE) && !parsed.roles.has(DISCOVER_PROFILE)) {
       problems.push({
         ...here,
         message: `subnets[${index}].unknown: 'discover' boots the profile '${DISCOVER_PROFILE}', expected profiles/${DISCOVER_PROFILE}.yaml`,

@@ -14,7 +14,7 @@ import { type Problem, renderProblem } from '../../formats/yaml/document.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
 import { listFolder, readRegular } from './read.io.ts';
-import { editNodes, type FileChange, type NodeEdit } from './write.io.ts';
+import { createNodes, editNodes, type FileChange, type NodeCreation, type NodeEdit } from './write.io.ts';
 import { buildSite, type Images, type Site, type SiteResult } from './site.ts';
 
 export type SitePlaces = {
@@ -164,6 +164,8 @@ export type LiveSite = {
   readonly reload: () => Promise<SiteState>;
   /** Changes node files and has the change in force before it resolves. @throws as editNodes does. */
   readonly edit: (edit: NodeEdit) => Promise<readonly FileChange[]>;
+  /** Makes node files, and has them in force before it resolves. @throws as createNodes does. */
+  readonly create: (creation: NodeCreation) => Promise<readonly FileChange[]>;
   readonly close: () => Promise<void>;
 };
 
@@ -259,18 +261,20 @@ export async function watchSite(
     onChange(state, `watching the configuration failed, it is read every ${SCAN_MS / 1000} s: ${reasonOf(error)}`),
   );
   const scan = setInterval(background, SCAN_MS);
+  /** Between two readings, and in force when it resolves. */
+  const changed = async (change: () => Promise<readonly FileChange[]>): Promise<readonly FileChange[]> => {
+    const next = reading.then(change);
+    reading = next.catch(() => undefined);
+    const changes = await next;
+    await reload();
+    return changes;
+  };
   return {
     state: () => state,
     images: () => reader.images.read(),
     reload,
-    edit: (edit) => {
-      const next = reading.then(() => editNodes(places, reader, edit));
-      reading = next.catch(() => undefined);
-      return next.then(async (changes) => {
-        await reload();
-        return changes;
-      });
-    },
+    edit: (edit) => changed(() => editNodes(places, reader, edit)),
+    create: (creation) => changed(() => createNodes(places, reader, creation)),
     close: async () => {
       clearTimeout(timer);
       clearInterval(scan);

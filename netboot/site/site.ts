@@ -12,7 +12,7 @@ import type { MacAddress } from '../../formats/mac.ts';
 import type { Parsed, Position, Positions, Problem } from '../../formats/yaml/document.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { type Balancer, balancersOf, checkBalancers } from './balancers.ts';
-import { CHECKS, type CheckContext, unknownName } from './checks.ts';
+import { CHECKS, type CheckContext, DISCOVER_PROFILE, unknownName } from './checks.ts';
 import { type ParsedSite, parseProblems } from './files.ts';
 import type { ProfileFile, RouseFile, Subnet } from './schema.ts';
 import { DEFAULTS, type Effective, overlaySettings } from './settings.ts';
@@ -81,7 +81,8 @@ export function buildSite(parsed: ParsedSite, images: Images): SiteResult {
       message: 'is missing, expected a file with version and subnets',
     });
   }
-  const profiles = resolveProfiles(parsed, problems);
+  const wantsDiscover = rouse?.ok === true && rouse.value.subnets.some(({ unknown }) => unknown === 'discover');
+  const profiles = resolveProfiles(parsed, wantsDiscover, problems);
   const groups = rouse?.ok === true ? { list: rouse.value.groups, at: rouse.positions } : undefined;
   const nodes = resolveNodes(parsed, profiles, groups, problems);
   if (rouse?.ok === true) {
@@ -114,7 +115,11 @@ function sortProblems(problems: readonly Problem[]): Problem[] {
   );
 }
 
-function resolveProfiles({ profiles, roles }: ParsedSite, problems: Problem[]): Map<string, Profile> {
+function resolveProfiles(
+  { profiles, roles }: ParsedSite,
+  wantsDiscover: boolean,
+  problems: Problem[],
+): Map<string, Profile> {
   const resolved = new Map<string, Profile>();
   const fileOf = (name: string): Parsed<ProfileFile> | undefined =>
     name.startsWith('role/') ? roles.get(name.slice('role/'.length)) : profiles.get(name);
@@ -163,6 +168,11 @@ function resolveProfiles({ profiles, roles }: ParsedSite, problems: Problem[]): 
   for (const name of profiles.keys()) {
     const profile = resolve(name, []);
     if (profile !== undefined) checkProfile(profile, problems);
+  }
+  // It comes with the role: unknown machines are discovered without a file of the operator's.
+  if (wantsDiscover && !profiles.has(DISCOVER_PROFILE)) {
+    const role = resolve(`role/${DISCOVER_PROFILE}`, []);
+    if (role !== undefined) resolved.set(DISCOVER_PROFILE, { ...role, name: DISCOVER_PROFILE });
   }
   for (const name of resolved.keys()) if (name.startsWith('role/')) resolved.delete(name);
   return resolved;

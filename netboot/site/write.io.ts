@@ -3,19 +3,22 @@
 // Owns: the order (read, edit, check the whole site with the edit in place, see that nobody wrote meanwhile, write beside,
 // rename) and the audit log's lines. Does not own the edit (edit.ts), the checks (site.ts), who may ask (api.io.ts).
 
-import { appendFile, mkdir, open, rename, writeFile } from 'node:fs/promises';
+import { appendFile, link, mkdir, open, rename, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Fault } from '../../formats/errors.ts';
+import { Fault, reasonOf } from '../../formats/errors.ts';
 import { nearest, renderProblem } from '../../formats/yaml/document.ts';
 import { type Assignment, editNodeText, lineDiff } from './edit.ts';
 import type { SitePlaces, SiteReader } from './load.io.ts';
+import { type NewNode, renderNodeFile } from './newnodes.ts';
 import { readRegular } from './read.io.ts';
+import type { SiteTexts } from './files.ts';
 
 export type NodeEdit = {
   readonly names: readonly string[];
   readonly assignments: readonly Assignment[];
-  /** As the command says; goes into the audit log. */
+  /** Who, and by which command; goes into the audit log. */
   readonly who: string;
+  readonly what: string;
   /** Shows what would change and writes nothing. */
   readonly isDryRun: boolean;
 };
@@ -52,19 +55,89 @@ export async function editNodes(
     nodes.set(name, { path: file.path, text: result.text });
     changes.push({ file: file.path, before: file.text, after: result.text });
   }
-  const checked = reader.build({ ...texts, nodes }, await reader.images.read());
-  if (!checked.ok) {
-    const [first] = checked.problems;
-    throw new Fault('E_CONFIG', {
-      what: 'nothing was changed, for then the configuration would not validate',
-      why: first === undefined ? undefined : renderProblem(first),
-    });
-  }
+  await mustValidate(reader, { ...texts, nodes });
   const shown = changes.map(({ file, before, after }) => ({ file, diff: lineDiff(before, after) }));
   if (edit.isDryRun || changes.length === 0) return shown;
   for (const { file, before, after } of changes) await replaceFile(join(places.configDir, file), before, after);
-  await audit(places.libDir, { who: edit.who, what: 'node set', changes: shown });
+  await audit(places.libDir, { who: edit.who, what: edit.what, changes: shown });
   return shown;
+}
+
+/** Nodes that are to be made, all of them or none. */
+export type NodeCreation = {
+  readonly nodes: readonly NewNode[];
+  /** Where each came from, as the comment that opens its file; by the node's name. */
+  readonly comments: Readonly<Record<string, string>>;
+  readonly who: string;
+  readonly what: string;
+  readonly isDryRun: boolean;
+};
+
+/**
+ * Writes a file for each new node.
+ *
+ * @throws Fault E_NO where a node of that name is there already, E_CONFIG where the site would not validate; nothing was
+ *   written then.
+ */
+export async function createNodes(
+  places: SitePlaces,
+  reader: SiteReader,
+  creation: NodeCreation,
+): Promise<readonly FileChange[]> {
+  const texts = await reader.readTexts();
+  const nodes = new Map(texts.nodes);
+  const made: { file: string; text: string }[] = [];
+  for (const node of creation.nodes) {
+    const file = `nodes/${node.name}.yaml`;
+    if (nodes.has(node.name)) {
+      const todo = `choose another name, or change it with: rouse node set ${node.name} …`;
+      throw new Fault('E_NO', { what: `cannot make ${file}`, why: 'there is a node of that name', todo });
+    }
+    const text = renderNodeFile(node, creation.comments[node.name]);
+    nodes.set(node.name, { path: file, text });
+    made.push({ file, text });
+  }
+  await mustValidate(reader, { ...texts, nodes });
+  const shown = made.map(({ file, text }) => ({
+    file,
+    diff: lineDiff('', text.trimEnd()).filter((line) => line !== '-'),
+  }));
+  if (creation.isDryRun || made.length === 0) return shown;
+  const written: string[] = [];
+  try {
+    await mkdir(join(places.configDir, 'nodes'), { recursive: true });
+    for (const { file, text } of made) written.push(await createFile(join(places.configDir, file), text));
+  } catch (error) {
+    for (const path of written) await unlink(path).catch(() => undefined);
+    throw error;
+  }
+  await audit(places.libDir, { who: creation.who, what: creation.what, changes: shown });
+  return shown;
+}
+
+/** @throws Fault E_CONFIG with the first problem of a site that would not validate. */
+async function mustValidate(reader: SiteReader, texts: SiteTexts): Promise<void> {
+  const checked = reader.build(texts, await reader.images.read());
+  if (checked.ok) return;
+  const [first] = checked.problems;
+  throw new Fault('E_CONFIG', {
+    what: 'nothing was changed, for then the configuration would not validate',
+    why: first === undefined ? undefined : renderProblem(first),
+  });
+}
+
+/** Whole from the start, and never over another's. @returns the path. */
+async function createFile(path: string, text: string): Promise<string> {
+  const next = join(dirname(path), `.${path.split('/').at(-1)}.new`);
+  try {
+    await writeFile(next, text, { flush: true });
+    await link(next, path);
+    return path;
+  } catch (error) {
+    throw new Fault('E_NO', { what: `cannot make ${path}`, why: reasonOf(error) }, { cause: error });
+  } finally {
+    await unlink(next).catch(() => undefined);
+  }
 }
 
 async function replaceFile(path: string, before: string, after: string): Promise<void> {

@@ -41,10 +41,14 @@ export type Lease = {
   /** Option 82 sub-options 1 and 2 in hexadecimal: which switch and port a relay saw the client on. */
   readonly circuitId?: string | undefined;
   readonly remoteId?: string | undefined;
+  /** Given to a machine that no node file named, to discover what it is: not renewed once a node file names it. */
+  readonly isDiscovery?: boolean | undefined;
 };
 
 /** An offer that nobody takes up blocks its address this long: OVMF's REQUEST follows up to 15 s after the OFFER. */
 export const OFFER_HOLD_S = 60;
+/** A machine that is being discovered asks again after half of it, and then may have become a node. */
+export const DISCOVERY_LEASE_S = 120;
 /** An address that a client found in use is not offered for this long. */
 export const DECLINE_QUARANTINE_S = 600;
 

@@ -9,6 +9,7 @@ import type { BootEvent } from '../journal/journal.ts';
 import type { Lease } from './leases.ts';
 import type { BootImage, NodeState } from '../fleet/nodestate.ts';
 import type { Order } from '../fleet/orders.ts';
+import type { MachineRecord } from '../site/inventory.ts';
 import type { BootPlan } from '../site/plan.ts';
 
 /** One boot of a linux plan as it is kept: made when its script is rendered. */
@@ -43,7 +44,9 @@ export type StoreRecord =
   | { readonly kind: 'overlay-spent'; readonly bootId: string }
   | { readonly kind: 'event'; readonly event: BootEvent }
   | { readonly kind: 'node'; readonly state: NodeState }
-  | { readonly kind: 'order'; readonly order: Order };
+  | { readonly kind: 'order'; readonly order: Order }
+  /** What a machine says that it is; the latest counts. */
+  | { readonly kind: 'machine'; readonly machine: MachineRecord };
 
 /** What a store holds when it is opened. */
 export type StoreContent = {
@@ -55,6 +58,7 @@ export type StoreContent = {
   readonly nodes: readonly NodeState[];
   /** Of the boots above, by number. */
   readonly orders: readonly Order[];
+  readonly machines: readonly MachineRecord[];
   /** Leases whose checksum does not fit: left out, in words. */
   readonly damaged: readonly string[];
 };

@@ -8,6 +8,7 @@
 // To change the tables: raise VERSION and add the step to MIGRATIONS; a newer file is refused, never guessed at.
 // Sources: sqlite.org/pragma.html, sqlite.org/wal.html.
 
+import { chmodSync, existsSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
@@ -16,6 +17,7 @@ import type { BootEvent } from '../journal/journal.ts';
 import type { Lease } from './leases.ts';
 import type { NodeState } from '../fleet/nodestate.ts';
 import type { Order } from '../fleet/orders.ts';
+import type { MachineRecord } from '../site/inventory.ts';
 import type { StoreContent, StoredBoot, StoreRecord } from './records.ts';
 
 export type StoreRequest =
@@ -34,7 +36,7 @@ export type StoreReply =
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly why: string };
 
-const VERSION = 2;
+const VERSION = 3;
 
 /** By the version that a step leads to. */
 const MIGRATIONS: Readonly<Record<number, string>> = {
@@ -55,12 +57,14 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
       boot TEXT NOT NULL, number INTEGER NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (boot, number)
     ) STRICT, WITHOUT ROWID;
   `,
+  3: `CREATE TABLE machines (mac TEXT PRIMARY KEY, at_ms REAL NOT NULL, machine TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
 };
 
 /** What is kept: enough for weeks of a rack of 2,000, some hundred megabytes at most. */
 const KEPT_BOOTS = 20_000;
 const KEPT_BOOTS_PER_MACHINE = 20;
 const KEPT_EVENTS = 400_000;
+const KEPT_MACHINES = 20_000;
 /** Loaded at start: boots per machine, and events in all. */
 const LOADED_BOOTS_PER_MACHINE = 3;
 const LOADED_EVENTS = 50_000;
@@ -86,6 +90,8 @@ function main({ file, trimEveryCommits = TRIM_EVERY_COMMITS }: StoreWorkerData):
         todo: 'run the newer rouse, or restore the copy that it made when it took over',
       });
     }
+    // The way back to the rouse before: what it left, as it left it.
+    if (known > 0 && known < VERSION) keepCopy(database, copyOf(file, known));
     for (let version = known + 1; version <= VERSION; version += 1) {
       database.exec(`BEGIN IMMEDIATE; ${MIGRATIONS[version] ?? ''} PRAGMA user_version = ${version}; COMMIT;`);
     }
@@ -114,6 +120,19 @@ function main({ file, trimEveryCommits = TRIM_EVERY_COMMITS }: StoreWorkerData):
     if (commits % trimEveryCommits === 0) attempt(() => trim(database));
   });
   say({ kind: 'opened', content });
+}
+
+/** A name that is free: SQLite refuses to write over a copy. */
+function copyOf(file: string, version: number): string {
+  for (let number = 1; ; number += 1) {
+    const name = `${file}.v${version}${number === 1 ? '' : `.${number}`}`;
+    if (!existsSync(name)) return name;
+  }
+}
+
+function keepCopy(database: DatabaseSync, copy: string): void {
+  database.exec(`VACUUM INTO '${copy.replaceAll("'", "''")}'`);
+  chmodSync(copy, 0o600);
 }
 
 function commit(
@@ -157,6 +176,7 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
   const putEvent = database.prepare('INSERT INTO journal (at_ms, mac, event) VALUES (?, ?, ?)');
   const putNode = database.prepare('INSERT OR REPLACE INTO nodes (node, state) VALUES (?, ?)');
   const putOrder = database.prepare('INSERT OR REPLACE INTO orders (boot, number, entry) VALUES (?, ?, ?)');
+  const putMachine = database.prepare('INSERT OR REPLACE INTO machines (mac, at_ms, machine) VALUES (?, ?, ?)');
   return (record) => {
     switch (record.kind) {
       case 'lease': {
@@ -197,6 +217,9 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
       case 'order':
         putOrder.run(record.order.bootId, record.order.number, JSON.stringify(record.order));
         return;
+      case 'machine':
+        putMachine.run(record.machine.mac, record.machine.atMs, JSON.stringify(record.machine));
+        return;
     }
   };
 }
@@ -210,6 +233,9 @@ function trim(database: DatabaseSync): void {
      ) WHERE place > ${KEPT_BOOTS_PER_MACHINE})`,
   );
   database.exec(`DELETE FROM boots WHERE seq <= (SELECT max(seq) FROM boots) - ${KEPT_BOOTS}`);
+  database.exec(
+    `DELETE FROM machines WHERE mac IN (SELECT mac FROM machines ORDER BY at_ms DESC LIMIT -1 OFFSET ${KEPT_MACHINES})`,
+  );
   database.exec('DELETE FROM orders WHERE boot NOT IN (SELECT id FROM boots)');
 }
 
@@ -255,7 +281,11 @@ function load(database: DatabaseSync): StoreContent {
   for (const { id } of boots) {
     for (const row of orderOf.iterate(id) as Iterable<Row>) orders.push(JSON.parse(String(row['entry'])) as Order);
   }
-  return { leases, boots, events, nodes, orders, damaged };
+  const machines: MachineRecord[] = [];
+  for (const row of database.prepare('SELECT machine FROM machines').iterate() as Iterable<Row>) {
+    machines.push(JSON.parse(String(row['machine'])) as MachineRecord);
+  }
+  return { leases, boots, events, nodes, orders, machines, damaged };
 }
 
 main(workerData as StoreWorkerData);

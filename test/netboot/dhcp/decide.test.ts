@@ -247,6 +247,29 @@ const ROWS: Row[] = [
     want: { kind: 'ack', yiaddr: POOLED, why: 'lease-known' },
   },
   {
+    state: 'RENEWING, discovered and adopted since',
+    type: 'request',
+    asked: { ciaddr: POOLED },
+    leases: [lease(POOLED, WEB1, { isDiscovery: true })],
+    more: { isUnicast: true },
+    want: { kind: 'nak', why: 'adopted' },
+  },
+  {
+    state: 'RENEWING, discovered and still a stranger',
+    type: 'request',
+    asked: { from: STRANGER, ciaddr: POOLED },
+    leases: [lease(POOLED, STRANGER, { isDiscovery: true })],
+    more: { isUnicast: true },
+    want: { kind: 'ack', yiaddr: POOLED, why: 'lease-known' },
+  },
+  {
+    state: 'SELECTING, discovered and adopted since: its firmware boots it as the node',
+    type: 'request',
+    asked: chosen(US, POOLED),
+    leases: [lease(POOLED, WEB1, { isDiscovery: true })],
+    want: { kind: 'ack', yiaddr: POOLED, why: 'lease-known' },
+  },
+  {
     state: 'RENEWING, the lease was lost',
     type: 'request',
     asked: { from: STRANGER, ciaddr: POOLED },
@@ -463,6 +486,15 @@ for (const [asked, most, want] of LEASE_TIMES) {
     expect(reply(decision).message.options.leaseTimeS).toBe(want);
   });
 }
+
+test('a machine that is being discovered soon asks again; a node beside it does not', () => {
+  const discovering = world({ subnets: [subnet({ unknown: 'discover' })] });
+  const offerTo = (asked: Asked) => reply(decide(discovering, request(message('discover', asked))));
+  expect(offerTo({ from: STRANGER }).message.options.leaseTimeS).toBe(120);
+  expect(offerTo({ from: STRANGER }).hold?.isDiscovery).toBe(true);
+  expect(offerTo({}).message.options.leaseTimeS).toBe(3600);
+  expect(offerTo({}).hold?.isDiscovery).toBeUndefined();
+});
 
 // RFC 2131 section 4.1.
 const DESTINATIONS: [string, MessageType, Asked, string][] = [

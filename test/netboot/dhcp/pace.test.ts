@@ -89,6 +89,7 @@ test('an event carries what the journal needs', () => {
     xid: '12345678',
     type: 'discover',
     client: 'efi-x64 firmware (architecture 7)',
+    architecture: 7,
     outcome: 'ignore',
     why: 'unknown-machine',
     text: `ignored: no node file names this MAC, and the subnet says unknown: ignore (${STRANGER})`,

@@ -10,6 +10,7 @@ import type { MacAddress } from '../../../formats/mac.ts';
 import type { Lease } from '../../../netboot/store/leases.ts';
 import { freshState } from '../../../netboot/fleet/nodestate.ts';
 import type { Order } from '../../../netboot/fleet/orders.ts';
+import type { MachineRecord } from '../../../netboot/site/inventory.ts';
 import type { StoredBoot } from '../../../netboot/store/records.ts';
 import { openStore } from '../../../netboot/store/store.io.ts';
 
@@ -52,9 +53,36 @@ const ORDER: Order = {
   outcome: { kind: 'waiting' },
 };
 
+const MACHINE: MachineRecord = {
+  mac: lease(0).mac,
+  atMs: 1,
+  inventory: {
+    vendor: 'QEMU',
+    product: 'pc',
+    serial: 'S1',
+    uuid: 'u',
+    cpus: 1,
+    cpuModel: 'x',
+    memoryKb: 1,
+    firmware: 'bios',
+    secureBoot: false,
+    bmc: lease(1).address,
+    disks: [],
+    nics: [],
+  },
+};
+
 test('leases, boots and events are there again, for their owner alone', async () => {
   const store = await openStore(file);
-  expect(store.content).toEqual({ leases: [], boots: [], events: [], nodes: [], orders: [], damaged: [] });
+  expect(store.content).toEqual({
+    leases: [],
+    boots: [],
+    events: [],
+    nodes: [],
+    orders: [],
+    machines: [],
+    damaged: [],
+  });
   const event = { kind: 'ignored', atMs: 1.5, mac: lease(0).mac, why: 'x' } as const;
   await store.commit([
     { kind: 'lease', lease: lease(1) },
@@ -64,6 +92,8 @@ test('leases, boots and events are there again, for their owner alone', async ()
     { kind: 'node', state: { ...freshState('web1'), draining: 'operator' } },
     { kind: 'order', order: ORDER },
     { kind: 'order', order: { ...ORDER, outcome: { kind: 'done', atMs: 2, detail: '' } } },
+    { kind: 'machine', machine: MACHINE },
+    { kind: 'machine', machine: { ...MACHINE, atMs: 2 } },
     // Of a boot that is not there any more.
     { kind: 'order', order: { ...ORDER, bootId: 'gone' } },
   ]);
@@ -81,6 +111,7 @@ test('leases, boots and events are there again, for their owner alone', async ()
     events: [event],
     nodes: [{ ...freshState('web1'), draining: 'operator' }],
     orders: [{ ...ORDER, outcome: { kind: 'done', atMs: 2, detail: '' } }],
+    machines: [{ ...MACHINE, atMs: 2 }],
     damaged: [],
   });
   await again.close();
@@ -185,12 +216,20 @@ test('a file of version 1 is changed over: its leases and boots stay, nothing is
   ]);
   await store.close();
   const database = new DatabaseSync(file);
-  database.exec('ALTER TABLE boots DROP COLUMN live; DROP TABLE nodes; DROP TABLE orders; PRAGMA user_version = 1;');
+  database.exec(
+    'ALTER TABLE boots DROP COLUMN live; DROP TABLE nodes; DROP TABLE orders; DROP TABLE machines; PRAGMA user_version = 1;',
+  );
   database.close();
   const again = await openStore(file);
   const { leases, boots, nodes, orders } = again.content;
   expect({ leases, boots, nodes, orders }).toEqual({ leases: [lease(1)], boots: [boot('a')], nodes: [], orders: [] });
   await again.commit([{ kind: 'node', state: freshState('web1') }]);
+  // The way back: the store as it was, for its owner alone.
+  const copy = new DatabaseSync(`${file}.v1`);
+  expect(copy.prepare('PRAGMA user_version').get()).toEqual({ user_version: 1 });
+  expect(copy.prepare('SELECT count(*) AS leases FROM leases').get()).toEqual({ leases: 1 });
+  copy.close();
+  expect(statSync(`${file}.v1`).mode & 0o777).toBe(0o600);
   await again.close();
 });
 
@@ -200,7 +239,7 @@ test('a file of a newer rouse is refused, one that is none too', async () => {
   database.exec('PRAGMA user_version = 99');
   database.close();
   await expect(openStore(file)).rejects.toThrow(
-    /is of version 99 and this rouse knows versions up to 2; run the newer rouse/,
+    /is of version 99 and this rouse knows versions up to 3; run the newer rouse/,
   );
   const { writeFileSync } = await import('node:fs');
   writeFileSync(file, 'not a database, '.repeat(100));

@@ -1,0 +1,40 @@
+// netboot/site/newnodes.ts - nodes that are to be made by a command: what is said of each, and the text of its file.
+//
+// Owns: the shape of a node to be made, and its file's first text. Does not own where they come from (adopt.ts, import.ts),
+// writing them (write.io.ts), what makes a valid site (site.ts). Pure.
+
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import { parseMac } from '../../formats/mac.ts';
+import { NODE_NAME, SLUG } from './schema.ts';
+
+const oneLine = z.string().regex(/^[^\p{Cc}]{0,500}$/u, 'expected one line of at most 500 characters');
+
+export const NewNodeSchema = z.strictObject({
+  name: z.string().regex(NODE_NAME, 'expected a host name: lower-case letters, digits and -, at most 63'),
+  macs: z
+    .array(
+      z.string().refine((text) => parseMac(text) !== undefined, 'expected a MAC address such as 52:54:00:77:00:01'),
+    )
+    .min(1, 'expected at least one MAC address')
+    .max(64),
+  profile: z.string().regex(SLUG, 'expected the name of a profile'),
+  address: z.string().optional(),
+  labels: z.record(z.string(), oneLine).optional(),
+  note: oneLine.optional(),
+});
+
+export type NewNode = z.infer<typeof NewNodeSchema>;
+
+/** @param comment one line that says where the node came from. */
+export function renderNodeFile({ macs, profile, address, labels, note }: NewNode, comment: string | undefined): string {
+  const settings = {
+    macs,
+    profile,
+    ...(address === undefined ? {} : { address }),
+    ...(labels === undefined || Object.keys(labels).length === 0 ? {} : { labels }),
+    ...(note === undefined || note === '' ? {} : { note }),
+  };
+  const head = comment === undefined ? '' : `# ${comment.replace(/\p{C}/gu, '?').slice(0, 200)}\n`;
+  return `${head}${stringify(settings, { lineWidth: 0, collectionStyle: 'any' })}`;
+}
