@@ -94,7 +94,7 @@ export class LogWriterHost {
           base: pathOfFd(this.#fd),
           fifos: [],
           ownFds: [],
-          streams: () => ({ stdin: 'ignore', stdout: 2, release: () => undefined }),
+          streams: () => ({ stdin: 'ignore', stdout: 2 }),
           command,
         },
       ],

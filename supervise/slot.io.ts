@@ -3,7 +3,7 @@
 // Owns: what the supervisor keeps of a directory (its open descriptor, its units, the log's FIFO) and the descriptors
 // that each side starts with. Does not own: when slots come and go (scan.ts), opening (open.io.ts), the loop (supervisor.io.ts).
 
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { constants, fstatSync, openSync } from 'node:fs';
 import { pathOfFd } from './directory.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import type { LogKind, Part, Slot } from './scan.ts';
@@ -104,14 +104,11 @@ export function holdLog(slot: SlotState): number {
   return slot.logFd;
 }
 
-const nothing = (): void => undefined;
-
 function mainStreams(slot: SlotState): StandardStreams {
-  return { stdin: 'ignore', stdout: slot.log === 'none' ? 1 : holdLog(slot), release: nothing };
+  return { stdin: 'ignore', stdout: slot.log === 'none' ? 1 : holdLog(slot) };
 }
 
+/** The spawner opens it anew, for reading alone. */
 function logStreams(slot: SlotState): StandardStreams {
-  holdLog(slot);
-  const fd = openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDONLY, true);
-  return { stdin: fd, stdout: 1, release: () => closeSync(fd) };
+  return { stdin: holdLog(slot), stdout: 1 };
 }

@@ -11,7 +11,6 @@ import type { FSWatcher } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
 import { wallTimeFromMs } from '../formats/tai64n.ts';
 import type { Applied } from './api.ts';
-import { DeathWatch } from './deaths.io.ts';
 import { listServices, readSmallFile } from './directory.io.ts';
 import type { HistoryEntry } from './history.ts';
 import { LOG_WRITER_NAME, LogWriterHost } from './logs.io.ts';
@@ -26,6 +25,7 @@ import type { Event, Moment } from './service.ts';
 import { cycleOf, missingOf, stopSteps } from './shutdown.ts';
 import { holdLog, nameOf, openRequest, orderedFacts, partsOf, shownNames, slotFacts } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
+import { Spawner } from './spawner.io.ts';
 import type { Unit, UnitHost } from './unit.io.ts';
 import { blockedView, viewOf } from './view.ts';
 import type { ServiceView } from './view.ts';
@@ -59,7 +59,7 @@ export class Supervisor {
   readonly #directory: string;
   readonly #log: (line: string) => void;
   readonly #slots = new Map<string, SlotState>();
-  readonly #deaths: DeathWatch;
+  readonly #spawner: Spawner;
   readonly #host: UnitHost;
   readonly #logWriter: LogWriterHost;
   readonly #starts: (() => void)[] = [];
@@ -85,13 +85,14 @@ export class Supervisor {
       const news = repeats.newsOf(line, now().monotonicMs);
       if (news !== undefined) log(printable(news));
     };
-    this.#deaths = new DeathWatch(this.#log);
+    this.#spawner = new Spawner(this.#log);
     this.#host = {
       bootId: readBootId(),
       now,
       log: this.#log,
       enqueueStart: (start) => this.#enqueueStart(start),
-      watchDeath: (pid, startTime, onDeath) => this.#deaths.watch(pid, startTime, onDeath),
+      launch: (plan, onAnswer) => this.#spawner.launch(plan, onAnswer),
+      watchDeath: (pid, startTime, onDeath) => this.#spawner.watch(pid, startTime, onDeath),
       onChange: () => this.#askReview(),
       pids: new Map(),
     };
@@ -113,7 +114,7 @@ export class Supervisor {
     clearInterval(interval);
     clearTimeout(this.#scanTimer);
     this.#watcher?.close();
-    this.#deaths.close();
+    this.#spawner.close();
     for (const [signal, handler] of [
       ['SIGTERM', onTerm],
       ['SIGHUP', onStop],

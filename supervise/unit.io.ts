@@ -10,11 +10,10 @@ import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
-import type { OnDeath } from './deaths.io.ts';
 import { exists, readAccount, readEdition, readEnv, readSettings, scriptFacts } from './directory.io.ts';
 import { decodeEntries, encodeEntry, entryOf, HISTORY_BYTES_MAX } from './history.ts';
 import type { HistoryEntry } from './history.ts';
-import { launch } from './launch.io.ts';
+import type { Launched, LaunchPlan, OnDeath } from './launch.io.ts';
 import { runCommand } from './launch.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
 import { probe } from './probe.io.ts';
@@ -35,6 +34,8 @@ export type UnitHost = {
   readonly log: (line: string) => void;
   /** Runs it soon; one start per turn of the event loop, so that a thousand starts do not stop everything else. */
   readonly enqueueStart: (start: () => void) => void;
+  /** Starts a process that waits at its gate; the descriptors of the plan must stay open until the answer. */
+  readonly launch: (plan: LaunchPlan, onAnswer: (launched: Launched) => void) => void;
   /** Calls back once when the process, which is not our child, has died. */
   readonly watchDeath: (pid: number, startTime: string, onDeath: OnDeath) => void;
   readonly onChange: () => void;
@@ -42,12 +43,8 @@ export type UnitHost = {
   readonly pids: Map<number, Unit>;
 };
 
-/** Descriptors for one start; `release` closes what was opened for it. */
-export type StandardStreams = {
-  readonly stdin: number | 'ignore';
-  readonly stdout: number;
-  readonly release: () => void;
-};
+/** Descriptors for one start, which stay open after it: 0 to 2, or a FIFO. */
+export type StandardStreams = { readonly stdin: number | 'ignore'; readonly stdout: number };
 
 export type UnitPlan = {
   readonly name: string;
@@ -284,11 +281,10 @@ export class Unit {
       if (notificationFd !== undefined) extras.push({ asFd: notificationFd, fd: await this.#openNotify() });
       const marks = settings.fghack ? await makeMarks(this.statePath) : undefined;
       if (marks !== undefined) extras.push({ asFd: LIFELINE_FD, fd: marks.lifelineFd });
-      if (this.isOpen) this.#launch(argv, settings, env, extras, marks?.cgroup);
+      this.#launch(argv, settings, env, extras, marks?.cgroup);
     } catch (thrown) {
-      this.feed({ kind: 'failed', why: reasonOf(thrown) });
-    } finally {
       for (const { fd } of extras) closeSync(fd);
+      this.feed({ kind: 'failed', why: reasonOf(thrown) });
     }
   }
 
@@ -308,6 +304,7 @@ export class Unit {
     );
   }
 
+  /** @param extras are closed once the process has them. */
   #launch(
     argv: readonly string[],
     settings: Settings,
@@ -319,38 +316,29 @@ export class Unit {
     try {
       streams = this.#plan.streams();
     } catch (thrown) {
+      for (const { fd } of extras) closeSync(fd);
       this.feed({ kind: 'failed', why: reasonOf(thrown) });
       return;
     }
     let pid = 0;
-    const launched = launch({
-      base: this.#plan.base,
-      argv,
-      env,
-      stdin: streams.stdin,
-      stdout: streams.stdout,
-      stderr: 2,
-      extras,
-      cgroup,
-      onExit: (exitCode, signal) => this.#died(pid, exitCode, signal),
+    const { base } = this.#plan;
+    const onExit: OnDeath = (exitCode, signal) => this.#died(pid, exitCode, signal);
+    this.#host.launch({ base, argv, env, ...streams, stderr: 2, extras, cgroup, onExit }, (launched) => {
+      for (const { fd } of extras) closeSync(fd);
+      if (!launched.ok) {
+        this.feed({ kind: 'failed', why: launched.why });
+        return;
+      }
+      if (!this.isOpen) {
+        launched.refuse();
+        return;
+      }
+      ({ pid } = launched);
+      this.#startTime = launched.startTime;
+      this.#host.pids.set(pid, this);
+      this.feed({ kind: 'started', pid, settings });
+      launched.openGate();
     });
-    streams.release();
-    if (!launched.ok) {
-      this.feed({ kind: 'failed', why: launched.why });
-      return;
-    }
-    pid = launched.pid;
-    try {
-      this.#startTime = livingStartTime(pid);
-    } catch (thrown) {
-      // Without its start time no later supervisor could know it again. It still stands at its gate.
-      sendSignal(pid, 'SIGKILL');
-      this.feed({ kind: 'failed', why: reasonOf(thrown) });
-      return;
-    }
-    this.#host.pids.set(pid, this);
-    this.feed({ kind: 'started', pid, settings });
-    launched.openGate();
   }
 
   #died(pid: number, exitCode: number | undefined, signal: string | undefined): void {
@@ -359,9 +347,9 @@ export class Unit {
   }
 
   #signal(signal: NodeJS.Signals): void {
-    const { pid, adopted } = this.service;
-    // Our own child keeps its pid until we have seen its death; anybody else's may be reused.
-    if (pid === 0 || (adopted && !isLiving(pid, this.#startTime ?? ''))) return;
+    const { pid } = this.service;
+    // It is the spawner's child or nobody's that we know: its pid may be another's by now.
+    if (pid === 0 || !isLiving(pid, this.#startTime ?? '')) return;
     sendSignal(pid, signal);
   }
 

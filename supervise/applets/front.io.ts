@@ -10,10 +10,10 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
 import { wallTimeFromMs } from '../../formats/tai64n.ts';
-import { DeathWatch } from '../deaths.io.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
 import { openDirectories } from '../open.io.ts';
 import { readBootId } from '../procfs.io.ts';
+import { Spawner } from '../spawner.io.ts';
 import { Supervisor } from '../supervisor.io.ts';
 import type { UnitHost } from '../unit.io.ts';
 import type { FrontName } from './table.ts';
@@ -56,7 +56,7 @@ async function runSupervise(args: readonly string[], log: (line: string) => void
     log(`supervise: fatal: unable to chdir to ${directory}: ${opened.why}`);
     return 111;
   }
-  const deaths = new DeathWatch((line) => log(`supervise: warning: ${line}`));
+  const spawner = new Spawner((line) => log(`supervise: warning: ${line}`));
   let review = (): void => undefined;
   const host: UnitHost = {
     bootId: readBootId(),
@@ -67,7 +67,8 @@ async function runSupervise(args: readonly string[], log: (line: string) => void
     }),
     log: (line) => log(`supervise: warning: ${line}`),
     enqueueStart: (start) => void setImmediate(start),
-    watchDeath: (pid, startTime, onDeath) => deaths.watch(pid, startTime, onDeath),
+    launch: (plan, onAnswer) => spawner.launch(plan, onAnswer),
+    watchDeath: (pid, startTime, onDeath) => spawner.watch(pid, startTime, onDeath),
     onChange: () => review(),
     pids: new Map(),
   };
@@ -78,7 +79,7 @@ async function runSupervise(args: readonly string[], log: (line: string) => void
         base: pathOfFd(opened.fd),
         fifos: [],
         ownFds: [opened.fd],
-        streams: () => ({ stdin: 0, stdout: 1, release: () => undefined }),
+        streams: () => ({ stdin: 0, stdout: 1 }),
       },
     ],
     host,
@@ -96,7 +97,7 @@ async function runSupervise(args: readonly string[], log: (line: string) => void
   return new Promise((done) => {
     const leave = (): void => {
       process.off('SIGTERM', onTerm);
-      deaths.close();
+      spawner.close();
       done(0);
     };
     const onTerm = (): void => {

@@ -95,11 +95,12 @@ test('a supervisor killed between making a process and recording it leaves none 
   await using rig = new Rig();
   rig.write({ 'web/run': '#!/bin/sh\necho ran >>ran\nexec sleep 1000\n' });
   // What the supervisor does up to that moment; it goes on only by opening the gate.
-  const room = join(import.meta.dirname, '../../supervise/launch.io.ts');
+  const room = join(import.meta.dirname, '../../supervise/spawner.io.ts');
   const script = `
-    const { launch } = await import(${JSON.stringify(room)});
+    const { Spawner } = await import(${JSON.stringify(room)});
     const base = ${JSON.stringify(join(rig.folder, 'web'))};
-    launch({ base, argv: ['./run'], stdin: 'ignore', stdout: 2, stderr: 2, onExit: () => undefined });
+    const plan = { base, argv: ['./run'], env: {}, stdin: 'ignore', stdout: 2, stderr: 2, onExit: () => undefined };
+    new Spawner(() => undefined).launch(plan, () => undefined);
     setInterval(() => undefined, 1000);
   `;
   const supervisor = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
@@ -124,7 +125,7 @@ test('two supervisors on one socket: the second says who is there and goes', asy
   expect(await rig.services()).toHaveLength(1);
 });
 
-test(`${KILLS} SIGKILLs at random moments under load: same pids, no copy, no line missing`, {
+test(`${KILLS} SIGKILLs at random moments under load, of the spawner too: same pids, no copy, no line missing`, {
   timeout: 900_000,
 }, async () => {
   await using rig = new Rig();
@@ -146,8 +147,14 @@ test(`${KILLS} SIGKILLs at random moments under load: same pids, no copy, no lin
     pids.set(name, (await rig.until(name, 'ready', ({ ready }) => ready)).pid);
   }
   const restlessBefore = (await rig.until('restless', 'there', () => true)).starts;
+  const moment = (uptoMs: number): Promise<void> =>
+    new Promise((resolve) => setTimeout(resolve, Math.random() * uptoMs));
   for (let kill = 0; kill < KILLS; kill += 1) {
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 600));
+    // Every fifth time the process that starts the services goes first, with or without time for another to come.
+    if (kill % 5 === 4) {
+      await eventually('a spawner', () => (rig.killSpawner() ? true : undefined));
+      await moment(kill % 2 === 0 ? 300 : 10);
+    } else await moment(600);
     await rig.end('SIGKILL');
     rig.start();
   }

@@ -1,6 +1,6 @@
 // Starting, stopping and what comes between, with real processes: finish, readiness, leftovers, dependencies, the end.
 
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { orderService, waitFor } from '../../supervise/client.io.ts';
@@ -173,19 +173,45 @@ test('INT stops all as HUP does, and a second one kills what does not listen', a
   await eventually('nothing is left', () => (rig.processes().length === 0 ? true : undefined));
 });
 
-test('the helper that watches adopted services may die as well', async () => {
+test('the process that starts services may die: they run on, their deaths are seen, they are started again', async () => {
   await using rig = new Rig();
-  rig.write({ 'web/run': SLEEP });
+  rig.write({ 'old/run': SLEEP });
   rig.start();
-  const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
+  const old = await rig.until('old', 'ready', ({ ready }) => ready);
   await rig.end('SIGKILL');
+  rig.write({ 'web/run': '#!/bin/sh\nwhile ! [ -f go ]; do sleep 0.05; done\nrm go\n' });
   rig.start();
+  await rig.until('old', 'adopted', ({ adopted }) => adopted);
+  const web = await rig.until('web', 'ready', ({ ready }) => ready);
+  expect(rig.killSpawner()).toBe(true);
+  await eventually('it is said', () => (rig.said.includes('another takes its place') ? true : undefined));
+  expect(await rig.until('web', 'there', () => true)).toMatchObject({ pid: web.pid, phase: 'up', starts: 1 });
+  expect(await rig.until('old', 'there', () => true)).toMatchObject({ pid: old.pid, phase: 'up', starts: 1 });
+  rig.write({ 'web/go': '' });
+  process.kill(old.pid, 'SIGKILL');
+  const again = await rig.until('web', 'up again', (view) => view.phase === 'up' && view.pid !== web.pid);
+  expect(again.lastDeath).toBeDefined();
+  await rig.until('old', 'up again', (view) => view.phase === 'up' && view.pid !== old.pid);
+});
+
+test('without perl services are started, adopted and seen to die', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': SLEEP, 'web/log/run': '#!/bin/sh\nexec cat >said\n' });
+  const path = join(rig.root, 'bin');
+  mkdirSync(path);
+  for (const name of ['flock', 'mkfifo', 'sh', 'cat', 'sleep']) symlinkSync(`/usr/bin/${name}`, join(path, name));
+  rig.start('/usr/bin/env', `PATH=${path}`);
+  const web = await rig.until('web', 'ready', ({ ready }) => ready);
+  await rig.until('web/log', 'ready', ({ ready }) => ready);
+  process.kill(web.pid, 'SIGKILL');
+  const second = await rig.until('web', 'up again', (view) => view.ready && view.pid !== web.pid);
+  expect(second.lastDeath).toMatchObject({ signal: 'SIGKILL' });
+  await rig.end('SIGKILL');
+  rig.start('/usr/bin/env', `PATH=${path}`);
   await rig.until('web', 'adopted', ({ adopted }) => adopted);
-  const helper = await run('pgrep', '-P', String(rig.supervisor?.pid), 'perl');
-  process.kill(Number(helper.stdout), 'SIGKILL');
-  await eventually('it is said', () => (rig.said.includes('looking once a second instead') ? true : undefined));
-  process.kill(pid, 'SIGKILL');
-  await rig.until('web', 'up again', (view) => view.phase === 'up' && view.pid !== pid);
+  process.kill(second.pid, 'SIGKILL');
+  await rig.until('web', 'up once more', (view) => view.phase === 'up' && view.pid !== second.pid);
+  expect(await rig.end('SIGHUP')).toBe(0);
 });
 
 test('the exit code of an adopted service is known', async () => {

@@ -88,6 +88,16 @@ export class Rig {
     });
   }
 
+  /** Kills the process that starts the supervisor's services. @returns whether there was one. */
+  killSpawner(): boolean {
+    const { pid } = this.supervisor ?? {};
+    return (pid === undefined ? [] : childrenOf(pid)).some((child) => {
+      const isIt = (readIfThere(`/proc/${child}/cmdline`) ?? '').startsWith('rouse spawner');
+      if (isIt) kill(child);
+      return isIt;
+    });
+  }
+
   async services(): Promise<readonly ServiceView[]> {
     return listServices(this.socketPath);
   }
@@ -146,6 +156,18 @@ export async function eventually<T>(what: string, look: () => T | undefined | Pr
     if (found !== undefined) return found;
     if (Date.now() > endMs) throw new Error(`waited in vain: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  return (readIfThere(`/proc/${pid}/task/${pid}/children`) ?? '').split(' ').filter(Boolean).map(Number);
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return undefined;
   }
 }
 

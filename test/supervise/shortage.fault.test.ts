@@ -23,7 +23,7 @@ function told(hasReserve: boolean): unknown {
       knowsItself: said(() => livingStartTime(process.pid) === start),
       isLiving: isLiving(process.pid, start),
       group: said(() => groupHasLiving(99999999)),
-      starts: launch({ base: '/', argv: ['true'], stdin: 'ignore', stdout: 1, stderr: 2, onExit: () => undefined }).ok,
+      starts: launch({ base: '/', argv: ['true'], env: {}, stdin: 'ignore', stdout: 1, stderr: 2, onExit: () => undefined }).ok,
       locks: await lockFiles([lockFd]).then(() => 'told', () => 'unknown'),
     };
     process.stdout.write(JSON.stringify(answers), () => process.exit(0));

@@ -115,7 +115,7 @@ const ROWS: Record<string, readonly Row[]> = {
     { args: 'sh -c "ps -o pid=,pgid=,sid= -p $$ | awk \'{ print \\$1 == \\$2, \\$2 == \\$3 }\'"' },
     { args: 'none' },
     { args: 'env', env: {} },
-    { args: 'sh -c "grep -E Sig /proc/self/status"' },
+    { args: 'sh -c "grep -E Sig[A-P] /proc/self/status"' },
   ],
   fghack: [
     { args: '' },

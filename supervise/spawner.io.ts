@@ -1,0 +1,265 @@
+// supervise/spawner.io.ts - starting processes and seeing them die, by a small process that may itself die.
+//
+// Owns: running the spawner, which start or death each of its reports means, and what is done without it.
+// Does not own: its program and its words (spawner.ts), the start by Node itself (launch.io.ts).
+//
+// When the spawner is gone another takes its place: starts that it has not answered are asked for again (what stood at a gate
+// of the first has left), and all living processes are watched by the second. Where none can be had (no perl, no
+// descriptor) Node starts processes itself, and kill(pid, 0) once a second with the start time sees their deaths.
+
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Writable } from 'node:stream';
+import { pathOfFd } from './directory.io.ts';
+import { launch } from './launch.io.ts';
+import type { Launched, LaunchPlan, OnDeath } from './launch.io.ts';
+import { isLiving } from './procfs.io.ts';
+import { decodeReport, encodeGate, encodeStart, encodeWatch, PROGRAM, SYSCALLS } from './spawner.ts';
+import type { FdWord } from './spawner.ts';
+
+const POLL_MS = 1000;
+/** A spawner that did not live this long is not replaced at once. */
+const PAUSE_MS = 1000;
+/** Starts asked for and not yet answered: each is a process of half a megabyte that stands and waits. */
+const STARTS_AT_ONCE = 16;
+/** 0 to 2 are ours, for services to inherit. */
+const ORDERS_FD = 3;
+const REPORTS_FD = 4;
+
+type Start = { readonly kind: 'start'; readonly plan: LaunchPlan; readonly onAnswer: (launched: Launched) => void };
+type Watch = {
+  readonly kind: 'watch';
+  readonly pid: number;
+  readonly startTime: string;
+  readonly onDeath: OnDeath;
+};
+
+type Running = { readonly child: ChildProcess; readonly orders: Writable; readonly sinceMs: number; isReady: boolean };
+
+export class Spawner {
+  readonly #log: (line: string) => void;
+  /** By number of the order: what is not yet answered, and what has not yet died. */
+  readonly #tasks = new Map<number, Start | Watch>();
+  readonly #queue: number[] = [];
+  readonly #asked = new Set<number>();
+  #lastNumber = 0;
+  #running: Running | undefined;
+  #isUsable = SYSCALLS[process.arch] !== undefined;
+  #isClosed = false;
+  #pause: NodeJS.Timeout | undefined;
+  #poll: NodeJS.Timeout | undefined;
+
+  constructor(log: (line: string) => void) {
+    this.#log = log;
+  }
+
+  /**
+   * Starts a process, which waits at its gate.
+   *
+   * @param onAnswer called once, perhaps before this returns; the descriptors of the plan must stay open until then.
+   */
+  launch(plan: LaunchPlan, onAnswer: (launched: Launched) => void): void {
+    this.#queue.push(this.#add({ kind: 'start', plan, onAnswer }));
+    this.#serve();
+  }
+
+  /**
+   * Watches a process that was not started here until its death.
+   *
+   * @param startTime as /proc gives it; a process with the same pid and another start time counts as dead.
+   * @param onDeath called once, never before this returns.
+   */
+  watch(pid: number, startTime: string, onDeath: OnDeath): void {
+    const number = this.#add({ kind: 'watch', pid, startTime, onDeath });
+    this.#serve();
+    if (this.#running === undefined) this.#startPoll();
+    else this.#running.orders.write(encodeWatch(number, pid, startTime));
+  }
+
+  /** Nothing is started, seen or reported from now on; the spawner goes by itself. */
+  close(): void {
+    this.#isClosed = true;
+    clearInterval(this.#poll);
+    clearTimeout(this.#pause);
+    this.#tasks.clear();
+    const child = this.#running?.child;
+    this.#running?.orders.end();
+    const reports = child?.stdio[REPORTS_FD];
+    if (reports !== undefined && reports !== null) reports.destroy();
+    child?.unref();
+  }
+
+  #add(task: Start | Watch): number {
+    this.#lastNumber += 1;
+    this.#tasks.set(this.#lastNumber, task);
+    return this.#lastNumber;
+  }
+
+  /** Gives the spawner as many starts as it may have at once. */
+  #serve(): void {
+    if (this.#isClosed || this.#pause !== undefined) return;
+    if (this.#running === undefined && this.#isUsable) this.#run();
+    while (this.#asked.size < STARTS_AT_ONCE) {
+      const number = this.#queue.shift();
+      if (number === undefined) return;
+      const task = this.#tasks.get(number);
+      if (task?.kind !== 'start') continue;
+      if (this.#running === undefined) {
+        this.#tasks.delete(number);
+        task.onAnswer(launch(task.plan));
+        continue;
+      }
+      this.#asked.add(number);
+      this.#running.orders.write(
+        encodeStart(number, { ...task.plan, directory: task.plan.base, fds: fdsOf(task.plan) }),
+      );
+    }
+  }
+
+  #run(): void {
+    // A locale that this machine does not have is no business of the operator's standard error.
+    const isQuiet = process.env['PERL_BADLANG'] === undefined;
+    const words = [...(isQuiet ? ['quiet=1'] : []), ...(SYSCALLS[process.arch] ?? [])];
+    let child: ChildProcess;
+    try {
+      child = spawn('perl', ['-e', PROGRAM, ...words], {
+        stdio: [0, 1, 2, 'pipe', 'pipe'],
+        env: { ...process.env, ...(isQuiet ? { PERL_BADLANG: '0' } : {}) },
+        // ctrl-C and a closed terminal are for us to act on.
+        detached: true,
+      });
+    } catch {
+      // Out of memory: Node starts what is to be started now, if it can; the next start tries again.
+      return;
+    }
+    const orders = child.stdio[ORDERS_FD] as Writable | null | undefined;
+    const reports = child.stdio[REPORTS_FD];
+    const running: Running | undefined =
+      orders === undefined || orders === null || child.pid === undefined
+        ? undefined
+        : { child, orders, sinceMs: performance.now(), isReady: false };
+    const gone = (): void => {
+      if (running !== undefined && this.#running === running) this.#replace(running);
+    };
+    child.once('error', (error) => {
+      if ('code' in error && error.code === 'ENOENT') this.#isUsable = false;
+      gone();
+    });
+    child.once('exit', gone);
+    if (running === undefined) return;
+    child.unref();
+    this.#running = running;
+    // A spawner that is gone ends its input: its end is reported by exit.
+    running.orders.on('error', () => running.orders.destroy());
+    let text = '';
+    reports?.on('data', (chunk: Buffer) => {
+      if (this.#running !== running) return;
+      const lines = (text + chunk.toString('utf8')).split('\n');
+      text = lines.pop() ?? '';
+      for (const line of lines) this.#report(line, running);
+    });
+    for (const [number, task] of this.#tasks) {
+      if (task.kind === 'watch') running.orders.write(encodeWatch(number, task.pid, task.startTime));
+    }
+  }
+
+  #replace(gone: Running): void {
+    this.#running = undefined;
+    gone.orders.destroy();
+    if (this.#isClosed) return;
+    this.#queue.unshift(...this.#asked);
+    this.#asked.clear();
+    if (!gone.isReady) {
+      this.#isUsable = false;
+      this.#log('perl cannot run the spawner: starts take longer, and deaths are seen once a second');
+    } else this.#log('the spawner is gone; another takes its place');
+    if (performance.now() - gone.sinceMs < PAUSE_MS && this.#isUsable) {
+      this.#pause = setTimeout(() => {
+        this.#pause = undefined;
+        this.#serve();
+      }, PAUSE_MS);
+    }
+    this.#serve();
+    if (this.#running === undefined) this.#startPoll();
+  }
+
+  #report(line: string, running: Running): void {
+    const report = decodeReport(line);
+    if (report === undefined) return;
+    if (report.kind === 'ready') {
+      running.isReady = true;
+      clearInterval(this.#poll);
+      this.#poll = undefined;
+      return;
+    }
+    const { number } = report;
+    const task = this.#tasks.get(number);
+    if (report.kind === 'died') {
+      if (task !== undefined) this.#died(number, task, report.waitStatus);
+    } else if (task?.kind === 'start') {
+      this.#asked.delete(number);
+      if (report.kind === 'failed') {
+        this.#tasks.delete(number);
+        task.onAnswer({ ok: false, why: `cannot start a process: ${report.why}` });
+      } else {
+        const { pid, startTime } = report;
+        this.#tasks.set(number, { kind: 'watch', pid, startTime, onDeath: task.plan.onExit });
+        const atGate = (verb: 'go' | 'leave') => () => void running.orders.write(encodeGate(number, verb));
+        task.onAnswer({ ok: true, pid, startTime, openGate: atGate('go'), refuse: atGate('leave') });
+      }
+    }
+    this.#serve();
+  }
+
+  #died(number: number, task: Start | Watch, waitStatus: number | undefined): void {
+    if (task.kind === 'start') {
+      this.#asked.delete(number);
+      this.#tasks.delete(number);
+      task.onAnswer({ ok: false, why: 'cannot start a process: it died before it could begin' });
+      return;
+    }
+    // The spawner may have run out of descriptors, for a thousand services it has a thousand: nobody is dead by its word alone.
+    if (waitStatus === undefined && isLiving(task.pid, task.startTime)) {
+      this.#startPoll();
+      return;
+    }
+    this.#tasks.delete(number);
+    if (waitStatus === undefined) task.onDeath(undefined, undefined);
+    else task.onDeath(...readWaitStatus(waitStatus));
+  }
+
+  #startPoll(): void {
+    this.#poll ??= setInterval(() => {
+      let isNeeded = false;
+      for (const [number, task] of this.#tasks) {
+        if (task.kind !== 'watch') continue;
+        isNeeded = true;
+        if (!isLiving(task.pid, task.startTime)) this.#died(number, task, undefined);
+      }
+      if (isNeeded) return;
+      clearInterval(this.#poll);
+      this.#poll = undefined;
+    }, POLL_MS);
+  }
+}
+
+/** Our own descriptors as the spawner reaches them: it has 0 to 2 as well, the others it opens anew. */
+function fdsOf({ stdin, stdout, stderr, extras = [] }: LaunchPlan): FdWord[] {
+  const word = (asFd: number, fd: number, access: 'read' | 'both'): FdWord =>
+    fd <= 2 ? { kind: 'same', asFd, fd } : { kind: 'open', asFd, path: pathOfFd(fd), access };
+  return [
+    stdin === 'ignore' ? { kind: 'open', asFd: 0, path: '/dev/null', access: 'read' } : word(0, stdin, 'read'),
+    word(1, stdout, 'both'),
+    word(2, stderr, 'both'),
+    ...extras.map(({ asFd, fd }) => word(asFd, fd, 'both')),
+  ];
+}
+
+/** wait(2): the low seven bits are the signal, 0 = exited with the code in the next octet. */
+function readWaitStatus(status: number): Parameters<OnDeath> {
+  const signalNumber = status & 0x7f;
+  if (signalNumber === 0) return [(status >> 8) & 0xff, undefined];
+  const name = Object.entries(constants.signals).find(([, number]) => number === signalNumber)?.[0];
+  return [undefined, name ?? `signal ${signalNumber}`];
+}
