@@ -19,6 +19,7 @@ import { withBuildLock } from './lock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
 import type { Layer, Manifest } from './manifest.ts';
+import { leastMemoryMb, memoryProblem } from './memory.ts';
 import { missingModules } from './modules.ts';
 import { bytesByOwner, conflicts, isLayerRecord, type LayerRecord } from './plan.ts';
 import { parseRecipe, placeOf, type Supervisor, supervisorOf } from './recipe.ts';
@@ -186,6 +187,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     },
     kernel,
     layers: records.map(({ layer }) => layer),
+    memoryMb: chosenMemory(chain, records),
     packages: packagesOf(records, [...stages.flatMap(({ packages }) => packages), kernelPackage]),
     vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
     templates: [...new Map(templates.map((template) => [template.path, template])).values()],
@@ -513,6 +515,25 @@ function packagesOf(records: readonly LayerRecord[], packages: readonly ArchiveP
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** What nodes need at least. @throws Fault E_BUILD where a recipe promises to do with less. */
+function chosenMemory(chain: readonly FoundRecipe[], records: readonly LayerRecord[]): number {
+  const layers = records.map(({ layer }) => layer);
+  let memoryMb = leastMemoryMb(layers);
+  for (const found of chain) {
+    const promisedMb = found.recipe.memoryMb ?? 0;
+    const why = promisedMb === 0 ? undefined : memoryProblem(layers, promisedMb);
+    if (why !== undefined) {
+      throw new Fault('E_BUILD', {
+        what: `${placeOf(found, ['memoryMb'])} the image does not fit nodes of ${promisedMb} MiB`,
+        why,
+        todo: 'raise memoryMb, or leave something out: rouse image show tells what weighs what',
+      });
+    }
+    memoryMb = Math.max(memoryMb, promisedMb);
+  }
+  return memoryMb;
+}
+
 /** Publishes the draft unless the newest generation says the same already. */
 async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generation'>): Promise<BuildResult> {
   const newest = (await store.list()).find(({ image }) => image === draft.image)?.generations.at(-1);
@@ -527,7 +548,7 @@ async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generati
 
 /** What makes two generations the same: everything but their number and their time. */
 function contentOf(manifest: Omit<Manifest, 'generation'>): string {
-  const { image, recipe, kernel, layers, packages, vars, templates, services, runtime } = manifest;
+  const { image, recipe, kernel, layers, packages, memoryMb, vars, templates, services, runtime } = manifest;
   return JSON.stringify([
     image,
     runtime,
@@ -535,6 +556,7 @@ function contentOf(manifest: Omit<Manifest, 'generation'>): string {
     kernel,
     layers.map((layer: Layer) => layer.sha256),
     packages,
+    memoryMb,
     vars,
     templates,
     services,

@@ -96,6 +96,8 @@ export const ManifestSchema = z.strictObject({
       bytes: z.int().nonnegative(),
     }),
   ),
+  /** The least memory of a node that boots it, in MiB: what its recipe says, or what its files need where that is more. */
+  memoryMb: z.int().positive().optional(),
   vars: z.record(z.string(), VarSchema),
   templates: z.array(TemplateSchema),
   /** Names of the service directories under /service, in order. */

@@ -10,7 +10,7 @@ type Table = { readonly heading: readonly string[]; readonly rows: readonly (rea
 
 /** Tables of `rouse image show`; sizes in bytes as they are, so that sums can be checked. */
 export function renderManifest(manifest: Manifest): Table[] {
-  const { image, generation, builtAt, kernel, layers, packages, vars, templates, services } = manifest;
+  const { image, generation, builtAt, kernel, layers, packages, memoryMb, vars, templates, services } = manifest;
   const sum = (list: readonly number[]): number => list.reduce((total, one) => total + one, 0);
   const served = sum(layers.map(({ servedBytes }) => servedBytes));
   const unpacked = sum(layers.map(({ unpackedBytes }) => unpackedBytes));
@@ -55,6 +55,7 @@ export function renderManifest(manifest: Manifest): Table[] {
     {
       heading: [],
       rows: [
+        [`memory of a node, at least: ${memoryMb === undefined ? 'unknown' : `${memoryMb} MiB`}`],
         [`services, under ${manifest.runtime === undefined ? 'svscan' : 'rouse'}: ${services.join(' ') || 'none'}`],
         [`templates, rendered at boot: ${templates.map(({ path }) => path).join(' ') || 'none'}`],
       ],

@@ -13,6 +13,7 @@ const SETTABLE = {
   address: 'text',
   note: 'text',
   loader: 'text',
+  memoryMb: 'yaml',
   macs: 'yaml',
   labels: 'text',
   vars: 'yaml',

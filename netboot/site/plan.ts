@@ -12,7 +12,7 @@ import type { LoaderSetting } from '../dhcp/loaders.ts';
 import type { Subnet, VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';
 import { DISCOVER_PROFILE } from './checks.ts';
-import { describeImage, type Images, type Profile, type Site } from './site.ts';
+import { describeImage, type Images, memoryProblems, type Profile, type Site } from './site.ts';
 import { resolveVars } from './vars.ts';
 
 /** What a node is called and known by; goes into templates and the journal. */
@@ -115,7 +115,10 @@ export function matchMachine(site: Site, mac: MacAddress, subnet: Subnet | undef
 /** The same machine with another profile; its own vars are for the profile that it has, so they stay out. */
 function asProfile(found: Extract<Matched, { kind: 'match' }>, profile: Profile): typeof found {
   const why = `${found.why}; but it is booted as '${profile.name}'`;
-  return { ...found, profile, effective: profile.effective, why };
+  const own = found.effective.memoryMb;
+  // What the node file says of the machine holds whatever it boots.
+  const memoryMb = own?.source.layer === 'node' ? own : profile.effective.memoryMb;
+  return { ...found, profile, effective: { ...profile.effective, memoryMb }, why };
 }
 
 /**
@@ -153,7 +156,7 @@ export function resolve(site: Site, mac: MacAddress, { images, subnet, as }: Pla
       if (state.kind !== 'built') return refuse(describeImage(image, state));
       const { manifest } = state;
       const { vars, problems } = siteVars(site, profile.name, effective, manifest.vars, image);
-      const [problem] = problems;
+      const [problem] = [...problems, ...memoryProblems(effective, manifest)];
       if (problem !== undefined) return refuse(renderProblem(problem));
       const target: PlanTarget = {
         kind: 'linux',

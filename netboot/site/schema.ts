@@ -86,6 +86,13 @@ const labels = z.record(slug, line);
 
 const loader = z.enum(LOADER_SETTINGS);
 
+/** What the machine has, in MiB: an image that needs more is refused. */
+const memoryMb = z
+  .int('expected whole MiB')
+  .min(16, 'expected at least 16 MiB')
+  .max(67_108_864, 'expected at most 67108864 MiB (64 TiB)')
+  .optional();
+
 const SubnetSchema = z.strictObject({
   name: slug,
   interface: interfaceName,
@@ -158,6 +165,7 @@ export const ProfileSchema = z.strictObject({
     .max(86_400, 'expected at most 86400 seconds (a day)')
     .optional(),
   rollback: z.boolean().optional(),
+  memoryMb,
   vars: vars.optional(),
 });
 
@@ -169,6 +177,7 @@ export const NodeSchema = z.strictObject({
   labels: labels.default({}),
   note: line.default(''),
   loader: loader.optional(),
+  memoryMb,
   vars: vars.default({}),
 });
 

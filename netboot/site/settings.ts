@@ -26,6 +26,8 @@ export type Effective = {
   readonly loader: Sourced<LoaderSetting>;
   readonly readyTimeoutS: Sourced<number>;
   readonly rollback: Sourced<boolean>;
+  /** What the machine has, in MiB, where that is known. */
+  readonly memoryMb: Sourced<number> | undefined;
   readonly vars: Readonly<Record<string, Sourced<VarValue>>>;
 };
 
@@ -39,6 +41,7 @@ export const DEFAULTS: Effective = {
   loader: byDefault('auto'),
   readyTimeoutS: byDefault(300),
   rollback: byDefault(true),
+  memoryMb: undefined,
   vars: {},
 };
 
@@ -72,6 +75,7 @@ export function overlaySettings(
     loader: over('loader', settings.loader),
     readyTimeoutS: over('readyTimeoutS', settings.readyTimeoutS),
     rollback: over('rollback', settings.rollback),
+    memoryMb: over('memoryMb', settings.memoryMb),
     vars,
   };
 }

@@ -217,7 +217,12 @@ function resolveNodes(
       if (!labelsMatch(match, value.labels)) continue;
       if (groups !== undefined) effective = overlaySettings(effective, { vars }, 'group', groups.at, ['groups', index]);
     }
-    effective = overlaySettings(effective, { loader: value.loader, vars: value.vars }, 'node', positions);
+    effective = overlaySettings(
+      effective,
+      { loader: value.loader, memoryMb: value.memoryMb, vars: value.vars },
+      'node',
+      positions,
+    );
     nodes.set(name, {
       name,
       macs: value.macs,
@@ -255,7 +260,10 @@ function checkImages(
     const state = images.get(image.value) ?? { kind: 'missing' };
     switch (state.kind) {
       case 'built':
-        problems.push(...resolveVars(effective, state.manifest.vars, image.value).problems);
+        problems.push(
+          ...resolveVars(effective, state.manifest.vars, image.value).problems,
+          ...memoryProblems(effective, state.manifest),
+        );
         break;
       case 'missing':
       case 'broken':
@@ -266,6 +274,18 @@ function checkImages(
         break;
     }
   }
+}
+
+/** Why a machine has too little memory for an image; none where it has enough or nobody said how much. */
+export function memoryProblems(
+  { memoryMb }: Pick<Effective, 'memoryMb'>,
+  { image, generation, memoryMb: neededMb }: Pick<Manifest, 'image' | 'generation' | 'memoryMb'>,
+): Problem[] {
+  const position = memoryMb?.source.position;
+  if (memoryMb === undefined || position === undefined || neededMb === undefined || memoryMb.value >= neededMb)
+    return [];
+  const message = `memoryMb: ${memoryMb.value} MiB are too little for image '${image}' generation ${generation}, which needs ${neededMb} MiB`;
+  return [{ ...position, message }];
 }
 
 /** Why an image cannot be booted, and what to do: the same words for `rouse check`, explain and a refused boot. */

@@ -22,6 +22,7 @@ const WEB: Manifest = {
     { name: 'base', sha256: HASH, compression: 'zstd', servedSha256: HASH, servedBytes: 1, unpackedBytes: 1, files: 1 },
   ],
   packages: [],
+  memoryMb: 128,
   vars: {
     greeting: { type: 'string', default: 'hello', text: '' },
     workers: { type: 'number', default: 1, text: '' },
@@ -229,6 +230,11 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
     says: ["rouse.yaml:4:32 pools.web.match.profile: unknown profile 'wbe', did you mean 'web'?"],
   },
   {
+    what: 'a machine with too little memory for its image',
+    files: { 'profiles/web.yaml': 'extends: role/web\nmemoryMb: 96\n' },
+    says: ["profiles/web.yaml:2:11 memoryMb: 96 MiB are too little for image 'web' generation 3, which needs 128 MiB"],
+  },
+  {
     what: 'a profile without an image',
     files: { 'profiles/bare.yaml': 'readyTimeoutS: 60\n' },
     says: ["profiles/bare.yaml:1:1 profile 'bare' boots linux but names no image: missing key 'image'"],
@@ -409,4 +415,24 @@ test('a boot is refused in the words of the check: image gone, image broken, a v
   expect(why({ kind: 'built', manifest: { ...WEB, vars } })).toMatch(
     /; but profiles\/web\.yaml:2:17 vars\.workers: image 'web' declares no such var/,
   );
+});
+
+test("a node's memory is its own whatever it boots, and an image that grew over it is refused", () => {
+  const files = { 'nodes/web1.yaml': 'macs: [52:54:00:77:00:01]\nprofile: web\nmemoryMb: 200\n' };
+  const result = build({
+    'profiles/web.yaml': 'extends: role/web\nmemoryMb: 4096\n',
+    'profiles/other.yaml': 'extends: web\n',
+    ...files,
+  });
+  if (!result.ok) throw new Error(result.problems.map(renderProblem).join('\n'));
+  const why = (memoryMb: number, as?: string): string => {
+    const images = new Map<string, ImageState>([['web', { kind: 'built', manifest: { ...WEB, memoryMb } }]]);
+    const profile = as === undefined ? undefined : result.site.profiles.get(as);
+    return resolve(result.site, parseMac('52:54:00:77:00:01')!, { images, subnet: undefined, as: profile }).why;
+  };
+  expect(why(200)).not.toContain('; but nodes');
+  const refusal =
+    "; but nodes/web1.yaml:3:11 memoryMb: 200 MiB are too little for image 'web' generation 3, which needs 201 MiB";
+  expect(why(201)).toContain(refusal);
+  expect(why(201, 'other')).toContain(refusal);
 });
