@@ -30,6 +30,7 @@ const DEBIAN_PACKAGES = [
   { name: 'binutils', shows: 'readelf', for: 'test' },
   { name: 'kmod', shows: 'modinfo', for: 'test' },
   { name: 'curl', shows: 'curl', for: 'test' },
+  { name: 'tcpdump', shows: 'tcpdump', for: 'test' },
   { name: 'udhcpc', shows: 'udhcpc', for: 'test' },
   { name: 'isc-dhcp-client', shows: 'dhclient', for: 'test' },
   { name: 'tftp-hpa', shows: '/usr/bin/tftp', for: 'test' },

@@ -1,64 +1,41 @@
-// keepalived.conf of the lb role under Debian's own keepalived -t, in the image's own tree and a network namespace: what
-// operators may set is taken, and what they may get wrong is refused or does no harm.
+// keepalived.conf of the lb role under Debian's own keepalived, in the image's own tree and network namespaces: what operators
+// may set is taken, and what they may get wrong is refused or does no harm; among the balancers of a profile, whoever joins
+// moves nothing, whoever dies is followed by exactly one, and both sides hear of it.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildImage } from '../../images/build.io.ts';
-import { inspectFile } from '../../images/inspect.io.ts';
 import type { Template } from '../../images/manifest.ts';
-import { openStore } from '../../images/store.io.ts';
-import { renderTemplates } from '../../netboot/boots/templates.ts';
-import { LB_VARS, member, valuesFor, type Vars, virtualService } from './values.ts';
+import { BUILD_MS, unpackImage } from './image-tree.ts';
+import { Balancers, INSIDE, KEEPALIVED_CONF as CONF, OUTSIDE, peersNamed, renderConf } from './balancers.ts';
+import { member, type Vars, virtualService } from './values.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');
-const CONF = '/etc/keepalived/keepalived.conf';
+const needsRoot = test.skipIf(process.getuid?.() !== 0);
 const NODE = { name: 'lb1', address: '10.77.0.11' };
-const PEERS = [
-  { name: 'lb1', address: '10.77.0.11', index: 0, priority: 200 },
-  { name: 'lb2', address: '10.77.0.12', index: 1, priority: 190 },
-];
+const PEERS = peersNamed('lb1', 'lb2');
 const POOLS = { web: [member('web1', '10.77.0.21'), member('web2', '10.77.0.22', 0)], empty: [] };
 
 let folder = '';
 let tree = '';
 let templates: readonly Template[] = [];
+const wires = new Balancers();
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'rouse-keepalived-'));
-  tree = join(folder, 'tree');
-  const libDir = join(folder, 'lib');
-  const { manifest } = await buildImage({ roleDirs: [join(ROOT, 'services')], role: 'lb', libDir, cacheDir });
-  ({ templates } = manifest);
-  for (const layer of manifest.layers) {
-    for (const { entries } of (await inspectFile(openStore(libDir).layerPath(layer))).layers) {
-      for (const entry of entries) {
-        const path = join(tree, entry.path);
-        mkdirSync(entry.kind === 'directory' ? path : dirname(path), { recursive: true });
-        if (entry.kind === 'file') writeFileSync(path, entry.data, { mode: entry.mode });
-        if (entry.kind === 'symlink') symlinkSync(entry.target, path);
-      }
-    }
-  }
-  writeFileSync(join(tree, 'dev/null'), '');
-  execFileSync('chroot', [tree, '/bin/busybox', '--install', '-s']);
-  // The image may have to be compressed first.
-}, 600_000);
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const image = await unpackImage('lb', folder);
+  ({ tree } = image);
+  ({ templates } = image.manifest);
+}, BUILD_MS);
+afterAll(async () => {
+  await wires.take();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** The rendered file, and what keepalived says to it in a namespace that has eth0 and eth1. */
 function judge(vars: Vars, given: Record<string, unknown> = {}): { conf: string; status: number | null; said: string } {
-  const values = valuesFor(NODE, 'lb', { vars: { ...LB_VARS, ...vars }, pools: POOLS, peers: PEERS, ...given });
-  const rendered = renderTemplates(
-    templates.filter(({ path }) => path === CONF),
-    values,
-  );
-  if (!rendered.ok) throw new Error(JSON.stringify(rendered.problems));
-  const conf = new TextDecoder().decode(rendered.files[0]?.content);
+  const conf = renderConf(templates, NODE, vars, { pools: POOLS, peers: PEERS, ...given });
   mkdirSync(dirname(join(tree, CONF)), { recursive: true });
   writeFileSync(join(tree, `${CONF}.new`), conf);
   const script = [
@@ -117,7 +94,7 @@ const TAKEN: Record<string, [Vars, Record<string, unknown>?]> = {
 };
 
 for (const [what, [vars, given]] of Object.entries(TAKEN)) {
-  test.skipIf(process.getuid?.() !== 0)(`${what}: keepalived takes it without a word`, () => {
+  needsRoot(`${what}: keepalived takes it without a word`, () => {
     const { conf, status, said } = judge(vars, given);
     expect({ status, said }, conf).toEqual({ status: 0, said: '' });
   });
@@ -128,14 +105,14 @@ const REFUSED: Record<string, [Vars, string]> = {
   'an interface that is not there': [{ interface: 'eth9', virtualServices: [service({})] }, 'interface eth9'],
 };
 for (const [what, [vars, word]] of Object.entries(REFUSED)) {
-  test.skipIf(process.getuid?.() !== 0)(`${what}: refused, with the reason`, () => {
+  needsRoot(`${what}: refused, with the reason`, () => {
     const { status, said } = judge(vars);
     expect(status).not.toBe(0);
     expect(said).toContain(word);
   });
 }
 
-test.skipIf(process.getuid?.() !== 0)('text that would leave its place stays one quoted value', () => {
+needsRoot('text that would leave its place stays one quoted value', () => {
   const hostile = '/x"\n } } }\nvrrp_instance other { state MASTER }\n';
   const { conf, status } = judge({
     virtualServices: [
@@ -166,3 +143,74 @@ test('the tree holds what the role runs', () => {
   const found = execFileSync('chroot', [tree, '/bin/busybox', 'ls', '/usr/sbin'], { encoding: 'utf8' });
   expect(found.split('\n')).toEqual(expect.arrayContaining(['ipvsadm', 'keepalived', 'kexec']));
 });
+
+const VIP = `${OUTSIDE}.200`;
+const INSIDE_VIP = `${INSIDE}.254`;
+
+/** As the boot server renders it for a node among these. */
+function conf(name: string, ...names: readonly string[]): string {
+  const peers = peersNamed(...names);
+  const address = peers.find((peer) => peer.name === name)?.address ?? '';
+  const vars = {
+    virtualServices: [virtualService({ vip: VIP, mode: 'nat' })],
+    insideVip: INSIDE_VIP,
+    insideInterface: 'eth1',
+  };
+  return renderConf(templates, { name, address }, vars, { peers, pools: { web: [member('web1', `${INSIDE}.21`)] } });
+}
+
+needsRoot(
+  'who is alone becomes one of two, and of three, and alone again, and never lets go of its addresses',
+  async () => {
+    wires.make(tree, folder);
+    wires.add('lb2');
+    wires.start('lb2', conf('lb2', 'lb2'));
+    await expect
+      .poll(() => [wires.holders(VIP), wires.holders(INSIDE_VIP)], { timeout: 30_000 })
+      .toEqual([['lb2'], ['lb2']]);
+    const moved = wires.watchAddresses('lb2');
+    // lb1 comes before it, so its priority falls as well.
+    for (const names of [['lb1', 'lb2'], ['lb1', 'lb2', 'lb3'], ['lb2']]) {
+      const said = await wires.reload('lb2', conf('lb2', ...names));
+      expect(said).toContain('Reload complete');
+      expect(said).not.toMatch(/BACKUP STATE|removing VIPs|sent 0 priority|died/);
+      expect(wires.realTimeLimit('lb2')).toMatch(/^unlimited +unlimited$/);
+    }
+    // Three intervals and more: nothing follows later either.
+    await new Promise((resolve) => setTimeout(resolve, 4000));
+    expect(moved()).toBe('');
+    expect(wires.holders(VIP)).toEqual(['lb2']);
+  },
+);
+
+needsRoot(
+  'who joins with a higher priority stays a backup; when the master dies it takes both sides and says so',
+  async () => {
+    const moved = wires.watchAddresses('lb2');
+    await wires.reload('lb2', conf('lb2', 'lb1', 'lb2'));
+    wires.add('lb1');
+    wires.start('lb1', conf('lb1', 'lb1', 'lb2'));
+    await expect.poll(() => wires.log('lb1'), { timeout: 30_000 }).toMatch(/inside\) Entering BACKUP STATE/);
+    await new Promise((resolve) => setTimeout(resolve, 5000));
+    expect([wires.holders(VIP), wires.holders(INSIDE_VIP), moved()]).toEqual([['lb2'], ['lb2'], '']);
+
+    const outside = await wires.listen('outside', `arp and arp[14:4] = 0x0a4d00c8`);
+    const inside = await wires.listen('inside', `arp and arp[14:4] = 0x0a6200fe`);
+    await wires.cutPower('lb2');
+    await expect
+      .poll(() => [wires.holders(VIP), wires.holders(INSIDE_VIP)], { timeout: 30_000 })
+      .toEqual([['lb1'], ['lb1']]);
+    await expect.poll(outside, { timeout: 10_000 }).toContain(`${wires.macOf('lb1', 0)} > ff:ff:ff:ff:ff:ff`);
+    await expect.poll(inside, { timeout: 10_000 }).toContain(`${wires.macOf('lb1', 1)} > ff:ff:ff:ff:ff:ff`);
+
+    // Back again, the one with the lower priority leaves everything where it is.
+    const stays = wires.watchAddresses('lb1');
+    wires.add('lb2');
+    wires.start('lb2', conf('lb2', 'lb1', 'lb2'));
+    await expect
+      .poll(() => wires.log('lb2').split('inside) Entering BACKUP STATE').length, { timeout: 30_000 })
+      .toBe(3);
+    await new Promise((resolve) => setTimeout(resolve, 5000));
+    expect([wires.holders(VIP), wires.holders(INSIDE_VIP), stays()]).toEqual([['lb1'], ['lb1'], '']);
+  },
+);
