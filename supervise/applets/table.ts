@@ -25,6 +25,7 @@ export const APPLETS = {
   svc: { kind: 'perl', parts: ['reasons', 'options'] },
   svstat: { kind: 'perl', parts: ['reasons'] },
   svok: { kind: 'perl', parts: ['reasons'] },
+  multilog: { kind: 'perl', parts: ['reasons'] },
   tai64n: { kind: 'perl', parts: [] },
   tai64nlocal: { kind: 'perl', parts: [] },
   readproctitle: { kind: 'perl', parts: ['reasons'] },
@@ -46,7 +47,9 @@ export type FrontName = {
 
 const SYSCALLS = {
   x64: {
+    dup3: 292,
     execve: 59,
+    fsync: 74,
     gettimeofday: 96,
     setgid: 106,
     setgroups: 116,
@@ -56,7 +59,9 @@ const SYSCALLS = {
     prlimit64: 302,
   },
   arm64: {
+    dup3: 24,
     execve: 221,
+    fsync: 82,
     gettimeofday: 169,
     setgid: 144,
     setgroups: 159,

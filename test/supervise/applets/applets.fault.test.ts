@@ -269,7 +269,7 @@ describeAsRoot('the same words in, the same out', () => {
     }
   }
   test('every applet has rows, or a test of its own', () => {
-    const own = ['svscan', 'supervise', 'tai64n'];
+    const own = ['svscan', 'supervise', 'multilog', 'tai64n'];
     expect([...Object.keys(ROWS), ...own].sort()).toEqual(Object.keys(APPLETS).sort());
   });
 });
