@@ -120,6 +120,7 @@ const ROWS: readonly { readonly args: readonly string[]; readonly input?: Buffer
   { args: ['-*', '+* error', 'e', './errors', '=status'], input: FEW },
   { args: ['-*a*', './no-a', '+*', '-*zz*end', 's6000', 'n50', './rest'], input: MANY },
   { args: ['-**a*', './x', '+', '-', './y'], input: MANY },
+  { args: ['-**e*', './x'], input: FEW },
   { args: ['-.*', '+one', '+[a-z]*', '-$', './x'], input: FEW },
   { args: ['t', '-* two*', './x'], input: FEW },
   { args: ['=status', '-*', '=never', '=status'], input: FEW },
