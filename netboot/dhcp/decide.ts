@@ -28,6 +28,7 @@ import { chooseBoot } from './loaders.ts';
 import { BOOTREQUEST, type DhcpMessage, macOf, type MessageType, messageTypeOf } from './message.ts';
 import { OPTIONS } from './options.ts';
 import { decideProxy } from './proxy.ts';
+import { isKept, reservedFor } from './reservations.ts';
 import { grantReply, refusal, relaySubOption, type ReplyFacts, serverIdentifier } from './reply.ts';
 import { toHex } from './values.ts';
 import { WHY, type WhyCode } from './why.ts';
@@ -59,11 +60,22 @@ export function decide(world: DhcpWorld, request: DhcpRequest): Decision {
   const subnet = subnetOf(world, request);
   if (subnet === undefined) return ignore('no-subnet', placeOf(message));
   const node = world.nodeByMac(mac);
-  if (node === undefined && subnet.unknown === 'ignore') return ignore('unknown-machine', mac);
+  const reserved = node === undefined ? reservedFor(subnet.reservations, message, mac) : undefined;
+  if (node === undefined && reserved === undefined && subnet.unknown === 'ignore')
+    return ignore('unknown-machine', mac);
 
   const client = clientOf(message);
   const boot = chooseBoot(world.bootPolicy(mac, subnet), client, mac, world.loaderFetchedRecently(mac));
-  const facts: ReplyFacts = { request: message, client, mac, serverAddress: world.serverAddress, subnet, node, boot };
+  const facts: ReplyFacts = {
+    request: message,
+    client,
+    mac,
+    serverAddress: world.serverAddress,
+    subnet,
+    node,
+    reserved,
+    boot,
+  };
   const one: Case = { world, request, facts };
   if (subnet.mode === 'proxy' || request.port === PROXY_PORT) return decideProxy(type, one);
   const decision = type === undefined ? ignore('unexpected-type') : BY_TYPE[type](one);
@@ -136,7 +148,7 @@ function decideDiscover(one: Case): Decision {
     reservation: reservationOf(facts),
     requested: request.message.options.requestedAddress,
     excluded: excludedOf(one),
-    isReserved: (address) => world.nodeByAddress(address) !== undefined,
+    isReserved: (address) => isReserved(one, address),
     nowS: world.nowS,
   });
   if (answer.kind === 'none') return ignore(answer.why, subnet.name);
@@ -145,7 +157,7 @@ function decideDiscover(one: Case): Decision {
   const isLeased = known !== undefined && known.mac === mac && known.state === 'bound' && isAlive(known, world.nowS);
   return {
     kind: 'offer',
-    why: answer.why,
+    why: answer.why === 'reservation' ? whyReserved(facts) : answer.why,
     subnet: subnet.name,
     message: grantReply('offer', facts, { address: answer.address, leaseTimeS: leaseTimeOf(one) }),
     to: destinationOf(request.message, 'offer'),
@@ -265,8 +277,8 @@ function rightTo(one: Case, address: Ipv4Address): Right {
   const holder = lease !== undefined && isAlive(lease, world.nowS) ? lease : undefined;
   if (holder?.state === 'declined') return { ok: false, why: 'address-declined' };
   if (holder !== undefined && holder.mac !== mac) return { ok: false, why: 'leased-to-another' };
-  if (reservationOf(facts) === address) return { ok: true, why: 'reservation' };
-  if (world.nodeByAddress(address) !== undefined) return { ok: false, why: 'reserved-for-another' };
+  if (reservationOf(facts) === address) return { ok: true, why: whyReserved(facts) };
+  if (isReserved(one, address)) return { ok: false, why: 'reserved-for-another' };
   if (excludedOf(one).includes(address)) return { ok: false, why: 'not-ours' };
   if (holder !== undefined) return { ok: true, why: 'lease-known' };
   const isPooled = subnet.pools.some((pool) => rangeContains(pool, address));
@@ -275,12 +287,23 @@ function rightTo(one: Case, address: Ipv4Address): Right {
 
 /** Whether the client is known here: a node, or somebody who had an address of this subnet. */
 function hasRecord({ world, facts }: Case): boolean {
-  return facts.node !== undefined || world.leases.byMac(facts.mac).some((lease) => lease.subnet === facts.subnet.name);
+  if (facts.node !== undefined || facts.reserved !== undefined) return true;
+  return world.leases.byMac(facts.mac).some((lease) => lease.subnet === facts.subnet.name);
 }
 
-/** The node's address, if it can be had in this subnet. */
-function reservationOf({ node, subnet }: ReplyFacts): Ipv4Address | undefined {
-  return node?.address !== undefined && isHostAddress(subnet.network, node.address) ? node.address : undefined;
+/** Whether a node file or rouse.yaml keeps the address for some machine. */
+function isReserved({ world, facts }: Case, address: Ipv4Address): boolean {
+  return world.nodeByAddress(address) !== undefined || isKept(facts.subnet.reservations, address);
+}
+
+/** The address kept for the machine, if it can be had in this subnet. */
+function reservationOf({ node, reserved, subnet }: ReplyFacts): Ipv4Address | undefined {
+  const address = node === undefined ? reserved : node.address;
+  return address !== undefined && isHostAddress(subnet.network, address) ? address : undefined;
+}
+
+function whyReserved({ node }: ReplyFacts): 'reservation' | 'reserved' {
+  return node === undefined ? 'reserved' : 'reservation';
 }
 
 /** Addresses of the network that belong to the infrastructure. */

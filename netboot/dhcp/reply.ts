@@ -36,6 +36,8 @@ export type ReplyFacts = {
   readonly serverAddress: Ipv4Address;
   readonly subnet: DhcpSubnet;
   readonly node: DhcpNode | undefined;
+  /** What rouse.yaml reserves for it, where there is no node file. */
+  readonly reserved: Ipv4Address | undefined;
   readonly boot: BootAnswer;
 };
 
@@ -70,10 +72,7 @@ export function grantReply(
 }
 
 /** A NAK. RFC 3046 section 2.2 and RFC 6842: it echoes options 82 and 61. */
-export function refusal(
-  facts: Omit<ReplyFacts, 'boot' | 'subnet' | 'node' | 'client' | 'mac'>,
-  message: string,
-): DhcpMessage {
+export function refusal(facts: Pick<ReplyFacts, 'request' | 'serverAddress'>, message: string): DhcpMessage {
   const { request } = facts;
   const reply = replyTo(request);
   return {

@@ -8,6 +8,7 @@ import type { Hold } from './foreign.ts';
 export const WHY = {
   // Answered.
   reservation: 'the node file gives it this address',
+  reserved: 'rouse.yaml reserves this address for it',
   'last-address': 'it had this address last',
   'requested-address': 'it asked for this address, which is free',
   'from-pool': 'the address is free in the pool',

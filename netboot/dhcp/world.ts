@@ -10,12 +10,15 @@ import type { Destination } from './destination.ts';
 import type { Hold } from './foreign.ts';
 import type { BootAnswer, BootPolicy } from './loaders.ts';
 import type { DhcpMessage } from './message.ts';
+import type { Reservation } from './reservations.ts';
 import type { WhyCode } from './why.ts';
 
 export type DhcpSubnet = {
   readonly name: string;
   readonly network: Ipv4Network;
   readonly pools: readonly Ipv4Range[];
+  /** For machines without a node file. */
+  readonly reservations: readonly Reservation[];
   readonly router?: Ipv4Address | undefined;
   readonly dns: readonly Ipv4Address[];
   readonly leaseTimeS: number;

@@ -8,6 +8,7 @@
 import { type Ipv4Address, ipv4ToNumber, isHostAddress, networkContains, renderNetwork } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { nearest, type Position, type Positions, type Problem } from '../../formats/yaml/document.ts';
+import { keysOf } from '../dhcp/reservations.ts';
 import type { ParsedSite } from './files.ts';
 import type { RouseFile } from './schema.ts';
 
@@ -37,6 +38,7 @@ export const CHECKS: readonly ((context: CheckContext) => void)[] = [
   checkProfileNames,
   checkMacs,
   checkAddresses,
+  checkReservations,
 ];
 
 function checkSubnets({ rouse: { subnets }, at, problems }: CheckContext): void {
@@ -165,6 +167,32 @@ function checkAddresses({ rouse: { subnets }, parsed, problems }: CheckContext):
         ...at,
         message: `address: ${address} is the router of subnet '${subnet.name}', expected another`,
       });
+    }
+  }
+}
+
+/** Reservations lie in their subnet, and neither an address nor a machine has two. */
+function checkReservations({ rouse: { subnets }, at, parsed, problems }: CheckContext): void {
+  const owners = new Map<Ipv4Address, string>();
+  for (const [node, file] of parsed.nodes) {
+    if (file.ok && file.value.address !== undefined) owners.set(file.value.address, `node '${node}'`);
+  }
+  for (const [index, { network, reservations, router, name }] of subnets.entries()) {
+    const machines = new Set<string>();
+    for (const [number, reservation] of reservations.entries()) {
+      const { address } = reservation;
+      const path = `subnets[${index}].reservations[${number}]`;
+      const complain = (message: string): void => {
+        problems.push({ ...at.of(['subnets', index, 'reservations', number]), message: `${path}: ${message}` });
+      };
+      const owner = address === router ? `the router of subnet '${name}'` : owners.get(address);
+      if (!isHostAddress(network, address)) complain(`${address} is no host address of ${renderNetwork(network)}`);
+      else if (owner !== undefined) complain(`${address} is already the address of ${owner}`);
+      owners.set(address, path);
+      const keys = keysOf(reservation);
+      if (keys.some((key) => machines.has(key)))
+        complain('an earlier reservation of the subnet is for the same machine');
+      for (const key of keys) machines.add(key);
     }
   }
 }

@@ -17,6 +17,7 @@ import {
   parseRange,
 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import { parseClientId, parseUuid } from '../dhcp/reservations.ts';
 import type { PlainValue } from '../../images/manifest.ts';
 import { LOADER_SETTINGS } from '../dhcp/loaders.ts';
 
@@ -93,6 +94,21 @@ const memoryMb = z
   .max(67_108_864, 'expected at most 67108864 MiB (64 TiB)')
   .optional();
 
+/** An address for a machine without a node file: what it boots, `unknown` says. */
+const ReservationSchema = z
+  .strictObject({
+    address: ipv4,
+    clientId: parsed<string>(parseClientId, 'expected 2 to 64 octets such as 01:52:54:00:77:00:01').optional(),
+    uuid: parsed<string>(
+      parseUuid,
+      'expected a UUID such as 4c4c4544-0033-5a10-8052-b4c04f4d3132, not all zeros',
+    ).optional(),
+    mac: mac.optional(),
+  })
+  .refine(({ clientId, uuid, mac: of }) => [clientId, uuid, of].filter((one) => one !== undefined).length === 1, {
+    error: 'expected exactly one of clientId, uuid and mac',
+  });
+
 const SubnetSchema = z.strictObject({
   name: slug,
   interface: interfaceName,
@@ -103,6 +119,7 @@ const SubnetSchema = z.strictObject({
   answerBesideOthers: z.boolean().default(false),
   /** Addresses for machines that have none of their own. */
   pools: z.array(range).default([]),
+  reservations: z.array(ReservationSchema).max(4096).default([]),
   router: ipv4.optional(),
   dns: z.array(ipv4).max(8).default([]),
   leaseTimeS: z

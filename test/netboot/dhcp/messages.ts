@@ -35,6 +35,7 @@ export function subnet(more: Partial<DhcpSubnet> & { at?: string; pool?: string 
     name: 'rack1',
     network,
     pools: [range],
+    reservations: [],
     router: US,
     dns: [ip('10.77.1.53')],
     leaseTimeS: 3600,

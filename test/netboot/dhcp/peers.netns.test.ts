@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { DhcpEvent } from '../../../netboot/dhcp/event.ts';
 import { type Finished, JsonLines, Rack } from './rack.ts';
@@ -165,6 +166,58 @@ test.skipIf(notRoot)('beside dnsmasq it says only what to boot, on 67 and on 401
   const boot = await firmware.next((line) => line['type'] === 5);
   expect(boot).toMatchObject({ yiaddr: '0.0.0.0', file: 'snponly.efi', fromPort: 4011, hasOption43: true });
 });
+
+test.skipIf(notRoot)(
+  'after an absence of three lease times a node still has its address, and nobody else gets it',
+  async () => {
+    const leaseTimeS = 2;
+    await rack.make(['10.77.1.1/24'], [MAC1]);
+    const { client } = rack.wires[0]!;
+    const stranger = await bridged('b');
+    await rack.in(stranger, 'ip', ['address', 'add', '10.77.1.240/24', 'dev', 'd0']);
+    await rack.in(stranger, 'ip', ['link', 'set', 'd0', 'up']);
+    const only = { pools: ['10.77.1.100-10.77.1.100'], leaseTimeS };
+    const config = { ...onBridge(oneWire(), only), leaseFile: join(folder, 'leases') };
+    const first = rack.start(rack.server, process.execPath, [SERVE, JSON.stringify(config)]);
+    await new JsonLines<Line>(first).next((line) => line.ready === true);
+    expect((await udhcpc()).stdout).toContain('bound ip=10.77.1.100');
+    await rack.in(client, 'ip', ['address', 'add', '10.77.1.100/24', 'dev', 'c0']);
+    writeFileSync(join(folder, 'index.html'), 'the page of a node\n');
+    rack.start(client, 'busybox', ['httpd', '-f', '-p', '80', '-h', folder]);
+    const page = (): Promise<Finished> => rack.in(stranger, 'curl', ['-sS', '-m', '5', 'http://10.77.1.100/']);
+    await expect.poll(async () => (await page()).stdout).toBe('the page of a node\n');
+
+    first.kill('SIGKILL');
+    await once(first, 'exit');
+    for (const endMs = Date.now() + 3 * leaseTimeS * 1000; Date.now() < endMs; await sleep(500)) {
+      expect((await page()).stdout).toBe('the page of a node\n');
+    }
+    const lines = await serve(config);
+    const asking = [
+      '-i',
+      'd0',
+      '-n',
+      '-q',
+      '-f',
+      '-t',
+      '3',
+      '-T',
+      '1',
+      '-r',
+      '10.77.1.100',
+      '-s',
+      join(folder, 'udhcpc.sh'),
+    ];
+    expect((await rack.in(stranger, 'udhcpc', asking)).stdout).not.toContain('bound');
+    const event = await lines.next((line) => line.why === 'still-there');
+    expect(event.text).toBe(
+      `noted: the machine that had the address last still answers for it and keeps it (10.77.1.100 is ${MAC1}'s)`,
+    );
+    expect(lines.seen.filter((line) => line.outcome === 'offer' || line.outcome === 'ack')).toEqual([]);
+    expect((await page()).stdout).toBe('the page of a node\n');
+    expect((await udhcpc()).stdout).toContain('bound ip=10.77.1.100');
+  },
+);
 
 test.skipIf(notRoot)(
   'where dnsmasq answers already, it gives nobody an address until told to, and says so',

@@ -1,15 +1,16 @@
 // test/netboot/dhcp/serve.ts - a DHCP and TFTP server of rouse's parts for a test's namespace, told by one JSON argument.
 //
 // Prints {"ready": true}, then every event as one line of JSON. Leases live in memory; a commit appends the lease to the
-// file `leaseFile` before it resolves, as the store will, so that tests see what was on disk when the ACK left.
+// file `leaseFile` before it resolves, as the store does, so that tests see what was on disk when the ACK left, and a
+// server started again knows what the one before had given.
 
-import { appendFileSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
 import { type Ipv4Address, parseIpv4, parseNetwork, parseRange } from '../../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../../formats/mac.ts';
 import { LoaderMemory, type LoaderSetting } from '../../../netboot/dhcp/loaders.ts';
 import { serveDhcp } from '../../../netboot/dhcp/server.io.ts';
 import type { DhcpNode, DhcpSubnet, DhcpWorld } from '../../../netboot/dhcp/world.ts';
-import { LeaseBook } from '../../../netboot/store/leases.ts';
+import { type Lease, LeaseBook } from '../../../netboot/store/leases.ts';
 import { serveTftp } from '../../../netboot/tftp/server.io.ts';
 import { Fault } from '../../../formats/errors.ts';
 
@@ -43,7 +44,9 @@ const sure = <T>(value: T | undefined): T => {
   return value;
 };
 
-const book = new LeaseBook();
+const leaseLines =
+  config.leaseFile !== undefined && existsSync(config.leaseFile) ? readFileSync(config.leaseFile, 'utf8') : '';
+const book = new LeaseBook(leaseLines.split('\n').flatMap((line) => (line === '' ? [] : (JSON.parse(line) as Lease))));
 const memory = new LoaderMemory();
 const nodes = new Map<MacAddress, DhcpNode>(
   Object.entries(config.nodes ?? {}).map(([mac, { name, address }]) => [
@@ -59,6 +62,7 @@ const subnets = config.subnets.map((one) => ({
     network: sure(parseNetwork(one.network)),
     pools: one.pools.map((pool) => sure(parseRange(pool))),
     router: one.router === undefined ? undefined : sure(parseIpv4(one.router)),
+    reservations: [],
     dns: [],
     leaseTimeS: one.leaseTimeS ?? 3600,
     unknown: one.unknown ?? 'default',

@@ -178,6 +178,27 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
     says: ['rouse.yaml:3:86 subnets[0].pools[1]: 10.0.0.20-10.0.0.30 overlaps 10.0.0.9-10.0.0.20'],
   },
   {
+    what: 'reservations outside the network, doubled, and of nobody',
+    files: {
+      'rouse.yaml': `${SUBNET.slice(0, -2)}, reservations: [{address: 10.0.1.9, clientId: 01ab}, {address: 10.0.0.9, mac: 52:54:00:77:00:09}, {address: 10.0.0.9, clientId: 01:AB}]}\n`,
+    },
+    says: [
+      'rouse.yaml:3:73 subnets[0].reservations[0]: 10.0.1.9 is no host address of 10.0.0.0/24',
+      'rouse.yaml:3:155 subnets[0].reservations[2]: 10.0.0.9 is already the address of subnets[0].reservations[1]',
+      'rouse.yaml:3:155 subnets[0].reservations[2]: an earlier reservation of the subnet is for the same machine',
+    ],
+  },
+  {
+    what: 'a reservation for two identifiers at once, of a UUID of zeros',
+    files: {
+      'rouse.yaml': `${SUBNET.slice(0, -2)}, reservations: [{address: 10.0.0.8, clientId: 01ab, mac: 52:54:00:77:00:09}, {address: 10.0.0.9, uuid: 00000000-0000-0000-0000-000000000000}]}\n`,
+    },
+    says: [
+      'rouse.yaml:3:73 subnets[0].reservations[0]: expected exactly one of clientId, uuid and mac, got {"address":"10.0.0.8","clientId":"01ab","mac":"52:54:00:7...',
+      'rouse.yaml:3:160 subnets[0].reservations[1].uuid: expected a UUID such as 4c4c4544-0033-5a10-8052-b4c04f4d3132, not all zeros, got "00000000-0000-0000-0000-000000000000"',
+    ],
+  },
+  {
     what: 'subnets that overlap',
     files: { 'rouse.yaml': `${SUBNET}  - {name: rack2, interface: eth2, network: 10.0.0.128/25}\n` },
     says: ["rouse.yaml:4:45 subnets[1].network: 10.0.0.128/25 overlaps 10.0.0.0/24 of subnet 'rack1'"],
