@@ -132,9 +132,7 @@ export function encodePacket(packet: TftpPacket): Uint8Array {
       return packTexts(OPCODE[packet.kind], [packet.name, packet.mode, ...optionTexts(packet.options)]);
     case 'data': {
       const octets = new Uint8Array(4 + packet.data.length);
-      writeU16(octets, 0, OPCODE.data);
-      writeU16(octets, 2, packet.block);
-      octets.set(packet.data, 4);
+      putData(octets, 0, packet.block, packet.data);
       return octets;
     }
     case 'ack': {
@@ -154,6 +152,14 @@ export function encodePacket(packet: TftpPacket): Uint8Array {
     case 'oack':
       return packTexts(OPCODE.oack, optionTexts(packet.options));
   }
+}
+
+/** Writes a DATA packet into `octets`. @returns where the next one goes. */
+export function putData(octets: Uint8Array, at: number, block: number, data: Uint8Array): number {
+  writeU16(octets, at, OPCODE.data);
+  writeU16(octets, at + 2, block);
+  octets.set(data, at + 4);
+  return at + 4 + data.length;
 }
 
 function optionTexts(options: TftpOptions): string[] {

@@ -1,10 +1,10 @@
-// netboot/tftp/server.io.ts - the sockets and timers of the TFTP server.
+// netboot/tftp/server.io.ts - the port of the TFTP server, and the transfers that its requests begin.
 //
-// Owns: UDP 69 of the served interfaces, and one connected socket for each transfer (its own TID; a connected socket
-// hears only its peer and spares the kernel a route lookup for each packet). Does not own what a transfer does
-// (transfer.ts), which files there are (`files`), or the journal.
+// Owns: UDP 69 of the served interfaces, and which transfer hears a request. Does not own what a transfer does
+// (transfer.ts) and the socket that it does it on (run.io.ts), which files there are (`files`), or the journal.
 
 import { createSocket, type Socket } from 'node:dgram';
+import { readFile } from 'node:fs/promises';
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
 import { bindUdp } from '../ports.io.ts';
@@ -13,9 +13,9 @@ import { Admission, type Place } from './admission.ts';
 import { cleanName } from './names.ts';
 import { toNetascii } from './netascii.ts';
 import { decodePacket, encodePacket, ERROR_CODES, type Request } from './packet.ts';
-import { beginTransfer, type Outcome, step, type StepResult, type Transfer, type TransferEvent } from './transfer.ts';
-
-type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
+import { runTransfer, type RunningTransfer, type TftpPeer } from './run.io.ts';
+import { Segments } from './segments.io.ts';
+import { beginTransfer, type Outcome, segmentBytes } from './transfer.ts';
 
 export type FileAnswer =
   | {
@@ -65,7 +65,7 @@ export type TftpServerOptions = {
   readonly isKnown?: (address: Ipv4Address) => boolean;
   /** 69, except in tests. */
   readonly port?: number;
-  /** The largest block that fits the network in one datagram: MTU less 32. */
+  /** The largest block that fits the network in one datagram; by default what the interface's MTU leaves of Ethernet's. */
   readonly mostBlockBytes?: number;
 };
 
@@ -77,20 +77,16 @@ export type RunningTftp = {
 };
 
 const ETHERNET_BLOCK_BYTES = 1468;
+/** The headers of IPv4, UDP and DATA. */
+const HEADER_BYTES = 32;
 
-type Served = TftpServerOptions['interfaces'][number];
+type Served = TftpServerOptions['interfaces'][number] & { readonly mostBlockBytes: number };
 type Job = { readonly served: Served; readonly request: Request; readonly peer: TftpPeer; readonly key: string };
 
 /** Serves reads by TFTP until closed. @throws Fault E_PORT_TAKEN or E_PRIVILEGE, with nothing left open. */
 export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp> {
-  const {
-    interfaces,
-    files,
-    onEvent,
-    isKnown = () => true,
-    port = 69,
-    mostBlockBytes = ETHERNET_BLOCK_BYTES,
-  } = options;
+  const { interfaces, files, onEvent, isKnown = () => true, port = 69, mostBlockBytes } = options;
+  const segments = new Segments();
   const admission = new Admission<Job>();
   const listening: Socket[] = [];
   const running = new Map<string, RunningTransfer>();
@@ -127,10 +123,12 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
     if (answer.kind === 'refuse') return refuse(name, ERROR_CODES['not-found'], answer.why);
     const { onSent } = answer;
     const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
+    const bytes = segmentBytes(request, content, served);
     const begun = runTransfer({
       local: served.address,
       peer,
-      start: (nowMs) => beginTransfer(request, content, { mostBlockBytes }, nowMs),
+      cutting: bytes === undefined ? undefined : segments.take(served.address, bytes),
+      start: (nowMs) => beginTransfer(request, content, served, nowMs),
       onProven: () => {
         for (const next of admission.prove(key, performance.now())) void begin(next);
       },
@@ -189,11 +187,13 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
 
   const close = async (): Promise<void> => {
     isClosing = true;
+    segments.close();
     for (const transfer of running.values()) transfer.stop();
     await Promise.all(listening.splice(0).map((one) => new Promise<void>((resolve) => one.close(() => resolve()))));
   };
   try {
-    for (const served of interfaces) {
+    for (const one of interfaces) {
+      const served = { ...one, mostBlockBytes: mostBlockBytes ?? (await fittingBlock(one.name)) };
       const socket = await bindUdp(served.address, port, `${served.name} (${served.address})`);
       listening.push(socket);
       socket.on('message', (octets, from) => receive(served, octets, from));
@@ -205,76 +205,10 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
   return { close, port: listening[0]?.address().port ?? port };
 }
 
-type RunningTransfer = {
-  /** Ends it at once, without a word to anybody. */
-  readonly stop: () => void;
-  readonly feed: (event: TransferEvent) => void;
-};
-
-/** Runs one transfer on a socket of its own. Exactly one of onEnd and onFail is called, unless it is stopped; onProven before. */
-function runTransfer(job: {
-  local: Ipv4Address;
-  peer: TftpPeer;
-  start: (nowMs: number) => StepResult;
-  /** Its client has answered for the first time. */
-  onProven: () => void;
-  onEnd: (transfer: Transfer, durationMs: number) => void;
-  onFail: (reason: string) => void;
-}): RunningTransfer {
-  const { local, peer, onProven, onEnd, onFail } = job;
-  const socket = createSocket({ type: 'udp4' });
-  const startedMs = performance.now();
-  let timer: NodeJS.Timeout | undefined;
-  let transfer: Transfer | undefined;
-  let isOver = false;
-
-  const stop = (): void => {
-    if (isOver) return;
-    isOver = true;
-    clearTimeout(timer);
-    socket.close();
-  };
-  const apply = ([next, packets]: StepResult): void => {
-    const isFirstAnswer = next.isProven && transfer?.isProven !== true;
-    transfer = next;
-    if (isFirstAnswer) onProven();
-    if (next.outcome === undefined) {
-      for (const packet of packets) socket.send(encodePacket(packet), () => undefined);
-      clearTimeout(timer);
-      timer = setTimeout(() => feed({ kind: 'timeout' }), Math.max(1, next.deadlineMs - performance.now()));
-      return;
-    }
-    clearTimeout(timer);
-    const last = packets[0];
-    if (last === undefined) stop();
-    else socket.send(encodePacket(last), stop);
-    onEnd(next, performance.now() - startedMs);
-  };
-  const feed = (event: TransferEvent): void => {
-    if (transfer !== undefined && transfer.outcome === undefined && !isOver) {
-      apply(step(transfer, event, performance.now()));
-    }
-  };
-  // Before the first packet: no socket to be had. After it: "connection refused", the client's port is gone; treated as
-  // silence, for a forged ICMP message says so as well.
-  socket.on('error', (error) => {
-    if (transfer !== undefined || isOver) return;
-    stop();
-    onFail(error.message);
-  });
-  socket.on('message', (octets) => {
-    const decoded = decodePacket(octets);
-    if (decoded.ok) feed({ kind: 'packet', packet: decoded.packet });
-  });
-  // exclusive: a worker of node:cluster would otherwise get a socket of its primary, which cannot be connected.
-  socket.bind({ address: local, port: 0, exclusive: true }, () => {
-    if (isOver) return;
-    socket.once('connect', () => {
-      if (!isOver) apply(job.start(performance.now()));
-    });
-    socket.connect(peer.port, peer.address);
-  });
-  return { stop, feed };
+/** What one datagram on the interface can hold of a file. */
+async function fittingBlock(interfaceName: string): Promise<number> {
+  const mtuBytes = Number(await readFile(`/sys/class/net/${interfaceName}/mtu`, 'utf8').catch(() => NaN));
+  return Math.min(ETHERNET_BLOCK_BYTES, mtuBytes > HEADER_BYTES ? mtuBytes - HEADER_BYTES : ETHERNET_BLOCK_BYTES);
 }
 
 /** One ERROR from a port of its own, as the answer to a request must come. */

@@ -107,6 +107,16 @@ export function beginTransfer(request: Request, content: Uint8Array, limits: Lim
   return [transfer, [{ kind: 'oack', options: oack }]];
 }
 
+/**
+ * The length of the datagrams that a transfer will send many of at a time.
+ *
+ * @returns undefined where it sends one block at a time, or hardly more than a window in all.
+ */
+export function segmentBytes(request: Request, content: Uint8Array, limits: Limits): number | undefined {
+  const { blksize = DEFAULT_BLOCK_BYTES, windowsize = 1 } = negotiate(request, content, limits) ?? {};
+  return windowsize > 1 && content.length > windowsize * blksize ? blksize + 4 : undefined;
+}
+
 /** Only what was asked for is acknowledged; each value may only be lowered (RFC 2347, 2348, 7440). */
 function negotiate({ options, mode }: Request, content: Uint8Array, limits: Limits): TftpOptions | undefined {
   const granted: TftpOptions = {

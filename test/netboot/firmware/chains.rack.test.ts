@@ -22,7 +22,7 @@ const CHAINS: { what: string; options: RigOptions; steps: RegExp[] }[] = [
   {
     what: 'OVMF by PXE, snponly, iPXE',
     options: { machine: 'uefi-pxe', loader: 'snponly' },
-    steps: [/efi-x64/, /snponly\.efi complete/],
+    steps: [/TFTP snponly\.efi/, /snponly\.efi complete/],
   },
   {
     what: 'OVMF by PXE, shim, GRUB, its configuration',
