@@ -24,6 +24,7 @@ const DEBIAN_PACKAGES = [
   { name: 'daemontools', shows: 'multilog', for: 'start' },
   { name: 'ca-certificates', shows: '/usr/share/ca-certificates', for: 'start' },
   { name: 'runit', shows: 'sv', for: 'test' },
+  { name: 's6', shows: 's6-svc', for: 'test' },
   { name: 'busybox', shows: 'busybox', for: 'test' },
   { name: 'cpio', shows: 'cpio', for: 'test' },
   { name: 'zstd', shows: 'zstd', for: 'test' },
