@@ -25,6 +25,7 @@ export type ListenOptions = {
   };
   readonly tftp: Omit<TftpServerOptions, 'interfaces'>;
   readonly respond: HttpServerOptions['respond'];
+  readonly bodies: NonNullable<HttpServerOptions['bodies']>;
   readonly loading: NdpOptions['loading'];
   /** Told before the servers start, so that the first packet finds its interface known. */
   readonly onServing: (interfaces: readonly HostAddress[]) => void;
@@ -109,7 +110,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
       closers.push(dhcp.close);
       closers.push((await serveTftp({ ...options.tftp, interfaces: [one] })).close);
       closers.push(serveNdp({ interfaces: [one.name], loading: options.loading, log }).close);
-      closers.push((await serveHttp({ addresses: [one.address], port, respond: options.respond, log })).close);
+      closers.push(
+        (await serveHttp({ addresses: [one.address], port, respond: options.respond, bodies: options.bodies, log }))
+          .close,
+      );
       return { one, close, segment: dhcp.segment };
     } catch (error) {
       await close();

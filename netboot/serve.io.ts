@@ -29,6 +29,7 @@ import type { StoreRecord } from './store/records.ts';
 import { renderHardware } from './site/inventory.ts';
 import { type SitePlaces, watchSite } from './site/load.io.ts';
 import { openStore } from './store/store.io.ts';
+import { Bodies } from './http/bodies.io.ts';
 import type { Sent } from './http/server.io.ts';
 import { TftpShelf } from './boots/tftpfiles.io.ts';
 import type { TftpEvent } from './tftp/server.io.ts';
@@ -111,6 +112,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
 
   const nowS = (): number => Math.floor(Date.now() / 1000);
   const loaderMemory = new LoaderMemory();
+  const bodies = new Bodies();
   const loaders = new LoaderShelf(join(libDir, 'loaders'));
   await loaders.refresh();
   let interfaces: readonly HostAddress[] = [];
@@ -175,7 +177,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     loaderSent: (peer, file, sent) => loaderSent(peer, file, sent, 'broken off'),
     log,
   });
-  const tftpFiles = new TftpShelf(loaders, desk.respond);
+  const tftpFiles = new TftpShelf(loaders, desk.respond, bodies);
   const changes = new Changes({ fleet, desk, journal, site: siteInForce, images: live.images, record, log });
   const ignored = new Map<string, number>();
   const strangers = new Pacer(STRANGERS_PACE);
@@ -300,6 +302,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
         onEvent: onTftp,
       },
       respond: desk.respond,
+      bodies,
       loading: (mac) => isLoading(journal.ofMac(mac)[0]),
       log,
     });

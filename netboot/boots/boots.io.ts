@@ -280,7 +280,14 @@ export class BootDesk {
       status: 200,
       headers: { 'Content-Type': type, ...(file.sha256 === undefined ? {} : IMMUTABLE) },
       etag: file.sha256 === undefined ? undefined : `"${file.sha256}"`,
-      parts: [{ kind: 'file', path: join(this.#options.libDir, file.path), sizeBytes: file.sizeBytes }],
+      parts: [
+        {
+          kind: 'file',
+          path: join(this.#options.libDir, file.path),
+          sizeBytes: file.sizeBytes,
+          isShared: file.sha256 !== undefined,
+        },
+      ],
     };
     if (part === 'loader') return { ...response, onSent: (sent) => this.#options.loaderSent(peer, name, sent) };
     if (boot === undefined) return response;
@@ -309,7 +316,7 @@ export class BootDesk {
     }
     const parts: BodyPart[] = layers.map((layer) => {
       const { path, sizeBytes } = layerNamed(layer);
-      return { kind: 'file', path: join(this.#options.libDir, path), sizeBytes };
+      return { kind: 'file', path: join(this.#options.libDir, path), sizeBytes, isShared: true };
     });
     return {
       status: 200,

@@ -1,11 +1,11 @@
 // netboot/boots/tftpfiles.io.ts - what TFTP serves: loaders by their names, and the boot port's files for GRUB and PXELINUX.
 //
-// Owns: which paths of the boot port are reached by TFTP, and their bodies in memory, once however many read them: a body
-// lives as long as some transfer holds it. Does not own who may have what (http/route.ts through `respond`), the
-// transfers (tftp/), loaders (loaders.io.ts).
+// Owns: which paths of the boot port are reached by TFTP. A transfer has its file in memory, which all who read it share.
+// Does not own who may have what (http/route.ts through `respond`), the memory (http/bodies.io.ts), the transfers (tftp/),
+// loaders (loaders.io.ts).
 
-import { readFile } from 'node:fs/promises';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { Bodies } from '../http/bodies.io.ts';
 import type { BodyPart, HttpRequest, HttpResponse } from '../http/server.io.ts';
 import type { FileAnswer } from '../tftp/server.io.ts';
 import type { LoaderShelf } from './loaders.io.ts';
@@ -16,12 +16,12 @@ const PATHS = /^(?:grub|pxelinux\.cfg|kernel|layer|boot)\//;
 export class TftpShelf {
   readonly #loaders: LoaderShelf;
   readonly #respond: (request: HttpRequest) => Promise<HttpResponse>;
-  readonly #bodies = new Map<string, WeakRef<Uint8Array>>();
-  readonly #reading = new Map<string, Promise<Uint8Array>>();
+  readonly #bodies: Bodies;
 
-  constructor(loaders: LoaderShelf, respond: (request: HttpRequest) => Promise<HttpResponse>) {
+  constructor(loaders: LoaderShelf, respond: (request: HttpRequest) => Promise<HttpResponse>, bodies: Bodies) {
     this.#loaders = loaders;
     this.#respond = respond;
+    this.#bodies = bodies;
   }
 
   /** @param name cleaned, without a leading slash. @throws Error where the disk fails. */
@@ -30,29 +30,29 @@ export class TftpShelf {
     const request = { method: 'GET', target: `/${name}`, peer, authorization: undefined, body: new Uint8Array(0) };
     const { status, parts, onSent } = await this.#respond(request);
     if (status !== 200) return { kind: 'refuse', why: firstLine(parts) };
-    const bodies = await Promise.all(parts.map((part) => this.#body(part)));
-    const [content] = bodies;
-    return {
-      kind: 'file',
-      content: bodies.length === 1 && content !== undefined ? content : Buffer.concat(bodies),
-      onSent,
+    const held: string[] = [];
+    const onEnd = (): void => {
+      for (const path of held.splice(0)) this.#bodies.leave(path);
     };
+    try {
+      const contents: Uint8Array[] = [];
+      for (const part of parts) contents.push(await this.#content(part, held));
+      const [first] = contents;
+      const content = contents.length === 1 && first !== undefined ? first : Buffer.concat(contents);
+      return { kind: 'file', content, onSent, onEnd };
+    } catch (error) {
+      onEnd();
+      throw error;
+    }
   }
 
-  async #body(part: BodyPart): Promise<Uint8Array> {
+  async #content(part: BodyPart, held: string[]): Promise<Uint8Array> {
     if (part.kind === 'bytes') return part.bytes;
-    const { path } = part;
-    const known = this.#bodies.get(path)?.deref();
-    if (known !== undefined) return known;
-    const reading = this.#reading.get(path) ?? readFile(path);
-    this.#reading.set(path, reading);
-    try {
-      const content = await reading;
-      this.#bodies.set(path, new WeakRef(content));
-      return content;
-    } finally {
-      this.#reading.delete(path);
-    }
+    const body = this.#bodies.enter(part.path, part.sizeBytes);
+    if (body === undefined) throw new Error('the memory for boot files is full: try again');
+    held.push(part.path);
+    await body.upTo(part.sizeBytes);
+    return body.bytes;
   }
 }
 

@@ -36,6 +36,8 @@ export function runTransfer(job: {
   onProven: () => void;
   onEnd: (transfer: Transfer, durationMs: number) => void;
   onFail: (reason: string) => void;
+  /** It reads its content no more, however it ended. */
+  onOver: (() => void) | undefined;
 }): RunningTransfer {
   const { local, peer, onProven, onEnd, onFail } = job;
   const startedMs = performance.now();
@@ -52,6 +54,7 @@ export function runTransfer(job: {
     isOver = true;
     clearTimeout(timer);
     socket?.close();
+    job.onOver?.();
   };
 
   const arm = (deadlineMs: number): void => {

@@ -24,6 +24,8 @@ export type FileAnswer =
       readonly content: Uint8Array;
       /** Told when the transfer has ended; not where the client only asked for the size. */
       readonly onSent?: ((sent: { bytes: number; durationMs: number; complete: boolean }) => void) | undefined;
+      /** Told when nobody reads the content any more, however it ended. */
+      readonly onEnd?: (() => void) | undefined;
     }
   | { readonly kind: 'refuse'; readonly why: string };
 
@@ -121,7 +123,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       return refuse(name, ERROR_CODES.undefined, reasonOf(thrown));
     }
     if (answer.kind === 'refuse') return refuse(name, ERROR_CODES['not-found'], answer.why);
-    const { onSent } = answer;
+    const { onSent, onEnd: onOver } = answer;
     const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
     const bytes = segmentBytes(request, content, served);
     const begun = runTransfer({
@@ -132,6 +134,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       onProven: () => {
         for (const next of admission.prove(key, performance.now())) void begin(next);
       },
+      onOver,
       onFail: (reason) => {
         running.delete(key);
         leave(key);

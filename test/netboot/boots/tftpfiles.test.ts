@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import { LoaderShelf } from '../../../netboot/boots/loaders.io.ts';
 import { TftpShelf } from '../../../netboot/boots/tftpfiles.io.ts';
+import { Bodies } from '../../../netboot/http/bodies.io.ts';
 import type { HttpRequest, HttpResponse } from '../../../netboot/http/server.io.ts';
 
 const PEER = '10.77.0.11' as Ipv4Address;
@@ -14,16 +15,19 @@ let folder = '';
 let asked: HttpRequest[] = [];
 let answer: HttpResponse;
 let shelf: TftpShelf;
+let bodies: Bodies;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'rouse-tftpfiles-'));
   writeFileSync(join(folder, 'snponly.efi'), 'a loader');
   writeFileSync(join(folder, 'layer'), 'layer');
   asked = [];
-  shelf = new TftpShelf(new LoaderShelf(folder), (request) => {
+  bodies = new Bodies(12);
+  const respond = (request: HttpRequest): Promise<HttpResponse> => {
     asked.push(request);
     return Promise.resolve(answer);
-  });
+  };
+  shelf = new TftpShelf(new LoaderShelf(folder), respond, bodies);
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -59,10 +63,19 @@ test('a body of several parts is joined', async () => {
   expect(await read('boot/0123456789abcdef/initrd')).toBe('file layer+overlay');
 });
 
-test('a file is read once for all who load it at the same time', async () => {
+test('a file is in memory once for all who load it at the same time', async () => {
   answer = { status: 200, parts: [{ kind: 'file', path: join(folder, 'layer'), sizeBytes: 5 }] };
   const found = await Promise.all(Array.from({ length: 100 }, () => shelf.read('layer/x.zst', PEER)));
-  const later = await shelf.read('layer/x.zst', PEER);
-  const contents = new Set([...found, later].map((one) => (one.kind === 'file' ? one.content : undefined)));
-  expect(contents.size).toBe(1);
+  expect(new Set(found.map((one) => (one.kind === 'file' ? one.content : undefined))).size).toBe(1);
+  expect(bodies.bytes).toBe(5);
+});
+
+test('what there is no memory for is refused until another has ended', async () => {
+  writeFileSync(join(folder, 'other'), 'other layer');
+  answer = { status: 200, parts: [{ kind: 'file', path: join(folder, 'layer'), sizeBytes: 5 }] };
+  const first = await shelf.read('layer/x.zst', PEER);
+  answer = { status: 200, parts: [{ kind: 'file', path: join(folder, 'other'), sizeBytes: 11 }] };
+  await expect(shelf.read('layer/y.zst', PEER)).rejects.toThrow('the memory for boot files is full');
+  if (first.kind === 'file') first.onEnd?.();
+  expect(await read('layer/y.zst')).toBe('file other layer');
 });
