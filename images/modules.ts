@@ -150,19 +150,22 @@ export function missingModules(
 /** The files that modprobe reads, below /usr/lib/modules/RELEASE; paths in them are relative to that folder. */
 export function renderModuleIndex(modules: readonly KernelModule[]): { dep: string; alias: string; softdep: string } {
   const byName = new Map(modules.map((module) => [module.info.name, module]));
+  /** Each behind all that it depends on. */
   const closure = (name: string, seen: Set<string>): string[] => {
     const module = byName.get(name);
     if (module === undefined || seen.has(name)) return [];
     seen.add(name);
-    return [module.path, ...module.info.depends.flatMap((before) => closure(before, seen))];
+    return [...module.info.depends.flatMap((before) => closure(before, seen)), module.path];
   };
   const lines = (list: readonly string[]): string => (list.length === 0 ? '' : `${[...list].sort().join('\n')}\n`);
   return {
     dep: lines(
       modules.map(({ path, info }) => {
         const seen = new Set([info.name]);
+        // modprobe loads from the end of the line: a module that two others need must stand behind both.
         return `${path}:${info.depends
           .flatMap((before) => closure(before, seen))
+          .reverse()
           .map((file) => ` ${file}`)
           .join('')}`;
       }),

@@ -92,6 +92,22 @@ test('the index is what modprobe reads: dependencies all the way down, aliases, 
   });
 });
 
+test('what two modules need is loaded before both: from the end of the line', () => {
+  // virtio_pci and its kin in Linux 6.1.
+  const find = kernel(
+    info('pci', { depends: ['ring', 'modern', 'virtio'] }),
+    info('virtio', { depends: ['ring'] }),
+    info('ring'),
+    info('modern'),
+  );
+  const result = select(find, ['pci']);
+  if (!result.ok) throw new Error('selected');
+  const [line = ''] = renderModuleIndex(result.selection.modules).dep.match(/^kernel\/pci.*$/m) ?? [];
+  const loaded = line.split(' ').slice(1).reverse();
+  expect(loaded.indexOf('kernel/ring.ko')).toBeLessThan(loaded.indexOf('kernel/virtio.ko'));
+  expect(loaded).toHaveLength(3);
+});
+
 test('a role is told which of the modules it needs are missing, whatever way the kernel has the others', () => {
   const paths = ['usr/lib/modules/6.1/kernel/net/netfilter/ipvs/ip_vs.ko', 'etc/rouse/modules'];
   expect(missingModules(['ip_vs', 'ip-vs', 'nf_conntrack', 'ip_vs_rr'], paths, new Set(['nf_conntrack']))).toEqual([3]);
