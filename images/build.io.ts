@@ -31,7 +31,7 @@ import { NODE_OWNER, ROUSE_OWNER, rouseEntries, RUNTIME_PACKAGES } from './runti
 import { openStore, readCached, type Store } from './store.io.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
-const BUILDER_VERSION = 1;
+const BUILDER_VERSION = 2;
 
 export type BuildOptions = {
   /** Folders searched in order for ROLE/recipe.yaml. */

@@ -322,6 +322,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       libDir,
       commit,
       storeTrouble: () => store.trouble(),
+      copyStore: store.copy,
       watchers,
       nowS,
       log,

@@ -7,8 +7,10 @@
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
+import { randomBytes } from 'node:crypto';
 import { chmod, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { parseIpv4 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
@@ -48,6 +50,8 @@ export type ApiFacts = {
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
   /** Why what is written now would not last. */
   readonly storeTrouble: () => Promise<string | undefined>;
+  /** Copies the store to a new file. */
+  readonly copyStore: (file: string) => Promise<void>;
   /** Told of each event while an event stream is open. */
   readonly watchers: Set<(event: BootEvent) => void>;
   readonly nowS: () => number;
@@ -161,6 +165,12 @@ function routes(facts: ApiFacts): Hono {
       if (error instanceof Fault) return c.json(say(error.message), error.code === 'E_NOT_FOUND' ? 404 : 400);
       throw error;
     }
+  });
+  api.post('/v1/store/copy', async (c) => {
+    // Whoever asks takes it away; it lies beside the store, whose folder only the boot server and root may enter.
+    const file = join(facts.libDir, `backup-${randomBytes(6).toString('hex')}.sqlite`);
+    await facts.copyStore(file);
+    return c.json({ file });
   });
   fleetRoutes(api, facts);
   newMachineRoutes(api, facts);

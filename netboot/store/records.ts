@@ -72,6 +72,8 @@ export type Store = {
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
   /** Why what is committed now would not last: the last commit failed, the file is gone. Undefined where all is well. */
   readonly trouble: () => Promise<string | undefined>;
+  /** Copies the store as of one moment to a new file, for its owner alone, while commits go on. @throws Fault E_STORE. */
+  readonly copy: (file: string) => Promise<void>;
   /** Waits for what was handed over, then closes the file. */
   readonly close: () => Promise<void>;
 };

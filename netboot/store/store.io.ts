@@ -49,7 +49,13 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
     queue = [];
     post({ kind: 'commit', records: writing.flatMap(({ records }) => records) });
   };
+  const copies = new Map<string, (why: string | undefined) => void>();
   worker.on('message', (reply: StoreReply) => {
+    if (reply.kind === 'copied') {
+      copies.get(reply.file)?.(reply.why);
+      copies.delete(reply.file);
+      return;
+    }
     const finished = writing;
     writing = [];
     if (finished.length === 0 && closing !== undefined) return closing();
@@ -64,6 +70,7 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
     for (const { reject } of [...writing, ...queue]) reject(broken);
     writing = [];
     queue = [];
+    for (const answer of copies.values()) answer(trouble);
     closing?.();
   };
   worker.on('error', fail);
@@ -75,6 +82,15 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
         if (closing !== undefined) return reject(faultOf('it is being closed'));
         queue.push({ records, resolve, reject });
         next();
+      }),
+    copy: (copy) =>
+      new Promise<void>((resolve, reject) => {
+        if (broken !== undefined) return reject(broken);
+        copies.set(copy, (why) => {
+          if (why === undefined) resolve();
+          else reject(new Fault('E_STORE', { what: `cannot copy ${file} to ${copy}`, why }));
+        });
+        post({ kind: 'copy', file: copy });
       }),
     trouble: async () => {
       if (trouble !== undefined) return `cannot write ${file}: ${trouble}`;

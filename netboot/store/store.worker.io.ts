@@ -8,8 +8,8 @@
 // To change the tables: raise VERSION and add the step to MIGRATIONS; a newer file is refused, never guessed at.
 // Sources: sqlite.org/pragma.html, sqlite.org/wal.html.
 
-import { chmodSync, existsSync } from 'node:fs';
-import { DatabaseSync } from 'node:sqlite';
+import { chmodSync, closeSync, existsSync, openSync } from 'node:fs';
+import { backup, DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { reasonOf } from '../../formats/errors.ts';
@@ -22,6 +22,7 @@ import type { StoreContent, StoredBoot, StoreRecord } from './records.ts';
 
 export type StoreRequest =
   | { readonly kind: 'commit'; readonly records: readonly StoreRecord[] }
+  | { readonly kind: 'copy'; readonly file: string }
   | { readonly kind: 'close' };
 
 export type StoreWorkerData = {
@@ -34,7 +35,9 @@ export type StoreReply =
   | { readonly kind: 'opened'; readonly content: StoreContent }
   | { readonly kind: 'refused'; readonly why: string; readonly todo: string }
   | { readonly kind: 'done' }
-  | { readonly kind: 'failed'; readonly why: string };
+  | { readonly kind: 'failed'; readonly why: string }
+  /** Comes between the others, whenever the copy is whole; `why` where there is none. */
+  | { readonly kind: 'copied'; readonly file: string; readonly why: string | undefined };
 
 const VERSION = 3;
 
@@ -69,6 +72,7 @@ const KEPT_MACHINES = 20_000;
 const LOADED_BOOTS_PER_MACHINE = 3;
 const LOADED_EVENTS = 50_000;
 const TRIM_EVERY_COMMITS = 5000;
+const PAGES_AT_ONCE = 500;
 
 type Row = Record<string, string | number | bigint | Uint8Array | null>;
 
@@ -114,6 +118,13 @@ function main({ file, trimEveryCommits = TRIM_EVERY_COMMITS }: StoreWorkerData):
       port.close();
       return;
     }
+    if (request.kind === 'copy') {
+      copyTo(database, request.file).then(
+        () => say({ kind: 'copied', file: request.file, why: undefined }),
+        (error: unknown) => say({ kind: 'copied', file: request.file, why: reasonOf(error) }),
+      );
+      return;
+    }
     // Replies are told apart by their order alone: exactly one for each request, whatever goes wrong behind it.
     say(commit(database, write, request.records));
     commits += 1;
@@ -133,6 +144,12 @@ function copyOf(file: string, version: number): string {
 function keepCopy(database: DatabaseSync, copy: string): void {
   database.exec(`VACUUM INTO '${copy.replaceAll("'", "''")}'`);
   chmodSync(copy, 0o600);
+}
+
+/** Some pages at a time: leases are committed between them. */
+async function copyTo(database: DatabaseSync, file: string): Promise<void> {
+  closeSync(openSync(file, 'wx', 0o600));
+  await backup(database, file, { rate: PAGES_AT_ONCE });
 }
 
 function commit(

@@ -62,8 +62,8 @@ while True:
 function rouse(...args: string[]): string {
   return execFileSync(ROUSE, args, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
-const json = <T>(...args: string[]): T => JSON.parse(rouse(...args, '--json')) as T;
-const seen = (): MachineRow[] => json<MachineRow[]>('node', 'ls', '--new');
+const nodeNow = (name: string): NodeView => JSON.parse(rouse('node', 'show', name, '--json')) as NodeView;
+const seen = (): MachineRow[] => JSON.parse(rouse('node', 'ls', '--new', '--json')) as MachineRow[];
 const start = (machine: LabNode): void =>
   startNode(places, { version: 1, namespace, nodes: machines, accelerator: 'tcg', processes: {} }, machine);
 const at = (index: number): LabNode => {
@@ -113,8 +113,6 @@ subnets:
     '68',
   );
   inSpace('python3', '-c', SWITCH, ...machines.flatMap((_, index) => [tapName(index), PORTS[index] ?? '']));
-  await expect.poll(() => rouse('check'), WAIT).toContain('good');
-  await expect.poll(() => readdirSync(places.runDir), WAIT).toContain('netboot.sock');
 }, 1_200_000);
 
 afterAll(async () => {
@@ -124,6 +122,8 @@ afterAll(async () => {
 }, 60_000);
 
 test('machines that no node file names are discovered: hardware, and the switch port', async () => {
+  await expect.poll(() => rouse('check'), WAIT).toContain('good');
+  await expect.poll(() => readdirSync(places.runDir), WAIT).toContain('netboot.sock');
   start(at(0));
   start(at(1));
   const discovered = () => seen().filter(({ port }) => port !== undefined).length;
@@ -141,7 +141,7 @@ test('machines that no node file names are discovered: hardware, and the switch 
   expect(found?.inventory?.memoryKb).toBeGreaterThan(250_000);
 });
 
-let before: Map<string, Explanation>;
+let explained: Map<string, Explanation>;
 let adoptedAtMs = 0;
 
 test('one command makes nodes of them, by the ports that they are plugged into', () => {
@@ -157,11 +157,11 @@ test('one command makes nodes of them, by the ports that they are plugged into',
   expect(readFileSync(join(places.configDir, 'nodes/r1n02.yaml'), 'utf8')).toContain(at(0).mac);
   expect(readFileSync(join(places.configDir, 'nodes/r1n03.yaml'), 'utf8')).toContain(at(1).mac);
   expect(seen()).toEqual([]);
-  before = new Map(machines.map(({ mac }) => [mac, json<Explanation>('explain', mac)]));
+  explained = new Map(machines.map(({ mac }) => [mac, JSON.parse(rouse('explain', mac, '--json')) as Explanation]));
 });
 
 test('refused when they renew their address, they boot as what they are', async () => {
-  const runs = (name: string): string => json<NodeView>('node', 'show', name).readiness ?? '';
+  const runs = (name: string): string => nodeNow(name).readiness ?? '';
   await expect.poll(() => [runs('r1n01'), runs('r1n03')], WAIT).toEqual(['ready', 'ready']);
   await cutPower(places, at(1).name);
   start(at(0));
@@ -180,7 +180,7 @@ test('what explain said is what the wire carried, packet by packet', () => {
     if (!decoded.ok) throw new Error(decoded.why);
     const { message } = decoded;
     const mac = macOf(message) ?? '';
-    const explanation = before.get(mac);
+    const explanation = explained.get(mac);
     if (explanation === undefined || messageTypeOf(message) !== 'offer') continue;
     // The system asks for no boot program: explain speaks of firmware and loader.
     if (message.file === '' && message.options.bootFile === undefined) continue;
@@ -210,5 +210,5 @@ test('another machine in the place of a node: only the MACs in its file change',
   expect(rouse('node', 'replace', 'r1n03', '--with', spare)).toContain('10.77.0.13 is free for it');
   const after = readFileSync(join(places.configDir, 'nodes/r1n03.yaml'), 'utf8');
   expect(after).toBe(before.replace(at(1).mac, spare));
-  await expect.poll(() => json<NodeView>('node', 'show', 'r1n03').macs, WAIT).toEqual([spare]);
+  await expect.poll(() => nodeNow('r1n03').macs, WAIT).toEqual([spare]);
 });

@@ -1,0 +1,224 @@
+// netboot/host/doctor.ts - is this machine fit to be a boot server? What is found, judged line by line.
+//
+// Owns: the list of findings, which are bad, and what to do about each. Does not own finding out (host.io.ts).
+// To look at one more thing: a fact in DoctorFacts, a row in CHECKS. Pure.
+
+import type { Ipv4Address } from '../../formats/ipv4.ts';
+
+/** Undefined or 'unknown': it could not be found out, which is said and is not bad. */
+export type DoctorFacts = {
+  /** The first problem of the configuration, if it has one, and its warnings. */
+  readonly config: { readonly problem: string | undefined; readonly warnings: readonly string[] };
+  /** Whether a boot server answers on its socket, and what it says of itself. */
+  readonly server:
+    | { readonly isRunning: false; readonly why: string }
+    | {
+        readonly isRunning: true;
+        readonly store: string;
+        readonly config: 'good' | 'last-good';
+        readonly waiting: readonly string[];
+      };
+  /** Ports that the boot server needs and others have. */
+  readonly takenPorts: readonly { readonly port: string; readonly why: string; readonly todo: string }[];
+  /** Interfaces of rouse.yaml that are not there or have no address. */
+  readonly missingInterfaces: readonly string[];
+  readonly firewall:
+    | { readonly kind: 'none' }
+    | { readonly kind: 'open' }
+    /** What comes in is dropped unless a rule lets it pass, and none is seen for these ports. */
+    | { readonly kind: 'closed'; readonly ports: readonly string[]; readonly by: string }
+    | { readonly kind: 'unknown'; readonly why: string };
+  /** By subnet: the DHCP servers that answered there, this one left out; or why nobody asked. */
+  readonly segments: readonly {
+    readonly subnet: string;
+    readonly mode: 'dhcp' | 'proxy' | 'observe';
+    readonly interfaceName: string;
+    readonly servers: readonly Ipv4Address[] | { readonly why: string };
+  }[];
+  readonly disks: readonly { readonly path: string; readonly freeBytes: number; readonly isWritable: boolean }[];
+  readonly clock: {
+    readonly nowMs: number;
+    readonly newestFileMs: number;
+    readonly isSynchronized: boolean | 'unknown';
+  };
+  readonly archive: { readonly isReachable: boolean; readonly why: string } | undefined;
+  readonly loaders: readonly string[];
+};
+
+export type Finding = {
+  readonly name: string;
+  readonly state: 'ok' | 'bad' | 'unknown';
+  /** What was found. */
+  readonly says: string;
+  /** What to do; undefined where it is well. */
+  readonly todo: string | undefined;
+};
+
+const ok = (name: string, says: string): Finding => ({ name, state: 'ok', says, todo: undefined });
+const bad = (name: string, says: string, todo: string): Finding => ({ name, state: 'bad', says, todo });
+const unknown = (name: string, says: string, todo?: string): Finding => ({ name, state: 'unknown', says, todo });
+
+/** An image with its packages takes some hundred megabytes; the journal and the store as much. */
+const LEAST_FREE_BYTES = 2e9;
+/** Clocks of a machine and of what wrote a file on it differ by no more. */
+const CLOCK_SLACK_MS = 300_000;
+
+const CHECKS: readonly ((facts: DoctorFacts) => readonly Finding[])[] = [
+  ({ config }) => [
+    config.problem === undefined
+      ? ok('configuration', 'it validates')
+      : bad('configuration', config.problem, 'mend it; all problems: rouse check'),
+    ...config.warnings.map((warning) => bad('configuration', warning, 'do what it says, or take it out')),
+  ],
+  ({ server }) => {
+    if (!server.isRunning)
+      return [unknown('boot server', server.why, 'start it with: systemctl start rouse, or rouse netboot')];
+    return [
+      server.config === 'good'
+        ? ok('boot server', 'it runs, and what the files say is in force')
+        : bad(
+            'boot server',
+            'it runs with the last good configuration, not with what the files say',
+            'mend them: rouse check',
+          ),
+      ...(server.store === 'good'
+        ? []
+        : [bad('store', server.store, 'free space on its disk, or restore a copy: rouse restore')]),
+    ];
+  },
+  ({ missingInterfaces }) =>
+    missingInterfaces.length === 0
+      ? [ok('interfaces', 'all of rouse.yaml are here with an address')]
+      : missingInterfaces.map((why) =>
+          bad('interfaces', why, 'give it an address, or correct interface: in rouse.yaml'),
+        ),
+  ({ takenPorts }) =>
+    takenPorts.length === 0
+      ? [ok('ports', 'UDP 67, 69 and 4011 and the HTTP port are free, or the boot server has them')]
+      : takenPorts.map(({ port, why, todo }) => bad('ports', `${port}: ${why}`, todo)),
+  ({ firewall }) => {
+    switch (firewall.kind) {
+      case 'none':
+        return [ok('firewall', 'there is none')];
+      case 'open':
+        return [ok('firewall', 'nothing in it keeps machines from the boot server')];
+      case 'closed':
+        return [
+          bad(
+            'firewall',
+            `${firewall.by} drops what comes in unless a rule lets it pass, and none is seen for ${firewall.ports.join(', ')}`,
+            'let them pass on the served interfaces: nft insert rule inet filter input udp dport { 67, 69, 4011 } accept',
+          ),
+        ];
+      case 'unknown':
+        return [unknown('firewall', firewall.why)];
+    }
+  },
+  ({ segments }) =>
+    segments.map(({ subnet, mode, interfaceName, servers }) => {
+      const name = 'other DHCP';
+      const where = `subnet ${subnet} on ${interfaceName}`;
+      if ('why' in servers) return unknown(name, `${where}: ${servers.why}`);
+      const list = servers.join(', ');
+      if (mode === 'dhcp' && servers.length > 0) {
+        return bad(name, `${where}: ${list} gives addresses too`, 'stop that one, or set mode: proxy in rouse.yaml');
+      }
+      if (mode === 'proxy' && servers.length === 0) {
+        return bad(
+          name,
+          `${where}: nobody gives addresses there, and mode: proxy gives none`,
+          'start the DHCP server, or set mode: dhcp in rouse.yaml',
+        );
+      }
+      return ok(
+        name,
+        `${where}: ${servers.length === 0 ? 'none answers' : `${list} answers`}, as mode: ${mode} has it`,
+      );
+    }),
+  ({ disks }) =>
+    disks.map(({ path, freeBytes, isWritable }) => {
+      if (!isWritable)
+        return bad('disk', `${path} cannot be written`, `make it the boot server's: chown -R rouse: ${path}`);
+      const free = `${path} has ${(freeBytes / 1e9).toFixed(1)} GB free`;
+      return freeBytes < LEAST_FREE_BYTES
+        ? bad('disk', free, 'free some: old generations of images, package caches')
+        : ok('disk', free);
+    }),
+  ({ clock: { nowMs, newestFileMs, isSynchronized } }) => {
+    const now = new Date(nowMs).toISOString().slice(0, 19);
+    if (newestFileMs - nowMs > CLOCK_SLACK_MS) {
+      return [
+        bad(
+          'clock',
+          `it says ${now}, and files here are of ${new Date(newestFileMs).toISOString().slice(0, 19)}`,
+          'set it: leases end by it',
+        ),
+      ];
+    }
+    if (isSynchronized === false)
+      return [bad('clock', `it says ${now} and nothing keeps it right`, 'apt-get install systemd-timesyncd')];
+    return [
+      isSynchronized === true
+        ? ok('clock', `${now}, kept right`)
+        : unknown('clock', `it says ${now}; what keeps it right is not known`),
+    ];
+  },
+  ({ archive }) => {
+    if (archive === undefined) return [unknown('archive', 'not looked at')];
+    return [
+      archive.isReachable
+        ? ok('archive', archive.why)
+        : bad(
+            'archive',
+            `Debian's packages cannot be fetched: ${archive.why}`,
+            'see /etc/apt/sources.list* and the proxy; only building images needs it',
+          ),
+    ];
+  },
+  ({ loaders }) => [
+    loaders.length === 0
+      ? bad('loaders', 'no boot program is in lib/loaders', 'fetch them with: rouse image loaders')
+      : ok('loaders', loaders.join(', ')),
+  ],
+];
+
+/** Every finding, in the order in which a boot server needs the things. */
+export function judge(facts: DoctorFacts): Finding[] {
+  return CHECKS.flatMap((check) => check(facts));
+}
+
+/**
+ * Whether a ruleset of `nft -j list ruleset` lets a boot server be heard.
+ *
+ * A hook on input whose policy is drop counts as closed for a port that no rule of any chain names: rules are not followed
+ * through, so one that names the port is believed.
+ */
+export function judgeRuleset(
+  ruleset: unknown,
+  ports: readonly { readonly protocol: 'udp' | 'tcp'; readonly port: number }[],
+): DoctorFacts['firewall'] {
+  const list = (ruleset as { nftables?: unknown } | undefined)?.nftables;
+  if (!Array.isArray(list)) return { kind: 'unknown', why: 'nft says something that is no ruleset' };
+  const entries = list as readonly Record<string, unknown>[];
+  const drops = entries.find((entry) => {
+    const chain = entry['chain'] as { hook?: unknown; policy?: unknown } | undefined;
+    return chain?.hook === 'input' && chain.policy === 'drop';
+  });
+  if (drops === undefined) return entries.some((entry) => 'chain' in entry) ? { kind: 'open' } : { kind: 'none' };
+  const rules = entries.flatMap((entry) => ('rule' in entry ? [JSON.stringify(entry['rule'])] : []));
+  const accepting = rules.filter((rule) => rule.includes('"accept"'));
+  // Everything from an interface; that of lo says nothing of wires.
+  const isWholeInterface = (rule: string): boolean =>
+    rule.includes('"iifname"') && !rule.includes('"lo"') && !/"dport"|"ct"|"protocol"/.test(rule);
+  const closed = ports.filter(({ protocol, port }) => {
+    const named = new RegExp(`"protocol":"${protocol}","field":"dport".*\\b${port}\\b`);
+    return !accepting.some((rule) => isWholeInterface(rule) || named.test(rule));
+  });
+  const { table = '', name = '' } = drops['chain'] as { table?: string; name?: string };
+  if (closed.length === 0) return { kind: 'open' };
+  return {
+    kind: 'closed',
+    by: `chain ${table} ${name}`,
+    ports: closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`),
+  };
+}

@@ -1,0 +1,330 @@
+// netboot/host/host.io.ts - looking at this machine: its interfaces, ports, firewall, segments, disks, clock, package archive.
+//
+// Owns: finding out. Does not own what is bad (doctor.ts) or what is written (setup.ts). Nothing is changed, and whatever
+// cannot be found out is told with its reason.
+
+import { createSocket } from 'node:dgram';
+import { randomInt } from 'node:crypto';
+import { access, constants, mkdtemp, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { networkInterfaces, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { execa } from 'execa';
+import { Fault, reasonOf } from '../../formats/errors.ts';
+import {
+  type Ipv4Address,
+  ipv4FromNumber,
+  IPV4_ANY,
+  IPV4_BROADCAST,
+  ipv4ToNumber,
+  parseIpv4,
+  parseNetwork,
+} from '../../formats/ipv4.ts';
+import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import { renderProblem } from '../../formats/yaml/document.ts';
+import { askNetboot } from '../api/client.io.ts';
+import { PROXY_PORT, SERVER_PORT, CLIENT_PORT } from '../dhcp/destination.ts';
+import { foreignReply, questions } from '../dhcp/foreign.ts';
+import { decodeMessage, encodeMessage } from '../dhcp/message.ts';
+import { hostAddresses } from '../listen.io.ts';
+import { portTaken } from '../ports.ts';
+import { portHolder } from '../ports.io.ts';
+import { readSite } from '../site/load.io.ts';
+import type { SitePlaces } from '../site/load.io.ts';
+import type { Site } from '../site/site.ts';
+import { servedInterfaces } from '../world.ts';
+import { type DoctorFacts, judgeRuleset } from './doctor.ts';
+import type { HostFacts, HostInterface } from './setup.ts';
+
+export type HostPlaces = SitePlaces & { readonly runDir: string; readonly cacheDir: string };
+
+/** dnsmasq pings the address that it will offer for 3 s. */
+const LISTEN_MS = 4000;
+const TFTP_PORT = 69;
+const DEFAULT_HTTP_PORT = 8080;
+
+/** Interfaces with an IPv4 address, the default route's next hop, and the resolvers. */
+export async function lookAtHost(): Promise<HostFacts> {
+  const interfaces: HostInterface[] = [];
+  for (const [name, addresses] of Object.entries(networkInterfaces())) {
+    for (const { family, address, cidr, internal } of addresses ?? []) {
+      const parsed = parseIpv4(address);
+      const prefix = Number(cidr?.split('/')[1] ?? 32);
+      if (family !== 'IPv4' || internal || parsed === undefined || prefix < 8 || prefix > 30) continue;
+      const mask = (0xffffffff << (32 - prefix)) >>> 0;
+      const network = parseNetwork(`${ipv4FromNumber((ipv4ToNumber(parsed) & mask) >>> 0)}/${prefix}`);
+      if (network === undefined) continue;
+      interfaces.push({ name, address: parsed, network, isWire: await isWire(name) });
+    }
+  }
+  const resolv = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+  const dns = resolv.split('\n').flatMap((line) => parseIpv4(/^nameserver\s+(\S+)/.exec(line)?.[1] ?? '') ?? []);
+  // A resolver on the loopback is nobody's but this machine's.
+  return { interfaces, router: await defaultRouter(), dns: dns.filter((one) => !one.startsWith('127.')).slice(0, 8) };
+}
+
+/** A card, a VLAN or a bond on one, or a bridge that is not of containers; not a tunnel and not one end of a pair. */
+async function isWire(name: string): Promise<boolean> {
+  if (/^(docker|br-|virbr|veth|cni|flannel|tun|tap|wg|podman)/.test(name)) return false;
+  return (await stat(`/sys/class/net/${name}`).catch(() => undefined)) !== undefined;
+}
+
+/** /proc/net/route: addresses as 8 hexadecimal digits in the machine's byte order. */
+async function defaultRouter(): Promise<Ipv4Address | undefined> {
+  const table = await readFile('/proc/net/route', 'utf8').catch(() => '');
+  for (const line of table.split('\n').slice(1)) {
+    const [, destination, gateway = ''] = line.split('\t');
+    if (destination !== '00000000' || !/^[0-9A-F]{8}$/.test(gateway) || gateway === '00000000') continue;
+    return parseIpv4(
+      (gateway.match(/../g) ?? [])
+        .reverse()
+        .map((pair) => Number.parseInt(pair, 16))
+        .join('.'),
+    );
+  }
+  return undefined;
+}
+
+/** @param isQuick leaves out what takes seconds: the segments' other servers and the archive. */
+export async function examine(places: HostPlaces, isQuick: boolean): Promise<DoctorFacts> {
+  const result = await readSite(places);
+  const site = result.ok ? result.site : undefined;
+  const httpPort = site?.rouse.http.port ?? DEFAULT_HTTP_PORT;
+  const server = await askServer(places.runDir);
+  const served = site === undefined ? undefined : servedInterfaces(site, hostAddresses());
+  const [problem] = result.ok ? [] : result.problems;
+  return {
+    config: {
+      problem: problem === undefined ? undefined : renderProblem(problem),
+      warnings: result.ok ? result.warnings.map(renderProblem) : [],
+    },
+    server: server.facts,
+    takenPorts: server.facts.isRunning ? [] : await takenPorts(httpPort),
+    missingInterfaces: served?.waiting ?? [],
+    firewall: await lookAtFirewall(httpPort),
+    segments: site === undefined ? [] : await lookAtSegments(site, server.others, isQuick),
+    disks: await Promise.all([places.libDir, places.cacheDir].map(lookAtDisk)),
+    clock: await lookAtClock(places),
+    archive: isQuick ? undefined : await lookAtArchive(),
+    loaders: await readdir(join(places.libDir, 'loaders')).catch(() => []),
+  };
+}
+
+type Health = {
+  readonly serving: readonly { readonly name: string; readonly otherServers: readonly Ipv4Address[] }[];
+  readonly waiting: readonly string[];
+  readonly config: 'good' | 'last-good';
+  readonly store: string;
+};
+
+async function askServer(
+  runDir: string,
+): Promise<{ facts: DoctorFacts['server']; others: ReadonlyMap<string, readonly Ipv4Address[]> }> {
+  try {
+    const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as Health;
+    const { store, config, waiting } = health;
+    const others = new Map(health.serving.map(({ name, otherServers }) => [name, otherServers]));
+    return { facts: { isRunning: true, store, config, waiting }, others };
+  } catch (error) {
+    const why = error instanceof Fault ? (error.facts.why ?? error.message) : reasonOf(error);
+    return { facts: { isRunning: false, why }, others: new Map() };
+  }
+}
+
+async function takenPorts(httpPort: number): Promise<DoctorFacts['takenPorts']> {
+  const taken: { port: string; why: string; todo: string }[] = [];
+  for (const [protocol, port] of [
+    ['udp', SERVER_PORT],
+    ['udp', TFTP_PORT],
+    ['udp', PROXY_PORT],
+    ['tcp', httpPort],
+  ] as const) {
+    const table = await readFile(`/proc/net/${protocol}`, 'utf8').catch(() => '');
+    const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+    // The second column of a socket that is bound; of TCP only one that listens (state 0A) keeps others out.
+    const isBound = table.split('\n').some((line) => {
+      const [, local = '', , state] = line.trim().split(/\s+/);
+      return local.endsWith(hex) && (protocol === 'udp' || state === '0A');
+    });
+    if (!isBound) continue;
+    taken.push({ port: `${protocol.toUpperCase()} ${port}`, ...portTaken(port, await portHolder(protocol, port)) });
+  }
+  return taken;
+}
+
+async function lookAtFirewall(httpPort: number): Promise<DoctorFacts['firewall']> {
+  const ports = [
+    { protocol: 'udp', port: SERVER_PORT },
+    { protocol: 'udp', port: TFTP_PORT },
+    { protocol: 'tcp', port: httpPort },
+  ] as const;
+  const nft = await execa('nft', ['-j', 'list', 'ruleset'], { reject: false, stdin: 'ignore', maxBuffer: 16_000_000 });
+  if (!nft.failed) {
+    try {
+      return judgeRuleset(JSON.parse(nft.stdout), ports);
+    } catch (error) {
+      return { kind: 'unknown', why: reasonOf(error) };
+    }
+  }
+  const old = await execa('iptables', ['-S', 'INPUT'], { reject: false, stdin: 'ignore' });
+  if (old.code === 'ENOENT' && nft.code === 'ENOENT') {
+    // Without either tool nobody made rules here, unless another program speaks netlink itself.
+    return { kind: 'unknown', why: 'neither nft nor iptables is here to ask' };
+  }
+  if (old.failed) return { kind: 'unknown', why: `nft: ${wordsOf(nft)}` };
+  if (!/^-P INPUT (DROP|REJECT)/m.test(old.stdout)) return { kind: 'open' };
+  const closed = ports.filter(
+    ({ protocol, port }) => !new RegExp(`-p ${protocol} .*\\b${port}\\b.*ACCEPT`).test(old.stdout),
+  );
+  if (closed.length === 0) return { kind: 'open' };
+  return {
+    kind: 'closed',
+    by: 'iptables INPUT',
+    ports: closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`),
+  };
+}
+
+/** What a program that failed said first of its failure. */
+function wordsOf({
+  stderr,
+  shortMessage = 'it failed',
+}: {
+  stderr?: string | undefined;
+  shortMessage?: string | undefined;
+}): string {
+  const lines = (stderr ?? '').split('\n').filter((line) => line.trim() !== '');
+  return lines.find((line) => line.startsWith('E:')) ?? lines[0] ?? shortMessage;
+}
+
+async function lookAtSegments(
+  site: Site,
+  others: ReadonlyMap<string, readonly Ipv4Address[]>,
+  isQuick: boolean,
+): Promise<DoctorFacts['segments']> {
+  const host = hostAddresses();
+  return Promise.all(
+    site.subnets.map(async ({ name: subnet, mode, interface: interfaceName }) => {
+      const known = others.get(interfaceName);
+      if (known !== undefined) return { subnet, mode, interfaceName, servers: known };
+      const own = servedInterfaces(site, host).interfaces.find((one) => one.name === interfaceName);
+      const servers = isQuick
+        ? { why: 'not looked at' }
+        : own === undefined
+          ? { why: 'the interface is not here' }
+          : await askSegment(
+              own.name,
+              own.address,
+              host.map(({ address }) => address),
+            );
+      return { subnet, mode, interfaceName, servers };
+    }),
+  );
+}
+
+/** The DHCP servers that answer on an interface: asked as a client would ask, with the interface's own MAC. */
+async function askSegment(
+  name: string,
+  address: Ipv4Address,
+  ownAddresses: readonly Ipv4Address[],
+): Promise<readonly Ipv4Address[] | { readonly why: string }> {
+  const mac: MacAddress | undefined = parseMac(
+    (await readFile(`/sys/class/net/${name}/address`, 'utf8').catch(() => '')).trim(),
+  );
+  if (mac === undefined) return { why: 'the interface has no MAC address' };
+  const found = new Set<Ipv4Address>();
+  const xid = randomInt(2 ** 32);
+  const hearing = createSocket({ type: 'udp4', reuseAddr: true });
+  // A broadcast leaves by the interface that owns the socket's address.
+  const asking = createSocket({ type: 'udp4' });
+  try {
+    await bound(hearing, IPV4_ANY, CLIENT_PORT);
+    await bound(asking, address, 0);
+    asking.setBroadcast(true);
+    hearing.on('message', (packet) => {
+      const decoded = decodeMessage(packet);
+      if (!decoded.ok || decoded.message.xid !== xid) return;
+      const reply = foreignReply(decoded.message);
+      if (reply !== undefined && !ownAddresses.includes(reply.server)) found.add(reply.server);
+    });
+    for (const question of questions({ address, mac }, xid))
+      asking.send(encodeMessage(question), SERVER_PORT, IPV4_BROADCAST);
+    await delay(LISTEN_MS);
+    return [...found];
+  } catch (error) {
+    return { why: `cannot ask there: ${reasonOf(error)}` };
+  } finally {
+    hearing.close();
+    asking.close();
+  }
+}
+
+function bound(socket: ReturnType<typeof createSocket>, address: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject);
+    socket.bind({ address, port }, () => {
+      socket.on('error', () => undefined);
+      resolve();
+    });
+  });
+}
+
+/** Of the folder, or of the nearest one above it that is there. */
+async function lookAtDisk(path: string): Promise<DoctorFacts['disks'][number]> {
+  for (let at = path; ; at = join(at, '..')) {
+    const free = await statfs(at).catch(() => undefined);
+    if (free === undefined && at !== '/') continue;
+    const isWritable = await access(at, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+    return { path: at, freeBytes: free === undefined ? 0 : free.bavail * free.bsize, isWritable };
+  }
+}
+
+async function lookAtClock({ libDir, configDir }: HostPlaces): Promise<DoctorFacts['clock']> {
+  const files = [join(libDir, 'store.sqlite'), join(libDir, 'last-good.json'), join(configDir, 'rouse.yaml')];
+  const times = await Promise.all(
+    files.map((file) =>
+      stat(file).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      ),
+    ),
+  );
+  const asked = await execa('timedatectl', ['show', '-p', 'NTPSynchronized', '--value'], {
+    reject: false,
+    stdin: 'ignore',
+  });
+  const said = asked.failed ? '' : asked.stdout.trim();
+  const isSynchronized = said === 'yes' ? true : said === 'no' ? false : 'unknown';
+  return { nowMs: Date.now(), newestFileMs: Math.max(...times), isSynchronized };
+}
+
+/** One small file of each source, fetched as apt would: through its proxy, with its credentials. */
+async function lookAtArchive(): Promise<DoctorFacts['archive']> {
+  const listed = await execa('apt-get', ['-qq', '--print-uris', 'update'], { reject: false, stdin: 'ignore' });
+  if (listed.failed)
+    return {
+      isReachable: false,
+      why: listed.code === 'ENOENT' ? 'apt-get is not on this machine' : wordsOf(listed),
+    };
+  const uris = [...listed.stdout.matchAll(/^'([^']*\/InRelease)'/gm)].map((match) => match[1] ?? '');
+  if (uris.length === 0) return { isReachable: false, why: 'no source of packages is named' };
+  const folder = await mkdtemp(join(tmpdir(), 'rouse-doctor-'));
+  try {
+    for (const [index, uri] of uris.entries()) {
+      const target = join(folder, String(index));
+      const got = await execa('/usr/lib/apt/apt-helper', ['download-file', uri, target], {
+        reject: false,
+        stdin: 'ignore',
+        timeout: 20_000,
+      });
+      if (got.failed) {
+        return { isReachable: false, why: wordsOf(got) };
+      }
+    }
+    return { isReachable: true, why: `${uris.length} sources of packages answer` };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
