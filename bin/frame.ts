@@ -3,12 +3,11 @@
 // Owns: all that `rouse` on a host (program.ts) and `rouse` on a node (rouse-node.ts) have in common.
 // Does not own: which words there are.
 
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { describeFailure } from './context.ts';
 import type { CommandContext } from './context.ts';
-import { choosePlaces, ROOT } from './places.ts';
+import { choosePlaces } from './places.ts';
+import { readVersion } from './version.ts';
 
 export type ContextOf = (config: () => string | undefined) => CommandContext;
 export type Register = (program: Command, context: CommandContext) => void;
@@ -25,7 +24,7 @@ export function frameProgram(
 ): Command {
   const program = new Command('rouse')
     .description(description)
-    .version(readVersion(), '--version', 'print the version')
+    .version(`rouse ${readVersion()}`, '--version', 'print the version')
     .option('--config <dir>', 'configuration folder (default /etc/rouse, $ROUSE_CONFIG, or .rouse/etc in a clone)')
     .showSuggestionAfterError()
     .exitOverride()
@@ -35,12 +34,6 @@ export function frameProgram(
   for (const register of registers) register(program, context);
   inheritSettings(program);
   return program;
-}
-
-/** Of this copy: package.json of the clone, of the package, or of the node's runtime. */
-function readVersion(): string {
-  const text = readFileSync(join(ROOT, 'package.json'), 'utf8');
-  return `rouse ${(JSON.parse(text) as { version: string }).version}`;
 }
 
 /** commander copies settings to a subcommand when it is made by command(name), but not exitOverride made later. */

@@ -7,6 +7,7 @@
 
 import type { Command } from 'commander';
 import { registerApplets } from './commands/applets.ts';
+import { registerHost } from './commands/host.ts';
 import { registerImage } from './commands/image.ts';
 import { registerLab } from './commands/lab.ts';
 import { registerNetboot } from './commands/netboot.ts';
@@ -19,6 +20,7 @@ const COMMANDS = [
   registerSupervise,
   registerNetboot,
   registerNode,
+  registerHost,
   registerPool,
   registerImage,
   registerLab,

@@ -1,4 +1,4 @@
-// bin/version.ts - the version of this copy: of package.json of the clone, or of the package.
+// bin/version.ts - the version of this copy: of package.json of the clone, of the package, or of the node's runtime.
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -7,7 +7,7 @@
 // The library's own toString() would lay out the whole file anew. Every result is parsed again and compared with what was
 // meant before it is handed out. Source: yaml 2.9 documentation (node ranges). Pure.
 
-import { Document, isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
+import { Document, isMap, isScalar, isSeq, parseDocument, type YAMLMap } from 'yaml';
 
 export type EditResult = { readonly ok: true; readonly text: string } | { readonly ok: false; readonly why: string };
 
@@ -48,9 +48,17 @@ function splice(text: string, map: YAMLMap, path: MapPath, value: unknown): stri
   // `note:` without a value has no text of its own to replace.
   if (range === undefined || range[0] === range[1]) return undefined;
   const old = text.slice(range[0], range[1]);
-  const isMultiline = old.trimEnd().includes('\n');
-  const rendered = isMultiline && old.startsWith('-') ? undefined : inline(value);
+  const isBlockList = isSeq(pair.value) && pair.value.flow !== true;
+  const rendered = isBlockList ? blockList(text, range[0], old, value) : inline(value);
   return rendered === undefined ? undefined : `${text.slice(0, range[0])}${rendered}${text.slice(range[1])}`;
+}
+
+/** A list with a line for each item stays one; a comment between its lines would be lost. */
+function blockList(text: string, start: number, old: string, value: unknown): string | undefined {
+  if (!Array.isArray(value) || value.length === 0 || old.includes('#')) return undefined;
+  const indent = text.slice(text.lastIndexOf('\n', start - 1) + 1, start);
+  if (/[^ ]/.test(indent)) return undefined;
+  return `${value.map((item: unknown) => `- ${inline(item)}`).join(`\n${indent}`)}${old.slice(old.trimEnd().length)}`;
 }
 
 function insert(text: string, map: YAMLMap, path: MapPath, value: unknown): string | undefined {

@@ -65,7 +65,7 @@ export function readNote(
 ): { readonly ok: true; readonly note: BackupNote } | { readonly ok: false; readonly why: string } {
   let note: Partial<BackupNote>;
   try {
-    note = JSON.parse(text) as Partial<BackupNote>;
+    note = (JSON.parse(text) ?? {}) as Partial<BackupNote>;
   } catch {
     return { ok: false, why: 'its backup.json is no JSON' };
   }

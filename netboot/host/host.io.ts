@@ -41,6 +41,7 @@ export type HostPlaces = SitePlaces & { readonly runDir: string; readonly cacheD
 /** dnsmasq pings the address that it will offer for 3 s. */
 const LISTEN_MS = 4000;
 const TFTP_PORT = 69;
+const ARCHIVE_TIMEOUT_MS = 8000;
 const DEFAULT_HTTP_PORT = 8080;
 
 /** Interfaces with an IPv4 address, the default route's next hop, and the resolvers. */
@@ -93,6 +94,11 @@ export async function examine(places: HostPlaces, isQuick: boolean): Promise<Doc
   const server = await askServer(places.runDir);
   const served = site === undefined ? undefined : servedInterfaces(site, hostAddresses());
   const [problem] = result.ok ? [] : result.problems;
+  const slow = Promise.all([
+    site === undefined ? [] : lookAtSegments(site, server.others, isQuick),
+    isQuick ? undefined : lookAtArchive(),
+  ]);
+  const [segments, archive] = await slow;
   return {
     config: {
       problem: problem === undefined ? undefined : renderProblem(problem),
@@ -102,10 +108,10 @@ export async function examine(places: HostPlaces, isQuick: boolean): Promise<Doc
     takenPorts: server.facts.isRunning ? [] : await takenPorts(httpPort),
     missingInterfaces: served?.waiting ?? [],
     firewall: await lookAtFirewall(httpPort),
-    segments: site === undefined ? [] : await lookAtSegments(site, server.others, isQuick),
+    segments,
     disks: await Promise.all([places.libDir, places.cacheDir].map(lookAtDisk)),
     clock: await lookAtClock(places),
-    archive: isQuick ? undefined : await lookAtArchive(),
+    archive,
     loaders: await readdir(join(places.libDir, 'loaders')).catch(() => []),
   };
 }
@@ -302,7 +308,7 @@ async function lookAtClock({ libDir, configDir }: HostPlaces): Promise<DoctorFac
 
 /** One small file of each source, fetched as apt would: through its proxy, with its credentials. */
 async function lookAtArchive(): Promise<DoctorFacts['archive']> {
-  const listed = await execa('apt-get', ['-qq', '--print-uris', 'update'], { reject: false, stdin: 'ignore' });
+  const listed = await execa('apt-get', ['-q', '--print-uris', 'update'], { reject: false, stdin: 'ignore' });
   if (listed.failed)
     return {
       isReachable: false,
@@ -317,7 +323,7 @@ async function lookAtArchive(): Promise<DoctorFacts['archive']> {
       const got = await execa('/usr/lib/apt/apt-helper', ['download-file', uri, target], {
         reject: false,
         stdin: 'ignore',
-        timeout: 20_000,
+        timeout: ARCHIVE_TIMEOUT_MS,
       });
       if (got.failed) {
         return { isReachable: false, why: wordsOf(got) };

@@ -3,7 +3,7 @@
 // Owns: the shape of a node to be made, and its file's first text. Does not own where they come from (adopt.ts, import.ts),
 // writing them (write.io.ts), what makes a valid site (site.ts). Pure.
 
-import { stringify } from 'yaml';
+import { Document, isSeq } from 'yaml';
 import { z } from 'zod';
 import { parseMac } from '../../formats/mac.ts';
 import { NODE_NAME, SLUG } from './schema.ts';
@@ -36,5 +36,9 @@ export function renderNodeFile({ macs, profile, address, labels, note }: NewNode
     ...(note === undefined || note === '' ? {} : { note }),
   };
   const head = comment === undefined ? '' : `# ${comment.replace(/\p{C}/gu, '?').slice(0, 200)}\n`;
-  return `${head}${stringify(settings, { lineWidth: 0, collectionStyle: 'any' })}`;
+  const document = new Document(settings);
+  const list = document.get('macs');
+  // On one line, as people write it.
+  if (isSeq(list)) list.flow = true;
+  return `${head}${document.toString({ lineWidth: 0, flowCollectionPadding: false })}`;
 }

@@ -25,6 +25,8 @@ const ROWS: Row[] = [
   ['a text that looks like a number', FILE, ['vars', 'greeting'], '12', FILE.replace("'hi'", '"12"')],
   ['a text with a comment sign', FILE, ['vars', 'greeting'], 'a # b', FILE.replace("'hi'", '"a # b"')],
   ['a list in brackets', FILE, ['macs'], ['52:54:00:77:00:02'], FILE.replace('00:01]', '00:02]')],
+  ['a list of lines', 'macs:\n  - a\n  - b\n', ['macs'], ['c', 'd', 'e'], 'macs:\n  - c\n  - d\n  - e\n'],
+  ['a list of lines at the margin', 'macs:\n- a\nnote: x # y\n', ['macs'], ['c'], 'macs:\n- c\nnote: x # y\n'],
   ['a key inside braces', FILE, ['labels', 'row'], 'a, b', FILE.replace('{rack: r1}', '{rack: r1, row: "a, b"}')],
   ['a new key of a block', FILE, ['vars', 'tls'], true, `${FILE}    tls: true\n`],
   ['a new key at the top', FILE, ['note'], 'spare fan', `${FILE}note: spare fan\n`],
@@ -48,7 +50,7 @@ for (const [what, text, path, value, want] of ROWS) {
 const REFUSED: [what: string, text: string, path: [string, ...string[]], value: unknown, why: RegExp][] = [
   ['a file that is broken', 'a: "', ['a'], 1, /no valid YAML/],
   ['a list at the top', '- a\n', ['a'], 1, /no map of keys/],
-  ['a list of lines', 'macs:\n  - a\n  - b\n', ['macs'], ['c'], /by hand/],
+  ['a list of lines with a comment', 'macs:\n  - a # left\n  - b\n', ['macs'], ['c'], /by hand/],
   ['a map where a scalar is', 'vars: 1\n', ['vars', 'a'], 1, /by hand/],
 ];
 for (const [what, text, path, value, why] of REFUSED) {

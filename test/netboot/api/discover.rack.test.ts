@@ -87,7 +87,8 @@ subnets:
   - {name: rack, interface: rack0, network: 10.77.0.0/24, pools: [10.77.0.100-10.77.0.199], unknown: discover}
 `,
   );
-  const profile = 'extends: role/web\ncmdline: [console=ttyS0, rouse.console=shell]\n';
+  // QEMU's own ROM is iPXE: firmware and loader are told apart on the wire where it is made to fetch ours.
+  const profile = 'extends: role/web\nloader: undionly\ncmdline: [console=ttyS0, rouse.console=shell]\n';
   writeFileSync(join(places.configDir, 'profiles', 'web.yaml'), profile);
   for (const role of ['discover', 'web']) {
     await buildImage({ roleDirs: [join(ROOT, 'services')], role, libDir: places.libDir, cacheDir });

@@ -1,0 +1,126 @@
+// What is found on a machine, judged: a row for each thing that may be wrong, with what is to be done about it.
+
+import { expect, test } from 'vitest';
+import { parseIpv4 } from '../../../formats/ipv4.ts';
+import { type DoctorFacts, judge, judgeRuleset } from '../../../netboot/host/doctor.ts';
+
+const OTHER = parseIpv4('10.0.0.9');
+if (OTHER === undefined) throw new Error('the test is wrong');
+
+const WELL: DoctorFacts = {
+  config: { problem: undefined, warnings: [] },
+  server: { isRunning: true, store: 'good', config: 'good', waiting: [] },
+  takenPorts: [],
+  missingInterfaces: [],
+  firewall: { kind: 'none' },
+  segments: [{ subnet: 'rack', mode: 'dhcp', interfaceName: 'eth1', servers: [] }],
+  disks: [{ path: '/var/lib/rouse', freeBytes: 50e9, isWritable: true }],
+  clock: { nowMs: Date.UTC(2026, 0, 1), newestFileMs: Date.UTC(2025, 0, 1), isSynchronized: true },
+  archive: { isReachable: true, why: '3 sources of packages answer' },
+  loaders: ['undionly.kpxe'],
+};
+
+test('a machine that is well', () => {
+  expect(judge(WELL).map(({ state }) => state)).toEqual(Array.from({ length: 10 }, () => 'ok'));
+});
+
+const segment = (mode: 'dhcp' | 'proxy' | 'observe', servers: DoctorFacts['segments'][number]['servers']) => ({
+  segments: [{ subnet: 'rack', mode, interfaceName: 'eth1', servers }],
+});
+const ROWS: readonly [Partial<DoctorFacts>, string][] = [
+  [
+    { config: { problem: 'rouse.yaml:3:1 unknown key', warnings: [] } },
+    'bad configuration: rouse.yaml:3:1 unknown key; mend it; all problems: rouse check',
+  ],
+  [
+    { server: { isRunning: false, why: 'it is not running' } },
+    'unknown boot server: it is not running; start it with: systemctl start rouse, or rouse netboot',
+  ],
+  [
+    { server: { isRunning: true, store: 'cannot write', config: 'last-good', waiting: [] } },
+    'bad store: cannot write; free space on its disk, or restore a copy: rouse restore',
+  ],
+  [
+    { takenPorts: [{ port: 'UDP 67', why: 'dnsmasq (pid 8) has it', todo: 'stop it' }] },
+    'bad ports: UDP 67: dnsmasq (pid 8) has it; stop it',
+  ],
+  [
+    { missingInterfaces: ['interface eth7 is not there'] },
+    'bad interfaces: interface eth7 is not there; give it an address, or correct interface: in rouse.yaml',
+  ],
+  [
+    { firewall: { kind: 'closed', by: 'chain filter input', ports: ['UDP 67'] } },
+    'bad firewall: chain filter input drops what comes in',
+  ],
+  [
+    segment('dhcp', [OTHER]),
+    'bad other DHCP: subnet rack on eth1: 10.0.0.9 gives addresses too; stop that one, or set mode: proxy in rouse.yaml',
+  ],
+  [segment('proxy', []), 'bad other DHCP: subnet rack on eth1: nobody gives addresses there'],
+  [segment('proxy', [OTHER]), 'ok other DHCP: subnet rack on eth1: 10.0.0.9 answers, as mode: proxy has it'],
+  [segment('observe', [OTHER]), 'ok other DHCP'],
+  [
+    segment('dhcp', { why: 'another program has port 68' }),
+    'unknown other DHCP: subnet rack on eth1: another program has port 68',
+  ],
+  [{ disks: [{ path: '/x', freeBytes: 1e9, isWritable: true }] }, 'bad disk: /x has 1.0 GB free'],
+  [{ disks: [{ path: '/x', freeBytes: 9e9, isWritable: false }] }, 'bad disk: /x cannot be written'],
+  [
+    { clock: { ...WELL.clock, nowMs: Date.UTC(1970, 0, 1) } },
+    'bad clock: it says 1970-01-01T00:00:00, and files here are of 2025-01-01T00:00:00',
+  ],
+  [
+    { clock: { ...WELL.clock, isSynchronized: false } },
+    'bad clock: it says 2026-01-01T00:00:00 and nothing keeps it right',
+  ],
+  [{ archive: { isReachable: false, why: 'E: 403' } }, "bad archive: Debian's packages cannot be fetched: E: 403"],
+  [{ loaders: [] }, 'bad loaders: no boot program is in lib/loaders; fetch them with: rouse image loaders'],
+];
+for (const [facts, want] of ROWS) {
+  test(want, () => {
+    const found = judge({ ...WELL, ...facts }).map(
+      ({ state, name, says, todo }) => `${state} ${name}: ${says}${todo === undefined ? '' : `; ${todo}`}`,
+    );
+    expect(found.find((line) => line.startsWith(want))).toBeDefined();
+  });
+}
+
+const PORTS = [
+  { protocol: 'udp', port: 67 },
+  { protocol: 'tcp', port: 8080 },
+] as const;
+const chain = (policy: string) => ({
+  chain: { family: 'inet', table: 'filter', name: 'input', hook: 'input', policy },
+});
+const accept = (...expr: unknown[]) => ({
+  rule: { table: 'filter', chain: 'input', expr: [...expr, { accept: null }] },
+});
+const dport = (protocol: string, right: unknown) => ({
+  match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right },
+});
+const from = (name: string) => ({ match: { op: '==', left: { meta: { key: 'iifname' } }, right: name } });
+const RULESETS: readonly [string, unknown, unknown][] = [
+  ['none', { nftables: [{ metainfo: {} }] }, { kind: 'none' }],
+  ['accepts by default', { nftables: [chain('accept')] }, { kind: 'open' }],
+  [
+    'drops, and no rule names the ports',
+    { nftables: [chain('drop'), accept(dport('tcp', 22))] },
+    { kind: 'closed', by: 'chain filter input', ports: ['UDP 67', 'TCP 8080'] },
+  ],
+  [
+    'drops, and rules name them',
+    { nftables: [chain('drop'), accept(dport('udp', { set: [67, 69] })), accept(dport('tcp', 8080))] },
+    { kind: 'open' },
+  ],
+  [
+    'a port of the other protocol',
+    { nftables: [chain('drop'), accept(dport('tcp', 67)), accept(dport('tcp', 8080))] },
+    { kind: 'closed', ports: ['UDP 67'] },
+  ],
+  ['a whole interface', { nftables: [chain('drop'), accept(from('eth1'))] }, { kind: 'open' }],
+  ['the loopback is no wire', { nftables: [chain('drop'), accept(from('lo'))] }, { kind: 'closed' }],
+  ['no ruleset', 'x', { kind: 'unknown' }],
+];
+for (const [title, ruleset, want] of RULESETS) {
+  test(`a firewall: ${title}`, () => expect(judgeRuleset(ruleset, PORTS)).toMatchObject(want as object));
+}
