@@ -9,11 +9,8 @@
 //
 // Layout of the folder: apt.conf status lists/ cache/ archives/NAME_VERSION_ARCH.deb solutions/KEY.json
 
-import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { execa } from 'execa';
 import { extract } from 'tar-stream';
 import { Fault, reasonOf } from '../formats/errors.ts';
@@ -21,6 +18,7 @@ import {
   type ArchivePackage,
   archiveFileName,
   aptReason,
+  type Candidate,
   parseSimulation,
   parseStanzas,
   renderAptConfig,
@@ -28,6 +26,7 @@ import {
 import type { CpioEntry } from './cpio.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere, sha256Of } from './files.io.ts';
+import { sha256OfFile } from './sealed.io.ts';
 
 /** Lists older than this are read again before a new solution is made from them. */
 const LISTS_FRESH_MS = 24 * 3600 * 1000;
@@ -40,14 +39,28 @@ export type Apt = {
    * @throws Fault E_ARCHIVE with apt's reason.
    */
   readonly solve: (names: readonly string[], refresh: boolean) => Promise<ArchivePackage[]>;
+  /** Reads the package lists again. @throws Fault E_ARCHIVE. */
+  readonly update: () => Promise<void>;
+  /** What apt would choose by the lists that it has. Nothing is kept of it. @throws Fault E_ARCHIVE. */
+  readonly candidates: (names: readonly string[]) => Promise<Candidate[]>;
+  /** SHA-256 of the sources that are in force. */
+  readonly sources: () => Promise<string>;
   /** Brings .deb files into the cache; those that are there already cost nothing. @throws Fault E_ARCHIVE. */
   readonly fetch: (packages: readonly ArchivePackage[]) => Promise<void>;
   /** The .deb in the cache, its hash checked. @throws Fault E_ARCHIVE. */
   readonly file: (one: ArchivePackage) => Promise<string>;
 };
 
-/** @param folder made where it is missing. */
-export async function openApt(folder: string, architecture: string, onEvent: OnBuildEvent): Promise<Apt> {
+/**
+ * @param folder made where it is missing.
+ * @param kept where else a package may lie, by its SHA-256: those of kept generations need no archive.
+ */
+export async function openApt(
+  folder: string,
+  architecture: string,
+  onEvent: OnBuildEvent,
+  kept: (sha256: string) => string | undefined = () => undefined,
+): Promise<Apt> {
   const archives = join(folder, 'archives');
   const config = join(folder, 'apt.conf');
   const lists = join(folder, 'lists');
@@ -75,7 +88,7 @@ export async function openApt(folder: string, architecture: string, onEvent: OnB
     return result.stdout;
   };
 
-  const update = async (): Promise<void> => {
+  const update: Apt['update'] = async () => {
     onEvent({ kind: 'step', step: 'lists' });
     // Without Error-Mode=any apt-get ends well although a list could not be read.
     await run('cannot read the package lists', 'apt-get', ['-o', 'APT::Update::Error-Mode=any', 'update']);
@@ -98,9 +111,16 @@ export async function openApt(folder: string, architecture: string, onEvent: OnB
     }
   };
 
+  const sources: Apt['sources'] = async () => sha256Of(await sourcesText());
+
   const solutionPath = async (names: readonly string[]): Promise<string> => {
     const asked = [architecture, ...[...new Set(names)].sort()].join('\n');
     return join(folder, 'solutions', `${sha256Of(asked, await sourcesText()).slice(0, 32)}.json`);
+  };
+
+  const candidates: Apt['candidates'] = async (names) => {
+    const what = `cannot choose versions of ${names.join(', ')}`;
+    return parseSimulation(await run(what, 'apt-get', ['-s', 'install', '--', ...names]));
   };
 
   const solve: Apt['solve'] = async (names, refresh) => {
@@ -111,7 +131,7 @@ export async function openApt(folder: string, architecture: string, onEvent: OnB
     else await ensureLists();
     onEvent({ kind: 'step', step: 'resolve' });
     const what = `cannot choose versions of ${names.join(', ')}`;
-    const chosen = parseSimulation(await run(what, 'apt-get', ['-s', 'install', '--', ...names]));
+    const chosen = await candidates(names);
     const wanted = chosen.map(({ name, version }) => `${name}=${version}`);
     const shown = parseStanzas(await run(what, 'apt-cache', ['show', '--', ...wanted]));
     const solution = chosen.map(({ name, version }) => {
@@ -123,14 +143,17 @@ export async function openApt(folder: string, architecture: string, onEvent: OnB
     return solution;
   };
 
-  const have = async (one: ArchivePackage): Promise<boolean> => {
-    const found = await stat(join(archives, archiveFileName(one))).catch(() => undefined);
-    return found?.size === one.bytes;
+  /** Where a package lies already. */
+  const placeOf = async (one: ArchivePackage): Promise<string | undefined> => {
+    for (const path of [join(archives, archiveFileName(one)), kept(one.sha256)]) {
+      if (path !== undefined && (await stat(path).catch(() => undefined))?.size === one.bytes) return path;
+    }
+    return undefined;
   };
 
   const fetch: Apt['fetch'] = async (packages) => {
-    const present = await Promise.all(packages.map(have));
-    const missing = packages.filter((_, index) => present[index] !== true);
+    const present = await Promise.all(packages.map(placeOf));
+    const missing = packages.filter((_, index) => present[index] === undefined);
     if (missing.length === 0) return;
     if (!(await haveLists())) await update();
     const totalBytes = missing.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -174,21 +197,21 @@ export async function openApt(folder: string, architecture: string, onEvent: OnB
   };
 
   const file: Apt['file'] = async (one) => {
-    const path = join(archives, archiveFileName(one));
+    const path = (await placeOf(one)) ?? join(archives, archiveFileName(one));
     await verify(path, one);
     return path;
   };
-  return { solve, fetch, file };
+  return { solve, update, candidates, sources, fetch, file };
 }
 
 async function verify(path: string, one: ArchivePackage): Promise<void> {
-  const hash = createHash('sha256');
+  let found: string;
   try {
-    await pipeline(createReadStream(path), hash);
+    found = await sha256OfFile(path);
   } catch (error) {
     throw new Fault('E_ARCHIVE', { what: `cannot read the package ${one.name} ${one.version}`, why: reasonOf(error) });
   }
-  if (hash.digest('hex') === one.sha256) return;
+  if (found === one.sha256) return;
   // A damaged file in the cache would fail every build from now on.
   await rm(path, { force: true });
   throw new Fault('E_ARCHIVE', {

@@ -58,11 +58,15 @@ export function renderAptConfig(folder: string, architecture: string): string {
   ].join('\n');
 }
 
-/** "name=version" of every package that `apt-get -s install` would install. */
-export function parseSimulation(output: string): { name: string; version: string }[] {
+/** A version that apt would choose now, and where it is from: "Debian-Security:12/oldstable-security". */
+export type Candidate = { readonly name: string; readonly version: string; readonly origins: readonly string[] };
+
+/** Every package that `apt-get -s install` would install. */
+export function parseSimulation(output: string): Candidate[] {
   return output.split('\n').flatMap((line) => {
-    const match = /^Inst (\S+) (?:\[\S+\] )?\((\S+) /.exec(line);
-    return match?.[1] === undefined || match[2] === undefined ? [] : [{ name: match[1], version: match[2] }];
+    const match = /^Inst (\S+) (?:\[\S+\] )?\((\S+) (.*?) \[[^\]]*\]\)/.exec(line);
+    if (match?.[1] === undefined || match[2] === undefined) return [];
+    return [{ name: match[1], version: match[2], origins: (match[3] ?? '').split(', ') }];
   });
 }
 

@@ -28,6 +28,11 @@ export async function verifyImage(store: Store, image: string): Promise<string[]
       seen.add(problem);
     }
     const manifest = await store.manifest(image, generation).catch(() => undefined);
+    if (manifest?.lock !== undefined && (await store.lockOf(manifest)) === undefined) {
+      found.push(
+        `${image} generation ${generation}: its versions are gone or damaged; it can be booted, but not built again`,
+      );
+    }
     for (const layer of manifest?.layers ?? []) {
       if (seen.has(layer.sha256)) continue;
       seen.add(layer.sha256);

@@ -29,6 +29,7 @@ import { LEFT_OUT_PACKAGES, LEFT_OUT_PATHS } from './rules.ts';
 import { type Runtime, type RuntimeSource, readRuntime } from './runtime.io.ts';
 import { NODE_OWNER, ROUSE_OWNER, rouseEntries, RUNTIME_PACKAGES } from './runtime.ts';
 import { openStore, readCached, type Store } from './store.io.ts';
+import { answers, unanswered, type VersionLock } from './versions.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
 const BUILDER_VERSION = 2;
@@ -39,8 +40,10 @@ export type BuildOptions = {
   readonly role: string;
   readonly libDir: string;
   readonly cacheDir: string;
-  /** Asks the archive for newer versions; otherwise what was chosen before stays. */
+  /** Asks the archive for newer versions; otherwise those of the newest generation stay. */
   readonly refresh?: boolean;
+  /** Builds with the versions of that generation, from the packages that are kept with it: no archive is asked. */
+  readonly locked?: number | undefined;
   readonly architecture?: 'amd64' | 'arm64';
   /** What a recipe that says `supervisor: rouse` is given; without it such a recipe is refused. */
   readonly runtime?: RuntimeSource;
@@ -62,7 +65,10 @@ export type BuildResult = {
 export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   try {
     const onEvent = options.onProgress ?? (() => undefined);
-    return await withBuildLock(options.cacheDir, onEvent, () => buildOrRefresh(options, onEvent));
+    // A prune must not take a layer away between its being made and its being published.
+    return await withBuildLock(options.libDir, onEvent, () =>
+      withBuildLock(options.cacheDir, onEvent, () => buildOrRefresh(options, onEvent)),
+    );
   } catch (error) {
     if (error instanceof Fault) throw error;
     const { code } = error as NodeJS.ErrnoException;
@@ -81,7 +87,8 @@ async function buildOrRefresh(options: BuildOptions, onEvent: OnBuildEvent): Pro
   try {
     return await build(options, outcome);
   } catch (error) {
-    if (!(error instanceof Fault) || !outcome.downloadFailed || options.refresh === true) throw error;
+    const isPinned = options.refresh === true || options.locked !== undefined;
+    if (!(error instanceof Fault) || !outcome.downloadFailed || isPinned) throw error;
     onEvent({ kind: 'note', text: `${error.message}; asking the archive for newer versions` });
     try {
       return await build({ ...options, refresh: true }, outcome);
@@ -114,7 +121,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   } = options;
   const chain = await loadChain(roleDirs, role);
   const store = openStore(libDir);
-  const opened = await openApt(join(cacheDir, 'apt'), architecture, onEvent);
+  const opened = await openApt(join(cacheDir, 'apt'), architecture, onEvent, store.packagePath);
   const apt: Apt = {
     ...opened,
     async fetch(packages) {
@@ -143,7 +150,8 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
       ...(isRouse ? RUNTIME_PACKAGES.packages : []),
     ]),
   ];
-  const solution = await solve(apt, chain, named, refresh);
+  const lock = await chooseVersions(work, chain, named, { ...options, architecture, refresh });
+  const solution = lock.packages;
   const leftOut = (name: string): boolean => Object.hasOwn(LEFT_OUT_PACKAGES, name);
   const kernelPackage = reachable(solution, [kernelWish.package], leftOut).find(({ name }) =>
     /^linux-image-\d/.test(name),
@@ -177,8 +185,10 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     accept(made.record);
   }
   if (kernel === undefined) throw new Error('a chain of recipes is never empty');
-  return publish(work, {
+  const used = [...stages.flatMap(({ packages }) => packages), kernelPackage];
+  return publish(work, used, {
     version: 1,
+    lock: await store.putLock(lock),
     image: role,
     builtAt: new Date().toISOString(),
     recipe: {
@@ -188,7 +198,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     kernel,
     layers: records.map(({ layer }) => layer),
     memoryMb: chosenMemory(chain, records),
-    packages: packagesOf(records, [...stages.flatMap(({ packages }) => packages), kernelPackage]),
+    packages: packagesOf(records, used),
     vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
     templates: [...new Map(templates.map((template) => [template.path, template])).values()],
     services: chain.flatMap(({ recipe }) => recipe.services),
@@ -215,6 +225,52 @@ function runtimeOf(records: readonly LayerRecord[], runtime: Runtime): Manifest[
     node: { version: runtime.nodeVersion, bytes: bytesOf(NODE_OWNER) },
     rouse: { version: runtime.rouseVersion, bytes: bytesOf(ROUSE_OWNER) },
   };
+}
+
+/** The versions to build from: a named generation's, else the newest one's, else what the archive has. */
+async function chooseVersions(
+  { store, apt }: Work,
+  chain: readonly FoundRecipe[],
+  named: readonly string[],
+  {
+    role,
+    refresh,
+    locked,
+    architecture,
+  }: Pick<BuildOptions, 'role' | 'locked'> & {
+    readonly refresh: boolean;
+    readonly architecture: VersionLock['architecture'];
+  },
+): Promise<VersionLock> {
+  const asked = named.toSorted();
+  if (locked !== undefined) {
+    const lock = await store.lockOf(await store.manifest(role, locked));
+    if (lock?.architecture === architecture) return refuseUnanswered(lock, chain, asked, locked);
+    const what = `cannot build ${role} as generation ${locked}`;
+    throw new Fault('E_NOT_FOUND', { what, why: `its versions for ${architecture} were not kept` });
+  }
+  const question = { architecture, sources: await apt.sources(), asked };
+  const newest = (await store.list()).find(({ image }) => image === role)?.generations.at(-1);
+  const before = newest === undefined ? undefined : await store.manifest(role, newest).catch(() => undefined);
+  const lock = before === undefined || refresh ? undefined : await store.lockOf(before);
+  if (lock !== undefined && answers(lock, question)) return lock;
+  return { version: 1, ...question, packages: await solve(apt, chain, asked, refresh) };
+}
+
+function refuseUnanswered(
+  lock: VersionLock,
+  chain: readonly FoundRecipe[],
+  asked: readonly string[],
+  generation: number,
+): VersionLock {
+  const [name] = unanswered(lock, asked);
+  if (name === undefined) return lock;
+  const owner = chain.find(({ recipe }) => recipe.packages.includes(name));
+  const place = owner === undefined ? '' : `${placeOf(owner, ['packages', owner.recipe.packages.indexOf(name)])} `;
+  throw new Fault('E_BUILD', {
+    what: `${place}${name} is not among the packages of generation ${generation}`,
+    todo: 'build without --locked',
+  });
 }
 
 async function solve(
@@ -508,9 +564,9 @@ function packagesOf(records: readonly LayerRecord[], packages: readonly ArchiveP
     for (const [owner, sum] of Object.entries(record.bytesByOwner)) bytes.set(owner, (bytes.get(owner) ?? 0) + sum);
   }
   return packages
-    .flatMap(({ name, version, architecture }) => {
+    .flatMap(({ name, version, architecture, sha256 }) => {
       const sum = bytes.get(name);
-      return sum === undefined ? [] : [{ name, version, architecture, bytes: sum }];
+      return sum === undefined ? [] : [{ name, version, architecture, sha256, bytes: sum }];
     })
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
@@ -535,7 +591,11 @@ function chosenMemory(chain: readonly FoundRecipe[], records: readonly LayerReco
 }
 
 /** Publishes the draft unless the newest generation says the same already. */
-async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generation'>): Promise<BuildResult> {
+async function publish(
+  { store, apt, onEvent }: Work,
+  used: readonly ArchivePackage[],
+  draft: Omit<Manifest, 'generation'>,
+): Promise<BuildResult> {
   const newest = (await store.list()).find(({ image }) => image === draft.image)?.generations.at(-1);
   const before = newest === undefined ? undefined : await store.manifest(draft.image, newest).catch(() => undefined);
   if (before !== undefined && contentOf(before) === contentOf(draft)) {
@@ -543,6 +603,14 @@ async function publish({ store, onEvent }: Work, draft: Omit<Manifest, 'generati
     if ((await store.problems(draft.image, before.generation)).length === 0) return { manifest: before, built: false };
   }
   onEvent({ kind: 'step', step: 'publish', detail: draft.image });
+  try {
+    await apt.fetch(used);
+    for (const one of used) await store.keepPackage(one.sha256, await apt.file(one));
+  } catch (error) {
+    // Its layers came from the cache, and its packages are nowhere any more.
+    if (!(error instanceof Fault)) throw error;
+    onEvent({ kind: 'note', text: `${error.message}; this generation can be booted, but not built again` });
+  }
   return { manifest: await store.publish(draft), built: true };
 }
 

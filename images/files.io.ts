@@ -3,7 +3,7 @@
 // Owns: atomic publication (write beside, fsync, rename, fsync of the folder), hashes of files. No decisions.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /** SHA-256 of the pieces, as 64 hexadecimal digits. */
@@ -59,6 +59,28 @@ export async function publishNew(path: string, data: Uint8Array | string, mode =
   }
   await syncFolder(dirname(path));
   return true;
+}
+
+/** The file under a second name where the disk can do that, else a copy; nothing where there is one of that name. */
+export async function keepFile(from: string, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  try {
+    await link(from, path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    // Another disk, or a user who may not link what another owns.
+    if (code !== 'EXDEV' && code !== 'EPERM' && code !== 'EMLINK') throw error;
+    const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.new`);
+    try {
+      await copyFile(from, beside);
+      await rename(beside, path);
+    } catch (failure) {
+      await rm(beside, { force: true });
+      throw failure;
+    }
+  }
+  await syncFolder(dirname(path));
 }
 
 /** Points the link at the target, replacing what it pointed at in one step. */

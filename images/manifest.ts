@@ -84,6 +84,8 @@ export const ManifestSchema = z.strictObject({
   /** ISO 8601, UTC. Not part of any layer. */
   builtAt: z.string(),
   recipe: z.strictObject({ file: z.string(), sha256 }),
+  /** SHA-256 of lib/images/locks/SHA256.json: the versions that it was built from. */
+  lock: sha256.optional(),
   kernel: z.strictObject({ release: z.string(), package: z.string(), sha256, bytes: z.int().positive() }),
   /** In the order in which they are loaded; a later one wins. The node's overlay is not among them. */
   layers: z.array(LayerSchema).min(1),
@@ -92,6 +94,8 @@ export const ManifestSchema = z.strictObject({
       name: z.string(),
       version: z.string(),
       architecture: z.string(),
+      /** Of the .deb. */
+      sha256: sha256.optional(),
       /** What its kept files take unpacked. */
       bytes: z.int().nonnegative(),
     }),
@@ -105,6 +109,16 @@ export const ManifestSchema = z.strictObject({
   /** There where rouse supervises them, and not Debian's svscan: what of the image is no Debian package. */
   runtime: z.strictObject({ node: runtimePart, rouse: runtimePart }).optional(),
 });
+
+/** An image with its generations. */
+export type ImageSummary = {
+  readonly image: string;
+  /** Ascending. */
+  readonly generations: readonly number[];
+  /** What nodes boot; undefined before the first build. */
+  readonly current: number | undefined;
+  readonly previous: number | undefined;
+};
 
 export type Layer = z.infer<typeof LayerSchema>;
 export type Template = z.infer<typeof TemplateSchema>;

@@ -3,32 +3,27 @@
 // Owns: lib/images as ARCHITECTURE.md "Places" draws it: atomic publication, promotion, reading manifests.
 // Does not own: what a manifest says (manifest.ts), who may have signed it (signature.ts), building one (build.io.ts).
 //
-//   layers/SHA256.zst|.gz   kernels/SHA256   IMAGE/N.json   IMAGE/current -> N.json   IMAGE/previous -> M.json
+//   layers/SHA256.zst|.gz   kernels/SHA256   packages/SHA256.deb   locks/SHA256.json
+//   IMAGE/N.json   IMAGE/current -> N.json   IMAGE/previous -> M.json
 //
-// Layers and kernels are named by content and never written twice. `previous` is what was current before the last
+// What is named by its content is never written twice. `previous` is what was current before the last
 // promotion: rollback swaps the two.
 
 import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { publishFile, publishLink, publishNew, readIfThere } from './files.io.ts';
+import { keepFile, publishFile, publishLink, publishNew, readIfThere, sha256Of } from './files.io.ts';
 import { readTrusted, signManifest } from './keys.io.ts';
 import { describeStored, type PackedLayer } from './layers.io.ts';
-import type { Layer, Manifest } from './manifest.ts';
+import type { ImageSummary, Layer, Manifest } from './manifest.ts';
 import { SealedFiles } from './sealed.io.ts';
 import { type Opened, openSigned } from './signature.ts';
+import { parseLock, type VersionLock } from './versions.ts';
 
 const SUFFIX = { zstd: 'zst', gzip: 'gz' } as const satisfies Record<Layer['compression'], string>;
 
-/** An image with its generations. */
-export type ImageSummary = {
-  readonly image: string;
-  /** Ascending. */
-  readonly generations: readonly number[];
-  /** What nodes boot; undefined before the first build. */
-  readonly current: number | undefined;
-  readonly previous: number | undefined;
-};
+/** Folders of lib/images that are no image. */
+const SHARED_FOLDERS: readonly string[] = ['layers', 'kernels', 'packages', 'locks'];
 
 export type Store = {
   readonly layerPath: (layer: Pick<Layer, 'sha256' | 'compression'>) => string;
@@ -38,8 +33,17 @@ export type Store = {
   readonly putLayer: (packed: PackedLayer) => Promise<Layer>;
   readonly hasKernel: (kernel: Pick<Manifest['kernel'], 'sha256' | 'bytes'>) => Promise<boolean>;
   readonly putKernel: (sha256: string, octets: Uint8Array) => Promise<void>;
+  readonly packagePath: (sha256: string) => string;
+  /** Keeps a .deb with the generations that are built from it. */
+  readonly keepPackage: (sha256: string, from: string) => Promise<void>;
+  /** @returns the lock's name. */
+  readonly putLock: (lock: VersionLock) => Promise<string>;
+  /** The versions that a generation was built from; undefined where they were not written down or are damaged. */
+  readonly lockOf: (manifest: Pick<Manifest, 'lock'>) => Promise<VersionLock | undefined>;
   /** All images, by name. */
   readonly list: () => Promise<ImageSummary[]>;
+  /** Where the links of an image lead, whether that is there or not. */
+  readonly pointers: (image: string) => Promise<Pick<ImageSummary, 'current' | 'previous'>>;
   /** @throws Fault E_NOT_FOUND where there is no such image. */
   readonly summary: (image: string) => Promise<ImageSummary>;
   /** Without a generation the current one, whoever signed it. @throws Fault E_NOT_FOUND, E_STORE. */
@@ -64,6 +68,8 @@ export function openStore(libDir: string): Store {
   const layerPath: Store['layerPath'] = ({ sha256, compression }) =>
     join(root, 'layers', `${sha256}.${SUFFIX[compression]}`);
   const kernelPath: Store['kernelPath'] = (sha256) => join(root, 'kernels', sha256);
+  const packagePath: Store['packagePath'] = (sha256) => join(root, 'packages', `${sha256}.deb`);
+  const lockPath = (sha256: string): string => join(root, 'locks', `${sha256}.json`);
   const generationPath = (image: string, generation: number): string => join(root, image, `${generation}.json`);
 
   const hasLayer: Store['hasLayer'] = async (layer) => {
@@ -86,15 +92,18 @@ export function openStore(libDir: string): Store {
       .map(Number)
       .sort((a, b) => a - b);
   };
-  const summarise = async (image: string): Promise<ImageSummary> => ({
-    image,
-    generations: await generationsOf(image),
+  const pointers: Store['pointers'] = async (image) => ({
     current: await pointer(image, 'current'),
     previous: await pointer(image, 'previous'),
   });
+  const summarise = async (image: string): Promise<ImageSummary> => ({
+    image,
+    generations: await generationsOf(image),
+    ...(await pointers(image)),
+  });
   const list: Store['list'] = async () => {
     const names = (await readdir(root, { withFileTypes: true }).catch(() => []))
-      .filter((entry) => entry.isDirectory() && entry.name !== 'layers' && entry.name !== 'kernels')
+      .filter((entry) => entry.isDirectory() && !SHARED_FOLDERS.includes(entry.name))
       .map(({ name }) => name)
       .sort();
     const all = await Promise.all(names.map(summarise));
@@ -174,7 +183,10 @@ export function openStore(libDir: string): Store {
     }
     if (current !== undefined) await publishLink(join(root, image, 'previous'), `${current}.json`);
     await publishLink(join(root, image, 'current'), `${generation}.json`);
-    return current;
+    if ((await generationsOf(image)).includes(generation)) return current;
+    // A prune at the same moment, which looks at the pointers again before it takes anything away for good.
+    if (current !== undefined) await publishLink(join(root, image, 'current'), `${current}.json`);
+    throw new Fault('E_NO', { what: `generation ${generation} of ${image} was pruned meanwhile` });
   };
   return {
     layerPath,
@@ -192,7 +204,20 @@ export function openStore(libDir: string): Store {
       if (await hasKernel({ sha256, bytes: octets.length })) return;
       await publishFile(kernelPath(sha256), octets, 0o444);
     },
+    packagePath,
+    keepPackage: (sha256, from) => keepFile(from, packagePath(sha256)),
+    async putLock(lock) {
+      const text = `${JSON.stringify(lock, undefined, 1)}\n`;
+      const name = sha256Of(text);
+      await publishNew(lockPath(name), text, 0o444);
+      return name;
+    },
+    async lockOf({ lock: name }) {
+      const octets = name === undefined ? undefined : await readIfThere(lockPath(name));
+      return octets === undefined || sha256Of(octets) !== name ? undefined : parseLock(octets.toString());
+    },
     list,
+    pointers,
     summary,
     manifest,
     problems,

@@ -318,6 +318,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       segment: listening.segment,
       loaders: () => loaders.sizes(),
       fleet,
+      boots,
       changes,
       libDir,
       commit,

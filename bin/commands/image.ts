@@ -21,9 +21,18 @@ export function registerImage(program: Command, context: CommandContext): void {
     .description('build the image of a role; the first build is what nodes boot, later ones wait for promote')
     .argument('<role>', 'a folder of the role folders: base, web, …')
     .option('--refresh', 'ask the archive for newer versions of the packages')
+    .option('--locked <generation>', 'the versions of that generation, from the packages kept with it, offline')
     .option('--json', 'the manifest as JSON')
-    .addHelpText('after', '\nExamples:\n  rouse image build web\n  rouse image build web --refresh')
-    .action(async (role: string, { refresh = false, json }: Json & { refresh?: boolean }) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  rouse image build web\n  rouse image build web --refresh\n  rouse image build web --locked 3',
+    )
+    .action(async (role: string, { refresh = false, locked, json }: Json & { refresh?: boolean; locked?: string }) => {
+      if (refresh && locked !== undefined)
+        throw new Fault('E_USAGE', {
+          what: '--refresh and --locked',
+          why: 'one asks for newer versions, one for old ones',
+        });
       const { buildImage } = await import('../../images/build.io.ts');
       const { runtimeSource } = await import('../runtime.ts');
       const { roleDirs, libDir, cacheDir } = context.places();
@@ -35,6 +44,7 @@ export function registerImage(program: Command, context: CommandContext): void {
         libDir,
         cacheDir,
         refresh,
+        locked: locked === undefined ? undefined : number(locked),
         onProgress: onProgress.event,
       });
       onProgress.end();
@@ -121,16 +131,73 @@ export function registerImage(program: Command, context: CommandContext): void {
 
   image
     .command('verify')
-    .description('read every published file again; exit 1 where one is gone or damaged')
+    .description('ask every signature and read every published file again; exit 1 where one is wrong, gone or damaged')
     .argument('[image]')
-    .action(async (name?: string) => {
+    .option('--json', 'as JSON')
+    .action(async (name: string | undefined, { json }: Json) => {
       const { verifyImage } = await import('../../images/audit.io.ts');
       const store = await openStore();
       const names = name === undefined ? (await store.list()).map((one) => one.image) : [name];
       const problems = (await Promise.all(names.map((one) => verifyImage(store, one)))).flat();
-      for (const problem of problems) context.warn(`rouse: ${problem}`);
+      if (json === true) context.print(JSON.stringify({ images: names, problems }, undefined, 2));
+      else for (const problem of problems) context.warn(`rouse: ${problem}`);
       if (problems.length > 0) return context.exit(1);
-      context.print(names.length === 0 ? 'no image is built' : `${names.join(', ')}: every file is whole`);
+      if (json === true) return;
+      context.print(
+        names.length === 0
+          ? 'no image is built'
+          : `${names.join(', ')}: signed by a trusted key, and every file is whole`,
+      );
+    });
+
+  image
+    .command('outdated')
+    .description('packages that the archive has in other versions now; exit 1 where one of them is a security update')
+    .argument('[image]')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nTake them with: rouse image build IMAGE --refresh')
+    .action(async (name: string | undefined, { json }: Json) => {
+      const { findOutdated } = await import('../../images/outdated.io.ts');
+      const store = await openStore();
+      const names = name === undefined ? (await store.list()).map((one) => one.image) : [name];
+      const onProgress = await progress(context, json !== true);
+      const found = await findOutdated(store, names, context.places().cacheDir, onProgress.event);
+      onProgress.end();
+      if (json === true) context.print(JSON.stringify(found, undefined, 2));
+      else {
+        const rows = found.flatMap(({ image: of, packages }) =>
+          packages.map((one) => [of, one.name, one.version, one.candidate, one.isSecurity ? 'security' : '']),
+        );
+        if (rows.length === 0) context.print('every package is as the archive has it');
+        else for (const line of renderTable(['IMAGE', 'PACKAGE', 'VERSION', 'NOW', ''], rows)) context.print(line);
+      }
+      if (found.some(({ packages }) => packages.some(({ isSecurity }) => isSecurity))) context.exit(1);
+    });
+
+  image
+    .command('prune')
+    .description('remove generations that no node boots, runs or would go back to, and what only they need')
+    .option('--keep <n>', 'how many of the newest generations of each image stay in any case', '1')
+    .option('--dry-run', 'say what would be removed')
+    .option('--json', 'as JSON')
+    .action(async ({ keep, dryRun = false, json }: Json & { keep: string; dryRun?: boolean }) => {
+      const { pruneStore } = await import('../../images/prune.io.ts');
+      const { askInUse } = await import('../../netboot/api/inuse.io.ts');
+      const { libDir, runDir } = context.places();
+      const onProgress = await progress(context, json !== true);
+      const newest = number(keep);
+      const inUse = await askInUse({ libDir, runDir });
+      const result = await pruneStore({ libDir, inUse, newest, isDryRun: dryRun, onEvent: onProgress.event });
+      onProgress.end();
+      if (json === true) return context.print(JSON.stringify(result, undefined, 2));
+      const removed = dryRun ? 'would go' : 'removed';
+      const rows = result.verdicts.map(({ image: of, generation, reasons }) => [
+        of,
+        String(generation),
+        reasons.length === 0 ? removed : `stays: ${reasons.join(', ')}`,
+      ]);
+      if (rows.length > 0) for (const line of renderTable(['IMAGE', 'GENERATION', ''], rows)) context.print(line);
+      context.print(`${removed}: ${result.files} files, ${megabytes(result.bytes)} MB`);
     });
 
   image
@@ -185,13 +252,15 @@ export function registerImage(program: Command, context: CommandContext): void {
     .description('make a generation (the newest, unless told) what nodes boot from now on')
     .argument('<image>')
     .argument('[generation]')
+    .option('--json', 'as JSON')
     .addHelpText('after', '\nExamples:\n  rouse image promote web\n  rouse image promote web 3')
-    .action(async (name: string, generation?: string) => {
+    .action(async (name: string, generation: string | undefined, { json }: Json) => {
       const store = await openStore();
       const newest = (await store.summary(name)).generations.at(-1);
       const chosen = generation === undefined ? newest : number(generation);
       if (chosen === undefined) throw new Fault('E_NOT_FOUND', { what: `${name} has no generation` });
       const before = await store.promote(name, chosen);
+      if (json === true) return context.print(JSON.stringify(await store.summary(name), undefined, 2));
       context.print(
         before === chosen
           ? `nodes boot generation ${chosen} of ${name} already`
@@ -203,15 +272,18 @@ export function registerImage(program: Command, context: CommandContext): void {
     .command('rollback')
     .description('make what nodes booted before the last promotion theirs again')
     .argument('<image>')
-    .action(async (name: string) => {
-      const now = await (await openStore()).rollback(name);
+    .option('--json', 'as JSON')
+    .action(async (name: string, { json }: Json) => {
+      const store = await openStore();
+      const now = await store.rollback(name);
+      if (json === true) return context.print(JSON.stringify(await store.summary(name), undefined, 2));
       context.print(`nodes boot generation ${now} of ${name} from their next boot on`);
     });
 }
 
 function number(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw new Fault('E_USAGE', { what: `generation ${text}`, why: 'a generation is a number from 1 on' });
+  throw new Fault('E_USAGE', { what: `'${text}'`, why: 'expected a number from 1 on' });
 }
 
 function megabytes(bytes: number): string {

@@ -14,6 +14,8 @@ import { join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { parseIpv4 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import type { BootShelf } from '../boots/bootshelf.ts';
+import { imagesInUse } from '../fleet/inuse.ts';
 import { ARCH_NAMES, explain } from './explain.ts';
 import { type Journal, rungOf } from '../journal/attempts.ts';
 import type { Attempt, BootEvent } from '../journal/journal.ts';
@@ -44,6 +46,8 @@ export type ApiFacts = {
   readonly segment: Listening['segment'];
   readonly loaders: () => ReadonlyMap<string, number>;
   readonly fleet: Fleet;
+  /** What machines may still load. */
+  readonly boots: BootShelf;
   readonly changes: Changes;
   /** Holds the audit log. */
   readonly libDir: string;
@@ -133,6 +137,9 @@ function routes(facts: ApiFacts): Hono {
   });
   api.get('/v1/config', (c) => c.json(configView(siteInForce(), live.state())));
   api.post('/v1/config/reload', async (c) => c.json(configView(siteInForce(), await live.reload())));
+  api.get('/v1/images/inuse', (c) =>
+    c.json({ inUse: imagesInUse(facts.boots.byId.values(), facts.fleet.states.values()) }),
+  );
   api.get('/v1/nodes', async (c) => {
     const site = siteInForce();
     if (site === undefined) return c.json({ nodes: [] });

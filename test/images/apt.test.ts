@@ -19,8 +19,8 @@ test('a simulation names what would be installed', () => {
     'Conf gcc-12-base (12.2.0-14+deb12u1 Debian:12.15/oldstable [amd64])',
   ].join('\n');
   expect(parseSimulation(output)).toEqual([
-    { name: 'gcc-12-base', version: '12.2.0-14+deb12u1' },
-    { name: 'libc6', version: '2.36-9+deb12u14' },
+    { name: 'gcc-12-base', version: '12.2.0-14+deb12u1', origins: ['Debian:12.15/oldstable'] },
+    { name: 'libc6', version: '2.36-9+deb12u14', origins: ['Debian:12.15/oldstable'] },
   ]);
 });
 

@@ -24,7 +24,7 @@ beforeAll(() => {
   lib = join(folder, 'lib');
   mkdirSync(lib);
   cpSync(join(ROOT, 'services'), join(folder, 'services'), { recursive: true });
-  if (process.getuid?.() === 0) execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', lib]);
+  if (process.getuid?.() === 0) execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=96m', 'tmpfs', lib]);
 });
 afterAll(() => {
   if (process.getuid?.() === 0) execFileSync('umount', [lib]);

@@ -21,13 +21,13 @@ export const file = (path: string, text: string): CpioEntry => ({
 export async function publishTiny(
   store: Store,
   content: string | readonly CpioEntry[],
-  over: Partial<Pick<Manifest, 'image' | 'packages'>> = {},
+  over: Partial<Pick<Manifest, 'image' | 'packages' | 'lock'>> = {},
 ): Promise<Manifest> {
   const files = typeof content === 'string' ? [file('etc/a', content)] : content;
   await store.putKernel(sha256(KERNEL), KERNEL);
   const layers = [
-    await store.putLayer(await packLayer('base', [file('init', '#!/bin/sh\n')])),
-    await store.putLayer(await packLayer('web', files)),
+    await store.putLayer(await packLayer('base', [file('init', '#!/bin/sh\n')], 'zstd', 'quick')),
+    await store.putLayer(await packLayer('web', files, 'zstd', 'quick')),
   ];
   return store.publish({
     version: 1,

@@ -1,0 +1,52 @@
+// images/outdated.io.ts - what the archive has in other versions than an image that nodes boot.
+//
+// Owns: asking apt. Does not own: the comparison (versions.ts).
+
+import { join } from 'node:path';
+import { Fault } from '../formats/errors.ts';
+import { openApt } from './apt.io.ts';
+import type { OnBuildEvent } from './event.ts';
+import { withBuildLock } from './lock.io.ts';
+import type { Store } from './store.io.ts';
+import { type Outdated, outdatedOf } from './versions.ts';
+
+export type OutdatedImage = {
+  readonly image: string;
+  readonly generation: number;
+  readonly packages: readonly Outdated[];
+};
+
+/**
+ * Compares the current generation of each image with the archive of now. Nothing that is kept changes: a build without
+ * --refresh still has the versions that it had.
+ *
+ * @throws Fault E_ARCHIVE where the archive does not answer; E_NOT_FOUND where an image has no lock.
+ */
+export async function findOutdated(
+  store: Store,
+  images: readonly string[],
+  cacheDir: string,
+  onEvent: OnBuildEvent,
+): Promise<OutdatedImage[]> {
+  return withBuildLock(cacheDir, onEvent, async () => {
+    const found: OutdatedImage[] = [];
+    for (const image of images) {
+      const manifest = await store.manifest(image);
+      const lock = await store.lockOf(manifest);
+      if (lock === undefined) {
+        const what = `cannot tell what of ${image} is outdated`;
+        throw new Fault('E_NOT_FOUND', {
+          what,
+          why: 'its versions were not written down',
+          todo: `build ${image} again`,
+        });
+      }
+      const apt = await openApt(join(cacheDir, 'apt'), lock.architecture, onEvent);
+      if (found.length === 0) await apt.update();
+      const names = new Set(manifest.packages.map(({ name }) => name));
+      const packages = outdatedOf(lock, names, await apt.candidates(lock.asked));
+      found.push({ image, generation: manifest.generation, packages });
+    }
+    return found;
+  });
+}
