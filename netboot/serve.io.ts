@@ -174,7 +174,11 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     commit,
     record,
     scriptFetched: (mac) => loaderMemory.scriptFetched(mac),
-    loaderSent: (peer, file, sent) => loaderSent(peer, file, sent, 'broken off'),
+    loaderSent: (peer, file, sent) => {
+      const outcome = sent.complete ? 'complete' : 'broken off';
+      log(`http: ${peer} ${file} ${outcome}, ${sent.bytes} bytes in ${Math.round(sent.durationMs)} ms`);
+      loaderSent(peer, file, sent, outcome);
+    },
     log,
   });
   const tftpFiles = new TftpShelf(loaders, desk.respond, bodies);

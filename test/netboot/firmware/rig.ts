@@ -26,25 +26,27 @@ const WITHOUT_PXE = ['IPv4PXESupport', 'IPv6PXESupport'].flatMap((name) => [
   '-fw_cfg',
   `name=opt/org.tianocore/${name},string=n`,
 ]);
-const X64 = ['qemu-system-x86_64', '-machine', 'pc,graphics=off', '-cpu', 'max', '-m', '512'];
+const X64 = ['qemu-system-x86_64', '-machine', 'pc,graphics=off', '-cpu', 'max', '-m', '512', '-boot', 'n'];
 const OVMF = ['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd'];
 const AAVMF = '/usr/share/AAVMF/AAVMF_CODE.fd';
+const ARM64 = ['qemu-system-aarch64', '-machine', 'virt', '-cpu', 'cortex-a57', '-m', '512', '-bios', AAVMF];
 
-/** QEMU for each kind of machine, and the Debian package that must be there. */
+/**
+ * QEMU for each kind of machine, and the Debian package that must be there. `rom`: the card has QEMU's own ROM, which is
+ * iPXE; without it UEFI boots with its own drivers.
+ */
 export const MACHINES = {
-  bios: { package: 'ipxe-qemu', needs: '/usr/lib/ipxe/qemu/pxe-virtio.rom', qemu: X64 },
-  'uefi-pxe': { package: 'ovmf', needs: '/usr/share/OVMF/OVMF_CODE.fd', qemu: [...X64, ...OVMF] },
+  bios: { package: 'ipxe-qemu', needs: '/usr/lib/ipxe/qemu/pxe-virtio.rom', rom: true, qemu: X64 },
+  'uefi-pxe': { package: 'ovmf', needs: '/usr/share/OVMF/OVMF_CODE.fd', rom: false, qemu: [...X64, ...OVMF] },
   'uefi-http': {
     package: 'ovmf',
     needs: '/usr/share/OVMF/OVMF_CODE.fd',
+    rom: false,
     qemu: [...X64, ...OVMF, ...WITHOUT_PXE],
   },
-  'arm64-pxe': {
-    package: 'qemu-efi-aarch64',
-    needs: AAVMF,
-    qemu: ['qemu-system-aarch64', '-machine', 'virt', '-cpu', 'cortex-a57', '-m', '512', '-bios', AAVMF],
-  },
-} as const satisfies Record<string, { package: string; needs: string; qemu: readonly string[] }>;
+  'arm64-pxe': { package: 'qemu-efi-aarch64', needs: AAVMF, rom: false, qemu: ARM64 },
+  'arm64-http': { package: 'qemu-efi-aarch64', needs: AAVMF, rom: false, qemu: [...ARM64, ...WITHOUT_PXE] },
+} as const satisfies Record<string, { package: string; needs: string; rom: boolean; qemu: readonly string[] }>;
 
 /** Builds the image `web` and fetches the loaders, with the cache of the clone; a home that tests link to. */
 export function buildHome(): string {
@@ -76,6 +78,7 @@ export class Rig {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rouse-rig-'));
   readonly #children: ChildProcess[] = [];
   readonly #options: RigOptions;
+  readonly #spaces: string[] = [];
 
   /** @param home of buildHome; undefined where nothing is to be booted. */
   constructor(home: string | undefined, options: RigOptions) {
@@ -114,9 +117,9 @@ export class Rig {
   }
 
   /** Starts a program in the namespace; its output goes to NAME.log of the folder. */
-  start(name: string, program: string, args: readonly string[]): void {
+  start(name: string, program: string, args: readonly string[], space = this.space): void {
     const log = openSync(join(this.#folder, `${name}.log`), 'a');
-    const child = spawn('ip', ['netns', 'exec', this.space, program, ...args], { stdio: ['ignore', log, log] });
+    const child = spawn('ip', ['netns', 'exec', space, program, ...args], { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#children.push(child);
   }
@@ -127,15 +130,35 @@ export class Rig {
     await this.said('netboot', /serving DHCP, TFTP and HTTP/);
   }
 
+  /** dnsmasq as the DHCP server that is there already, on a wire of its own; it knows nothing of booting. */
+  otherDhcp(): void {
+    const space = `${this.space}d`;
+    this.#spaces.push(space);
+    for (const words of [
+      ['netns', 'add', space],
+      ['-n', space, 'link', 'add', 'd0', 'type', 'veth', 'peer', 'name', 'other', 'netns', this.space],
+      ['-n', space, 'address', 'add', '10.77.0.2/24', 'dev', 'd0'],
+      ['-n', space, 'link', 'set', 'd0', 'up'],
+      ['-n', this.space, 'link', 'set', 'other', 'master', 'rack0', 'up'],
+    ]) {
+      execFileSync('ip', words);
+    }
+    const words = ['--keep-in-foreground', '--conf-file=/dev/null', '--port=0', '--user=root', '--log-facility=-'];
+    const dhcp = ['--log-dhcp', '--dhcp-authoritative', `--dhcp-leasefile=${this.#folder}/leases`];
+    const range = ['--dhcp-range=10.77.0.11,10.77.0.60,1h', `--dhcp-host=${MAC},${ADDRESS}`];
+    this.start('dnsmasq', 'dnsmasq', [...words, ...dhcp, ...range], space);
+  }
+
   /** Switches the machine on. */
   power(): void {
-    const [program = '', ...args] = MACHINES[this.#options.machine].qemu;
+    const { qemu, rom } = MACHINES[this.#options.machine];
+    const [program = '', ...args] = qemu;
     this.start('qemu', program, [
       ...args,
-      ...['-accel', 'tcg', '-nodefaults', '-no-user-config', '-display', 'none', '-boot', 'n'],
+      ...['-accel', 'tcg', '-nodefaults', '-no-user-config', '-display', 'none'],
       ...['-uuid', '11223344-5566-7788-99aa-bbccddeeff00'],
       ...['-netdev', 'tap,id=net0,ifname=tap0,script=no,downscript=no'],
-      ...['-device', `virtio-net-pci,netdev=net0,mac=${MAC}`],
+      ...['-device', `virtio-net-pci,netdev=net0,mac=${MAC}${rom ? '' : ',romfile='}`],
       ...['-device', 'virtio-rng-pci'],
       ...['-serial', `file:${join(this.#folder, 'console.log')}`],
     ]);
@@ -175,7 +198,7 @@ export class Rig {
       child.kill('SIGKILL');
       await once(child, 'exit');
     }
-    execFileSync('ip', ['netns', 'del', this.space]);
+    for (const space of [this.space, ...this.#spaces]) execFileSync('ip', ['netns', 'del', space]);
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
