@@ -4,7 +4,7 @@
 // Only addresses that no living lease vouches for are probed: a rack that reboots waits for nothing.
 // Source: proc(5), arp(7): flag 2 is a complete entry. Pure.
 
-import type { Ipv4Address } from '../../formats/ipv4.ts';
+import { type Ipv4Address, IPV4_ANY } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import type { Lease } from '../store/leases.ts';
 import type { Decision, ReplyDecision } from './world.ts';
@@ -29,15 +29,21 @@ export function holderInArp(table: string, address: Ipv4Address, interfaceName: 
 /** What a look at the network showed. The hardware address is known where ARP can be asked, which is not behind a relay. */
 export type Probe = { readonly kind: 'free' } | { readonly kind: 'used'; readonly holder: MacAddress | undefined };
 
-/** Whether the reply waits for a probe. */
-export function isProbed(decision: Decision): decision is ReplyDecision {
-  return (decision.kind === 'offer' || decision.kind === 'ack') && decision.isNewAddress;
+/**
+ * Whether the reply waits for a probe. Behind a relay, where a probe takes longer and sees less, only an address that
+ * another client had last and has not given back.
+ *
+ * @param last the latest lease of the address before this exchange.
+ */
+export function isProbed(decision: ReplyDecision, client: MacAddress, last: Lease | undefined): boolean {
+  if (decision.kind === 'nak' || !decision.isNewAddress) return false;
+  return decision.message.giaddr === IPV4_ANY || (last?.state === 'bound' && last.mac !== client);
 }
 
 /**
  * What becomes of a reply whose address another machine than `client` uses.
  *
- * @param last the latest lease of the address before this exchange. If it is its holder who answers, the address stays its
+ * @param last as above. If it is its holder who answers, the address stays its
  *   own: a node keeps its address when its lease runs out unanswered, because this server was away.
  * @returns undefined where the reply may go out.
  */

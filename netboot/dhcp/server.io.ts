@@ -85,7 +85,7 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp
       const last = current.leases.byAddress(address);
       if (decision.hold !== undefined) hold(decision.hold);
       const client = macOf(request.message);
-      if (!isProbed(decision) || client === undefined) return decision;
+      if (client === undefined || !isProbed(decision, client, last)) return decision;
       // It asks again, and then other addresses are looked at.
       if (probes === MOST_PROBES) return { kind: 'ignore', why: 'all-in-use', detail: decision.subnet };
       const isRelayed = request.message.giaddr !== IPV4_ANY;

@@ -23,18 +23,23 @@ test('a complete entry of the interface is a holder, a failed one and one of ano
 const OTHER = mac('52:54:00:00:55:55');
 const offer = decide(world(), request(message('discover', { from: STRANGER }))) as ReplyDecision;
 
-const probed = (asked: Asked, leases: Lease[] = []): boolean =>
-  isProbed(
-    decide(world({ leases: new LeaseBook(leases) }), request(message(asked.ciaddr ? 'request' : 'discover', asked))),
-  );
+/** Whether the answer to a client that has this to say waits for a probe. */
+function probed(asked: Asked, leases: Lease[] = []): boolean {
+  const book = new LeaseBook(leases);
+  const said = message(asked.ciaddr === undefined ? 'discover' : 'request', asked);
+  const decision = decide(world({ leases: book }), request(said)) as ReplyDecision;
+  return isProbed(decision, asked.from ?? WEB1, book.byAddress(decision.message.yiaddr));
+}
 const lease = (address: string, holder: MacAddress, expiresAtS: number): Lease => ({
   ...{ address: ip(address), mac: holder, subnet: 'rack1', state: 'bound', expiresAtS },
 });
 const OVER = NOW_S - 3600;
 
-test('what no living lease vouches for is probed: behind a relay too, and at the word of a client', () => {
+test('what no living lease vouches for is probed, behind a relay what another client had', () => {
   expect(probed({ from: STRANGER })).toBe(true);
-  expect(probed({ from: STRANGER, giaddr: ip('10.77.1.9') })).toBe(true);
+  const relayed = { from: STRANGER, giaddr: ip('10.77.1.9'), options: { requestedAddress: ip('10.77.1.150') } };
+  expect(probed(relayed)).toBe(false);
+  expect(probed(relayed, [lease('10.77.1.150', OTHER, OVER)])).toBe(true);
   expect(probed({ from: STRANGER, ciaddr: ip('10.77.1.150') }, [lease('10.77.1.150', OTHER, OVER)])).toBe(true);
   expect(probed({ from: STRANGER, ciaddr: ip('10.77.1.150') }, [lease('10.77.1.150', STRANGER, NOW_S + 9)])).toBe(
     false,
