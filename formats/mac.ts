@@ -27,10 +27,18 @@ export function parseMac(text: string): MacAddress | undefined {
   return (digits.match(/../g) ?? []).join(':') as MacAddress;
 }
 
+const PAIRS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+
 /** @param octets the address as on the wire. @returns undefined unless it is six octets of a unicast address. */
 export function macFromOctets(octets: Uint8Array): MacAddress | undefined {
-  if (octets.length !== 6) return undefined;
-  return parseMac(Array.from(octets, (octet) => octet.toString(16).padStart(2, '0')).join(':'));
+  if (octets.length !== 6 || ((octets[0] ?? 1) & 1) === 1) return undefined;
+  let text = '';
+  let any = 0;
+  for (const octet of octets) {
+    text += text === '' ? PAIRS[octet] : `:${PAIRS[octet]}`;
+    any |= octet;
+  }
+  return any === 0 ? undefined : (text as MacAddress);
 }
 
 /** The six octets of an address. */

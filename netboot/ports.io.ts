@@ -15,7 +15,8 @@ import { inodesOnPort, portTaken } from './ports.ts';
  * @throws Fault E_PORT_TAKEN or E_PRIVILEGE.
  */
 export async function bindUdp(address: string, port: number, where: string): Promise<Socket> {
-  const socket = createSocket({ type: 'udp4' });
+  // Addresses are numbers here; the usual lookup asks a resolver for each packet that is sent.
+  const socket = createSocket({ type: 'udp4', lookup: (address, _options, done) => done(null, address, 4) });
   try {
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject);

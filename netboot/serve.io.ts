@@ -8,7 +8,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { Ipv4Address } from '../formats/ipv4.ts';
-import { type MacAddress, parseMac } from '../formats/mac.ts';
+import type { MacAddress } from '../formats/mac.ts';
 import { renderProblem } from '../formats/yaml/document.ts';
 import { serveApi } from './api/api.io.ts';
 import { BootDesk } from './boots/boots.io.ts';
@@ -192,10 +192,13 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     return pace === 'pass';
   };
   const onDhcp = (event: DhcpEvent): void => {
-    const mac = parseMac(event.mac ?? '');
+    const { machine: mac, interfaceName, architecture } = event;
     if (mac === undefined) return;
     const atMs = Date.now();
-    sightings.put({ ...event, mac, client: event.client ?? '', isAsking: event.type === 'discover', atMs });
+    const isAsking = event.type === 'discover';
+    // Wording what was said takes longer than saying it, and of other messages only the first one's is kept.
+    const text = isAsking || sightings.of(mac) === undefined ? event.text : '';
+    sightings.put({ mac, interfaceName, architecture, client: event.client ?? '', text, isAsking, atMs });
     if (event.outcome === 'ignore') {
       const key = `${mac} ${event.type} ${event.why}`;
       if (atMs - (ignored.get(key) ?? 0) < IGNORED_QUIET_MS) return;

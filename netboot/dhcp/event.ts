@@ -3,10 +3,11 @@
 // Owns: DhcpEvent and its rendering. Does not own storing it (the journal) nor the reasons' words (why.ts). Pure.
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { MacAddress } from '../../formats/mac.ts';
 import { describeClient, clientOf } from './clients.ts';
 import { claimedMac } from './decide.ts';
 import type { BootAnswer } from './loaders.ts';
-import { type DhcpMessage, type MessageType, messageTypeOf } from './message.ts';
+import { type DhcpMessage, macOf, type MessageType, messageTypeOf } from './message.ts';
 import { printableAscii } from '../../formats/printable.ts';
 import { sentenceOf, type WhyCode } from './why.ts';
 import type { Decision } from './world.ts';
@@ -15,6 +16,8 @@ export type DhcpEvent = {
   readonly interfaceName: string;
   /** "52:54:00:77:00:01", or the raw hardware address in hexadecimal; undefined where the packet could not be read. */
   readonly mac?: string | undefined;
+  /** The same where it is the address of a network card. */
+  readonly machine?: MacAddress | undefined;
   /** As 8 hexadecimal digits: ties the messages of one exchange together. */
   readonly xid?: string | undefined;
   readonly type?: MessageType | undefined;
@@ -33,39 +36,39 @@ export type DhcpEvent = {
 
 /** The event of a decision. @param message what was decided about; undefined where it could not be read. */
 export function eventOf(interfaceName: string, message: DhcpMessage | undefined, decision: Decision): DhcpEvent {
-  const about =
-    message === undefined
-      ? {}
-      : {
-          mac: claimedMac(message),
-          xid: message.xid.toString(16).padStart(8, '0'),
-          type: messageTypeOf(message),
-          client: describeClient(clientOf(message)),
-          ...architectureOf(message),
-        };
-  const result = {
+  const client = message && clientOf(message);
+  return {
     interfaceName,
-    ...about,
+    mac: message && claimedMac(message),
+    machine: message && macOf(message),
+    xid: message?.xid.toString(16).padStart(8, '0'),
+    type: message && messageTypeOf(message),
+    // Worded when somebody reads it: of most messages nobody does.
+    get client() {
+      return client && describeClient(client);
+    },
+    architecture: client === undefined || client.kind === 'system' ? undefined : client.architecture,
     outcome: decision.kind,
     why: decision.why,
-    text: describeDecision(decision),
+    get text() {
+      return describeDecision(decision);
+    },
+    address: addressOf(decision),
+    boot: decision.kind === 'offer' || decision.kind === 'ack' ? decision.boot : undefined,
   };
-  switch (decision.kind) {
-    case 'ignore':
-      return result;
-    case 'record':
-      return { ...result, address: decision.commit.address };
-    case 'nak':
-      return result;
-    case 'offer':
-    case 'ack':
-      return { ...result, address: decision.message.yiaddr, boot: decision.boot };
-  }
 }
 
-function architectureOf(message: DhcpMessage): Pick<DhcpEvent, 'architecture'> {
-  const client = clientOf(message);
-  return client.kind === 'system' ? {} : { architecture: client.architecture };
+function addressOf(decision: Decision): Ipv4Address | undefined {
+  switch (decision.kind) {
+    case 'record':
+      return decision.commit.address;
+    case 'offer':
+    case 'ack':
+      return decision.message.yiaddr;
+    case 'nak':
+    case 'ignore':
+      return undefined;
+  }
 }
 
 /** One sentence without a full stop; safe to print. */

@@ -4,7 +4,7 @@
 // Field names are RFC 2131's own. Sources: RFC 2131 section 2 (header), 4.1 (overload), RFC 951 and RFC 1542 (300 octets
 // at least), RFC 2132 9.3 (option 52). Pure.
 
-import { type Ipv4Address, IPV4_ANY, ipv4FromOctets, ipv4ToOctets } from '../../formats/ipv4.ts';
+import { type Ipv4Address, IPV4_ANY, ipv4FromOctets, ipv4ToNumber } from '../../formats/ipv4.ts';
 import { type MacAddress, macFromOctets, macToOctets } from '../../formats/mac.ts';
 import {
   type DhcpOptions,
@@ -16,7 +16,7 @@ import {
   type RawOption,
   walkOptions,
 } from './options.ts';
-import { copyOctets, text } from './values.ts';
+import { text } from './values.ts';
 
 /** Where each field of the header lies: [first octet, octet behind it]. */
 const FIELD = {
@@ -103,18 +103,20 @@ export function decodeMessage(packet: Uint8Array): MessageResult {
   if (packet.length < HEADER_BYTES) {
     return { ok: false, why: 'too-short', detail: `${packet.length} octets of at least ${HEADER_BYTES}` };
   }
+  // Not Node's Buffer, whose parts are views of the socket's memory and slow to make.
+  const octets = new Uint8Array(packet.buffer, packet.byteOffset, packet.byteLength);
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
   const magic = view.getUint32(FIELD.magic[0]);
   if (magic !== MAGIC) {
     return { ok: false, why: 'not-dhcp', detail: `magic cookie ${magic.toString(16).padStart(8, '0')}` };
   }
-  const fields = optionFields(packet);
+  const fields = optionFields(octets);
   if (!fields.ok) return { ok: false, why: 'options-truncated', detail: `at octet ${fields.offset} of the options` };
   const raw = fields.options;
   const named = nameOptions(raw);
   if (!named.ok) return { ok: false, why: 'option-value', detail: `option ${OPTIONS[named.option].code}` };
   const { overload = 0 } = named.options;
-  const address = ([start]: readonly [number, number]): Ipv4Address => ipv4FromOctets(packet, start);
+  const address = ([start]: readonly [number, number]): Ipv4Address => ipv4FromOctets(octets, start);
   const message: DhcpMessage = {
     op: view.getUint8(FIELD.op[0]),
     htype: view.getUint8(FIELD.htype[0]),
@@ -127,9 +129,9 @@ export function decodeMessage(packet: Uint8Array): MessageResult {
     yiaddr: address(FIELD.yiaddr),
     siaddr: address(FIELD.siaddr),
     giaddr: address(FIELD.giaddr),
-    chaddr: copyOctets(packet.subarray(...FIELD.chaddr)),
-    sname: (overload & 2) === 0 ? textField(packet.subarray(...FIELD.sname)) : '',
-    file: (overload & 1) === 0 ? textField(packet.subarray(...FIELD.file)) : '',
+    chaddr: octets.slice(...FIELD.chaddr),
+    sname: (overload & 2) === 0 ? textField(octets, FIELD.sname) : '',
+    file: (overload & 1) === 0 ? textField(octets, FIELD.file) : '',
     options: named.options,
     others: named.others,
   };
@@ -150,9 +152,11 @@ function optionFields(packet: Uint8Array): ReturnType<typeof walkOptions> {
   return walkOptions([field, ...more]);
 }
 
-function textField(octets: Uint8Array): string {
-  const end = octets.indexOf(0);
-  return text.decode(end < 0 ? octets : octets.subarray(0, end)) ?? '';
+function textField(packet: Uint8Array, [start, end]: readonly [number, number]): string {
+  if (packet[start] === 0) return '';
+  const field = packet.subarray(start, end);
+  const terminator = field.indexOf(0);
+  return text.decode(terminator < 0 ? field : field.subarray(0, terminator)) ?? '';
 }
 
 /** Options that a reply gives up, the last of the table first, when it does not fit; a client can live without them. */
@@ -195,7 +199,7 @@ export function encodeMessage(message: DhcpMessage, mostBytes = MOST_BYTES): Uin
   view.setUint16(FIELD.secs[0], message.secs);
   view.setUint16(FIELD.flags[0], message.flags);
   for (const name of ['ciaddr', 'yiaddr', 'siaddr', 'giaddr'] as const) {
-    packet.set(ipv4ToOctets(message[name]), FIELD[name][0]);
+    view.setUint32(FIELD[name][0], ipv4ToNumber(message[name]));
   }
   packet.set(message.chaddr.subarray(0, 16), FIELD.chaddr[0]);
   if (message.sname.length < 64) packet.set(text.encode(message.sname), FIELD.sname[0]);
@@ -215,10 +219,13 @@ export function replyLimit({ options }: DhcpMessage): number {
   return Math.min(Math.max(options.maxMessageBytes - 28, DEFAULT_BYTES), MOST_BYTES);
 }
 
+const TYPE_OF_NUMBER: ReadonlyMap<number | undefined, MessageType> = new Map(
+  Object.entries(MESSAGE_TYPES).map(([name, number]) => [number, name as MessageType]),
+);
+
 /** @returns undefined for a message without option 53 (BOOTP) or with a number that RFC 2132 does not list. */
 export function messageTypeOf({ options }: DhcpMessage): MessageType | undefined {
-  const entry = Object.entries(MESSAGE_TYPES).find(([, number]) => number === options.messageType);
-  return entry === undefined ? undefined : (entry[0] as MessageType);
+  return TYPE_OF_NUMBER.get(options.messageType);
 }
 
 /** The client's Ethernet address. @returns undefined where chaddr holds something else (a UUID, InfiniBand, zeros). */

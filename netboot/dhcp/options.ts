@@ -106,12 +106,13 @@ export type WalkResult =
 /**
  * Cuts an options field into its options, in order of first appearance, parts of one option joined (RFC 3396 section 7).
  *
- * @param fields the options field and, when option 52 says so, file and sname: in that order (RFC 3396 section 5).
+ * @param fields plain Uint8Arrays, of which copies are kept: the options field and, when option 52 says so, file and sname: in that order (RFC 3396 section 5).
  * A missing END is accepted: several PXE ROMs omit it. @returns `options-truncated` with the offset in its field where a
  * length is missing or points outside. Never throws.
  */
 export function walkOptions(fields: readonly Uint8Array[]): WalkResult {
-  const parts = new Map<number, Uint8Array[]>();
+  const options: RawOption[] = [];
+  const continued = new Map<number, Uint8Array[]>();
   for (const field of fields) {
     for (let at = 0; at < field.length; ) {
       const code = field[at] ?? END;
@@ -124,13 +125,18 @@ export function walkOptions(fields: readonly Uint8Array[]): WalkResult {
       if (length === undefined || at + 2 + length > field.length) {
         return { ok: false, why: 'options-truncated', offset: at };
       }
-      const list = parts.get(code) ?? [];
-      list.push(field.subarray(at + 2, at + 2 + length));
-      parts.set(code, list);
+      const part = field.slice(at + 2, at + 2 + length);
+      if (!options.some((one) => one.code === code)) options.push({ code, octets: part });
+      else if (continued.get(code)?.push(part) === undefined) continued.set(code, [part]);
       at += 2 + length;
     }
   }
-  return { ok: true, options: Array.from(parts, ([code, list]) => ({ code, octets: concatOctets(list) })) };
+  if (continued.size === 0) return { ok: true, options };
+  const whole = ({ code, octets: first }: RawOption): RawOption => ({
+    code,
+    octets: concatOctets([first, ...(continued.get(code) ?? [])]),
+  });
+  return { ok: true, options: options.map(whole) };
 }
 
 export type OptionsResult =
@@ -158,27 +164,37 @@ export function nameOptions(raw: readonly RawOption[]): OptionsResult {
 
 /** The options of a message of ours by number, in the table's order; undefined ones are left out. */
 export function numberOptions(options: DhcpOptions, others: readonly RawOption[] = []): RawOption[] {
-  const named = NAMES.flatMap((name) => {
+  const named: RawOption[] = [];
+  for (const name of NAMES) {
     const value = options[name];
-    if (value === undefined) return [];
+    if (value === undefined) continue;
     const { code, kind } = OPTIONS[name] as OptionRow<unknown>;
-    return [{ code, octets: kind.encode(value) }];
-  });
+    named.push({ code, octets: kind.encode(value) });
+  }
+  if (others.length === 0) return named;
   const at = named.findIndex(({ code }) => code === OPTIONS.relayAgent.code);
   return at < 0 ? [...named, ...others] : [...named.slice(0, at), ...others, ...named.slice(at)];
 }
 
-/** One option as it travels: in parts of at most 255 octets (RFC 3396 section 6). */
-function packOption({ code, octets: value }: RawOption): Uint8Array {
-  const parts: Uint8Array[] = [];
-  for (let at = 0; at < value.length || at === 0; at += 255) {
-    const part = value.subarray(at, at + 255);
-    parts.push(Uint8Array.of(code, part.length), part);
-  }
-  return concatOctets(parts);
-}
+const MOST_PART_BYTES = 255;
 
-/** The options field, END included. */
+/** The options field, END included; an option longer than 255 octets travels in parts (RFC 3396 section 6). */
 export function packOptions(options: readonly RawOption[]): Uint8Array {
-  return concatOctets([...options.map(packOption), Uint8Array.of(END)]);
+  let sizeBytes = 1;
+  for (const { octets: value } of options) {
+    sizeBytes += value.length + 2 * Math.max(1, Math.ceil(value.length / MOST_PART_BYTES));
+  }
+  const field = new Uint8Array(sizeBytes);
+  let at = 0;
+  for (const { code, octets: value } of options) {
+    for (let from = 0; from < value.length || from === 0; from += MOST_PART_BYTES) {
+      const part = value.length <= MOST_PART_BYTES ? value : value.subarray(from, from + MOST_PART_BYTES);
+      field[at] = code;
+      field[at + 1] = part.length;
+      field.set(part, at + 2);
+      at += 2 + part.length;
+    }
+  }
+  field[at] = END;
+  return field;
 }

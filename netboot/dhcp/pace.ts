@@ -14,16 +14,51 @@
 export const BURST = 40;
 /** And this many a second after that. */
 export const REFILL_PER_S = 4;
-/** Clients remembered; the least recently heard is forgotten first, which only ever favours it. */
+/** Clients remembered; those not heard of late are forgotten first, which only ever favours them. */
 const MOST_CLIENTS = 10_000;
 
 type Bucket = { tokens: number; atMs: number; isDry: boolean };
 
 export type Pace = 'pass' | 'drop-first' | 'drop';
 
+/**
+ * A Map that forgets what was not used of late: the younger half is written, the older half is dropped when that is full.
+ * (Taking each key out and putting it back, so that the first is the oldest, costs more than all else that is done here.)
+ */
+class Recent<T> {
+  readonly #most: number;
+  #young = new Map<string, T>();
+  #old = new Map<string, T>();
+
+  /** @param most how many are remembered; never fewer than half of them. */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  get(key: string): T | undefined {
+    const young = this.#young.get(key);
+    if (young !== undefined) return young;
+    const old = this.#old.get(key);
+    if (old !== undefined) this.set(key, old);
+    return old;
+  }
+
+  set(key: string, value: T): void {
+    if (this.#young.size >= this.#most / 2 && !this.#young.has(key)) {
+      this.#old = this.#young;
+      this.#young = new Map();
+    }
+    this.#young.set(key, value);
+  }
+
+  get size(): number {
+    return this.#young.size + this.#old.size;
+  }
+}
+
 /** A token bucket for each client. */
 export class Pacer {
-  readonly #buckets = new Map<string, Bucket>();
+  readonly #buckets = new Recent<Bucket>(MOST_CLIENTS);
   readonly #burst: number;
   readonly #refillPerS: number;
 
@@ -34,23 +69,21 @@ export class Pacer {
 
   /** @returns `drop-first` for the first message of a run that is dropped, so that it is told once and not each time. */
   admit(client: string, nowMs: number): Pace {
-    const old = this.#buckets.get(client) ?? { tokens: this.#burst, atMs: nowMs, isDry: false };
-    const elapsedS = Math.max(0, nowMs - old.atMs) / 1000;
-    const tokens = Math.min(this.#burst, old.tokens + elapsedS * this.#refillPerS);
-    const passes = tokens >= 1;
-    // Taken out and put back: a Map remembers insertion order, so that its first key is the least recently heard.
-    this.#buckets.delete(client);
-    // A run of drops ends only when a quarter of the burst is back: at the rate limit it would end with every token.
-    const isDry = passes ? old.isDry && tokens < this.#burst / 4 : true;
-    this.#buckets.set(client, { tokens: passes ? tokens - 1 : tokens, atMs: nowMs, isDry });
-    if (this.#buckets.size > MOST_CLIENTS) {
-      for (const first of this.#buckets.keys()) {
-        this.#buckets.delete(first);
-        break;
-      }
+    let bucket = this.#buckets.get(client);
+    if (bucket === undefined) {
+      bucket = { tokens: this.#burst, atMs: nowMs, isDry: false };
+      this.#buckets.set(client, bucket);
     }
+    const elapsedS = Math.max(0, nowMs - bucket.atMs) / 1000;
+    const tokens = Math.min(this.#burst, bucket.tokens + elapsedS * this.#refillPerS);
+    const passes = tokens >= 1;
+    const wasDry = bucket.isDry;
+    // A run of drops ends only when a quarter of the burst is back: at the rate limit it would end with every token.
+    bucket.isDry = passes ? wasDry && tokens < this.#burst / 4 : true;
+    bucket.tokens = passes ? tokens - 1 : tokens;
+    bucket.atMs = nowMs;
     if (passes) return 'pass';
-    return old.isDry ? 'drop' : 'drop-first';
+    return wasDry ? 'drop' : 'drop-first';
   }
 
   get size(): number {
@@ -67,7 +100,7 @@ export class ClientPacer {
   readonly #first = new Pacer();
   readonly #repeated = new Pacer();
   /** When a dropped exchange was last looked at, or first dropped. */
-  readonly #dropped = new Map<string, number>();
+  readonly #dropped = new Recent<number>(MOST_EXCHANGES);
 
   /**
    * @param client its hardware address, as it says. @param type of the message: each has a limit of its own.
@@ -79,14 +112,7 @@ export class ClientPacer {
     const exchange = `${client} ${type} ${xid}`;
     const lastMs = this.#dropped.get(exchange);
     if (lastMs !== undefined && nowMs - lastMs < REPEAT_MS) return pace;
-    this.#dropped.delete(exchange);
     this.#dropped.set(exchange, nowMs);
-    if (this.#dropped.size > MOST_EXCHANGES) {
-      for (const first of this.#dropped.keys()) {
-        this.#dropped.delete(first);
-        break;
-      }
-    }
     if (lastMs === undefined) return pace;
     return this.#repeated.admit(`${client} ${type}`, nowMs) === 'pass' ? 'pass' : pace;
   }

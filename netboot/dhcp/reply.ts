@@ -155,8 +155,11 @@ function onlyBios(client: Client, serverAddress: Ipv4Address): string | undefine
 /** The settings whose codes option 55 lists; all of them where there is no option 55. */
 function onlyAsked(settings: DhcpOptions, asked: readonly number[] | undefined): DhcpOptions {
   if (asked === undefined) return settings;
-  const entries = Object.entries(settings).filter(([name]) => asked.includes(OPTIONS[name as OptionName].code));
-  return Object.fromEntries(entries);
+  const result: Record<string, unknown> = {};
+  for (const name of Object.keys(settings) as OptionName[]) {
+    if (asked.includes(OPTIONS[name].code)) result[name] = settings[name];
+  }
+  return result;
 }
 
 function filled<T>(list: readonly T[] | undefined): readonly T[] | undefined {

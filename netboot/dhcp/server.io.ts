@@ -10,7 +10,7 @@
 
 import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:dgram';
-import { type Ipv4Address, IPV4_ANY, IPV4_BROADCAST, parseIpv4 } from '../../formats/ipv4.ts';
+import { type Ipv4Address, IPV4_ANY, IPV4_BROADCAST } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import type { Lease } from '../store/leases.ts';
@@ -139,7 +139,8 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp
       return;
     }
     if (!decoded.ok) return say(undefined, { kind: 'ignore', why: decoded.why, detail: decoded.detail });
-    const source = { address: parseIpv4(from.address) ?? IPV4_BROADCAST, port: from.port };
+    // The kernel's own writing of an address.
+    const source = { address: from.address as Ipv4Address, port: from.port };
     const held = segment.hold(performance.now());
     // Whatever one client's message trips over, the others are still served.
     answer({ message: decoded.message, port, from: source, isUnicast, held }).catch((thrown: unknown) =>

@@ -49,8 +49,8 @@ export const u16: ValueKind<number> = {
 };
 
 export const u32: ValueKind<number> = {
-  decode: (octets) => (octets.length === 4 ? ipv4ToNumber(ipv4FromOctets(octets)) : undefined),
-  encode: (value) => ipv4ToOctets(ipv4FromNumber(value)),
+  decode: (octets) => (octets.length === 4 ? readU16(octets, 0) * 65_536 + readU16(octets, 2) : undefined),
+  encode: (value) => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value),
 };
 
 export const u16List: ValueKind<readonly number[]> = {
@@ -82,8 +82,13 @@ export const text: ValueKind<string> = {
     return result;
   },
   encode: (value) => {
-    const codes = Array.from({ length: value.length }, (_, index) => value.charCodeAt(index));
-    return codes.every((code) => code <= 255) ? Uint8Array.from(codes) : new TextEncoder().encode(value);
+    const result = new Uint8Array(value.length);
+    for (let index = 0; index < value.length; index += 1) {
+      const code = value.charCodeAt(index);
+      if (code > 255) return new TextEncoder().encode(value);
+      result[index] = code;
+    }
+    return result;
   },
 };
 
@@ -194,6 +199,8 @@ function readName(value: Uint8Array, start: number): { text: string; end: number
 }
 
 export function concatOctets(parts: readonly Uint8Array[]): Uint8Array {
+  const [only] = parts;
+  if (parts.length === 1 && only !== undefined) return copyOctets(only);
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -208,9 +215,13 @@ export function copyOctets(value: Uint8Array): Uint8Array {
   return new Uint8Array(value);
 }
 
+const PAIRS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+
 /** "01525400770001". */
 export function toHex(value: Uint8Array): string {
-  return Array.from(value, (octet) => octet.toString(16).padStart(2, '0')).join('');
+  let text = '';
+  for (const octet of value) text += PAIRS[octet];
+  return text;
 }
 
 function readU16(value: Uint8Array, at: number): number {

@@ -49,8 +49,9 @@ export class Sightings {
       architecture: isFirmware ? architecture : before.architecture,
       said: isAsking || before === undefined ? text : before.said,
     });
+    if (this.#byMac.size <= MOST_SIGHTINGS) return;
     const [oldest] = this.#byMac.keys();
-    if (this.#byMac.size > MOST_SIGHTINGS && oldest !== undefined) this.#byMac.delete(oldest);
+    if (oldest !== undefined) this.#byMac.delete(oldest);
   }
 
   of(mac: MacAddress): Sighting | undefined {

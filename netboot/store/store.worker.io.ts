@@ -20,8 +20,14 @@ import type { Order } from '../fleet/orders.ts';
 import type { MachineRecord } from '../site/inventory.ts';
 import type { StoreContent, StoredBoot, StoreRecord } from './records.ts';
 
+/** A lease as it crosses to this thread: its address, a blank, and its JSON. */
+type PackedLease = `${string} ${string}`;
+
+type OtherRecord = Exclude<StoreRecord, { kind: 'lease' }>;
+export type Batch = readonly (OtherRecord | PackedLease)[];
+
 export type StoreRequest =
-  | { readonly kind: 'commit'; readonly records: readonly StoreRecord[] }
+  | { readonly kind: 'commit'; readonly records: Batch }
   | { readonly kind: 'copy'; readonly file: string }
   | { readonly kind: 'close' };
 
@@ -108,7 +114,7 @@ function main({ file, trimEveryCommits = TRIM_EVERY_COMMITS }: StoreWorkerData):
       : 'move the file away (leases and the journal begin anew; nodes keep their reserved addresses) or restore a copy';
     return say({ kind: 'refused', why, todo });
   }
-  const write = writerOf(database);
+  const commit = committerOf(database);
   let commits = 0;
   port.on('message', (request: StoreRequest) => {
     if (request.kind === 'close') {
@@ -126,7 +132,7 @@ function main({ file, trimEveryCommits = TRIM_EVERY_COMMITS }: StoreWorkerData):
       return;
     }
     // Replies are told apart by their order alone: exactly one for each request, whatever goes wrong behind it.
-    say(commit(database, write, request.records));
+    say(commit(request.records));
     commits += 1;
     if (commits % trimEveryCommits === 0) attempt(() => trim(database));
   });
@@ -152,25 +158,36 @@ async function copyTo(database: DatabaseSync, file: string): Promise<void> {
   await backup(database, file, { rate: PAGES_AT_ONCE });
 }
 
-function commit(
-  database: DatabaseSync,
-  write: (record: StoreRecord) => void,
-  records: readonly StoreRecord[],
-): StoreReply {
-  try {
-    database.exec('BEGIN IMMEDIATE');
-    for (const record of records) write(record);
-    database.exec('COMMIT');
-  } catch (error) {
-    // A failed COMMIT (disk full) may have rolled back by itself.
-    attempt(() => database.isTransaction && database.exec('ROLLBACK'));
-    return { kind: 'failed', why: reasonOf(error) };
-  }
-  // The log beside the file still has the overlay, and the token in it, until it is written back and cut off.
-  if (records.some(({ kind }) => kind === 'overlay-spent')) {
-    attempt(() => database.exec('PRAGMA wal_checkpoint(TRUNCATE)'));
-  }
-  return { kind: 'done' };
+/** Writes a batch in one transaction: all of it or nothing. */
+function committerOf(database: DatabaseSync): (records: Batch) => StoreReply {
+  const begin = database.prepare('BEGIN IMMEDIATE');
+  const end = database.prepare('COMMIT');
+  const putLease = database.prepare('INSERT OR REPLACE INTO leases (address, lease, crc) VALUES (?, ?, ?)');
+  const write = writerOf(database);
+  return (records) => {
+    let isSpent = false;
+    try {
+      begin.run();
+      for (const record of records) {
+        if (typeof record === 'string') {
+          const blank = record.indexOf(' ');
+          const text = record.slice(blank + 1);
+          putLease.run(record.slice(0, blank), text, crc32(text));
+        } else {
+          write(record);
+          isSpent ||= record.kind === 'overlay-spent';
+        }
+      }
+      end.run();
+    } catch (error) {
+      // A failed COMMIT (disk full) may have rolled back by itself.
+      attempt(() => database.isTransaction && database.exec('ROLLBACK'));
+      return { kind: 'failed', why: reasonOf(error) };
+    }
+    // The log beside the file still has the overlay, and the token in it, until it is written back and cut off.
+    if (isSpent) attempt(() => database.exec('PRAGMA wal_checkpoint(TRUNCATE)'));
+    return { kind: 'done' };
+  };
 }
 
 /** Upkeep: what it cannot do now (a full disk) it does the next time, and a commit that fails tells of the disk. */
@@ -182,8 +199,7 @@ function attempt(upkeep: () => unknown): void {
   }
 }
 
-function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
-  const putLease = database.prepare('INSERT OR REPLACE INTO leases (address, lease, crc) VALUES (?, ?, ?)');
+function writerOf(database: DatabaseSync): (record: OtherRecord) => void {
   const dropLease = database.prepare('DELETE FROM leases WHERE address = ?');
   const putBoot = database.prepare(
     `INSERT INTO boots (id, token_sha256, mac, address, node, profile, started_at_ms, plan, overlay_sha256, overlay, live)
@@ -196,11 +212,6 @@ function writerOf(database: DatabaseSync): (record: StoreRecord) => void {
   const putMachine = database.prepare('INSERT OR REPLACE INTO machines (mac, at_ms, machine) VALUES (?, ?, ?)');
   return (record) => {
     switch (record.kind) {
-      case 'lease': {
-        const text = JSON.stringify(record.lease);
-        putLease.run(record.lease.address, text, crc32(text));
-        return;
-      }
       case 'lease-forgotten':
         dropLease.run(record.address);
         return;

@@ -86,6 +86,7 @@ test('an event carries what the journal needs', () => {
   expect(eventOf('eth1', asked, decide(ignoring, request(asked)))).toEqual({
     interfaceName: 'eth1',
     mac: STRANGER,
+    machine: STRANGER,
     xid: '12345678',
     type: 'discover',
     client: 'efi-x64 firmware (architecture 7)',
