@@ -12,12 +12,14 @@ import { benchNetboot } from './netboot.io.ts';
 import { obtain, PEERS } from './peers.io.ts';
 import type { Peer, PeerName } from './peers.io.ts';
 import { renderReport } from './report.ts';
-import type { CrowdResult, LogResult, PeerResult } from './report.ts';
+import type { CrowdResult, LogResult, PeerResult, RestartResult } from './report.ts';
 
 const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
 const USAGE =
   'usage: npm run bench supervise -- [--peers rouse,runit,…] [--counts 10,100,1000] [--json], or: npm run bench netboot';
 const BULK_LINES_PER_WRITE = 600;
+const PARTS = ['crowds', 'restart', 'logs'] as const;
+type Part = (typeof PARTS)[number];
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -29,16 +31,23 @@ process.exitCode = benchmark === 'netboot' ? await benchNetboot(words) : await m
 async function main(): Promise<number> {
   let names: PeerName[];
   let counts: number[];
+  let parts: Part[];
   let json: boolean;
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { peers: { type: 'string' }, counts: { type: 'string' }, json: { type: 'boolean' } },
+      options: {
+        peers: { type: 'string' },
+        counts: { type: 'string' },
+        only: { type: 'string' },
+        json: { type: 'boolean' },
+      },
     });
     if (positionals.length !== 1 || positionals[0] !== 'supervise')
       throw new Error('there are two benchmarks, supervise and netboot');
     names = (values.peers?.split(',') ?? Object.keys(PEERS)).map(peerName);
     counts = (values.counts ?? '10,100,1000').split(',').map(positive);
+    parts = values.only?.split(',').map(partName) ?? [...PARTS];
     json = values.json ?? false;
   } catch (thrown) {
     say(`${reasonOf(thrown)}; ${USAGE}`);
@@ -51,7 +60,7 @@ async function main(): Promise<number> {
     if ('why' in had) {
       say(`${name} is left out: ${had.why}`);
       skipped.push({ name, why: had.why });
-    } else results.push(await measure(name, had.home, counts));
+    } else results.push(await measure(name, had.home, parts.includes('crowds') ? counts : [], parts));
   }
   if (json) process.stdout.write(`${JSON.stringify({ results, skipped })}\n`);
   else {
@@ -61,17 +70,25 @@ async function main(): Promise<number> {
   return results.length > 0 ? 0 : 111;
 }
 
-async function measure(name: PeerName, home: string, counts: readonly number[]): Promise<PeerResult> {
+async function measure(
+  name: PeerName,
+  home: string,
+  counts: readonly number[],
+  parts: readonly Part[],
+): Promise<PeerResult> {
   const crowds: CrowdResult[] = [];
   for (const count of counts) {
     say(`${name}: ${count} services`);
     crowds.push(await measureCrowd(name, home, count));
   }
-  say(`${name}: restarts`);
-  const restart = await measureRestart(name, home);
+  let restart: RestartResult = { latenciesMs: [] };
+  if (parts.includes('restart')) {
+    say(`${name}: restarts`);
+    restart = await measureRestart(name, home);
+  }
   const logs: LogResult[] = [];
   const { logs: keepsLogs }: Peer = PEERS[name];
-  for (const linesPerWrite of keepsLogs ? [BULK_LINES_PER_WRITE, 1] : []) {
+  for (const linesPerWrite of keepsLogs && parts.includes('logs') ? [BULK_LINES_PER_WRITE, 1] : []) {
     say(`${name}: logs, ${linesPerWrite === 1 ? 'one line' : 'many lines'} per write`);
     logs.push(await measureLogs(name, home, linesPerWrite));
   }
@@ -81,6 +98,12 @@ async function measure(name: PeerName, home: string, counts: readonly number[]):
 function peerName(word: string): PeerName {
   if (Object.hasOwn(PEERS, word)) return word as PeerName;
   throw new Error(`unknown supervisor '${word}', expected ${Object.keys(PEERS).join(', ')}`);
+}
+
+function partName(word: string): Part {
+  const part = PARTS.find((each) => each === word);
+  if (part !== undefined) return part;
+  throw new Error(`unknown part '${word}', expected ${PARTS.join(', ')}`);
 }
 
 function positive(word: string): number {
