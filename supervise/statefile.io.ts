@@ -51,7 +51,7 @@ function openKind(
 
 function nameOf(path: string): string {
   const at = path.lastIndexOf('/supervise/');
-  return at === -1 ? path : path.slice(at + 1);
+  return path.slice((at === -1 ? path.lastIndexOf('/') : at) + 1);
 }
 
 /** Opens what must be a regular file. */

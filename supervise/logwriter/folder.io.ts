@@ -13,7 +13,6 @@ import {
   fchmodSync,
   fsyncSync,
   linkSync,
-  openSync,
   readdirSync,
   renameSync,
   statSync,
@@ -23,6 +22,7 @@ import {
 import { reasonOf } from '../../formats/errors.ts';
 import { renderTai64n, wallTimeFromMs } from '../../formats/tai64n.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
+import { openStateFile } from '../statefile.io.ts';
 import { GAP_LINE, isClean, isFull, roomFor, surplusOf } from './rotate.ts';
 import type { FolderAction } from './script.ts';
 
@@ -137,6 +137,8 @@ export class LogFolder {
   #start(): void {
     if (this.#isStarted) return;
     const before = statSync(this.#path('current'), { throwIfNoEntry: false });
+    // To put aside what somebody made of it would have readers wait for it instead.
+    if (before?.isFile() === false) throw new Error('current is not a regular file; remove it');
     if (before !== undefined && isClean(before.mode)) {
       this.#openCurrent();
       this.#bytes = before.size;
@@ -151,7 +153,7 @@ export class LogFolder {
         this.#finish('previous', 'u');
       }
       this.#finish('current', 'u');
-      closeSync(openSync(this.#path('state'), TRUNCATE, 0o600));
+      closeSync(openStateFile(this.#path('state'), TRUNCATE, 0o600));
       this.#openCurrent();
       if (before !== undefined && before.size > 0) {
         const stamp = this.#stamps ? `${renderTai64n(wallTimeFromMs(Date.now()))} ` : '';
@@ -162,7 +164,7 @@ export class LogFolder {
   }
 
   #openCurrent(): void {
-    const fd = openSync(this.#path('current'), APPEND, 0o644);
+    const fd = openStateFile(this.#path('current'), APPEND, 0o644);
     fchmodSync(fd, 0o644);
     this.#fd = fd;
     this.#bytes = 0;
@@ -232,10 +234,10 @@ export class LogFolder {
     };
     try {
       fds = [
-        openSync(this.#path('previous'), constants.O_RDONLY),
-        openSync(this.#path('processed'), TRUNCATE, 0o644),
-        openSync(this.#path('state'), constants.O_RDONLY | constants.O_CREAT, 0o600),
-        openSync(this.#path('newstate'), TRUNCATE, 0o600),
+        openStateFile(this.#path('previous'), constants.O_RDONLY),
+        openStateFile(this.#path('processed'), TRUNCATE, 0o644),
+        openStateFile(this.#path('state'), constants.O_RDONLY | constants.O_CREAT, 0o600),
+        openStateFile(this.#path('newstate'), TRUNCATE, 0o600),
       ];
       const [previous = 0, processed = 0, state = 0, newstate = 0] = fds;
       const child = spawn('/bin/sh', ['-c', command], {
@@ -266,7 +268,7 @@ export class LogFolder {
 
   #putProcessedAway(): void {
     for (const name of ['processed', 'newstate']) {
-      const fd = openSync(this.#path(name), APPEND, 0o644);
+      const fd = openStateFile(this.#path(name), APPEND, 0o644);
       fsyncSync(fd);
       if (name === 'processed') fchmodSync(fd, 0o744);
       closeSync(fd);

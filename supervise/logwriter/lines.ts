@@ -1,19 +1,15 @@
 // supervise/logwriter/lines.ts - octets from a service in, what each action of its script is to write out.
 //
-// Owns: line boundaries over chunks, stamps, selection. Does not own: files (folder.io.ts), reading (writer.io.ts).
+// Owns: stamps, the line begun and not ended. Does not own: which lines go where (judge.ts), files (folder.io.ts), reading
+// (log.io.ts).
 //
-// As multilog: a line is judged by its first 1000 octets, stamp included. A script without patterns needs no judging, so
-// its octets go through as they come, a stamp put in front of each line: two million lines a second instead of some
-// hundred thousand. Source: daemontools 0.76 multilog.c doit(). Pure: the clock is an argument.
+// A script without patterns needs no judging: its octets go through as they come, a stamp put in front of each line.
+// Source: daemontools 0.76 multilog.c doit(). Pure: the clock is an argument.
 
-import { matches } from './script.ts';
+import { Judge } from './judge.ts';
+import type { Output } from './judge.ts';
 import type { Script } from './script.ts';
 
-/** Octets of a line that patterns, = and e look at. */
-const JUDGED_BYTES = 1000;
-/** `=file`: a line, or as much of it as fits, and newlines up to this. */
-const STATUS_BYTES = 1001;
-const ALERT_BYTES = 200;
 const NEWLINE = 0x0a;
 /** "@", 24 digits, a blank. */
 const STAMP_BYTES = 26;
@@ -25,28 +21,19 @@ const TAI_LOW_OFFSET_S = 10;
 /** Nanoseconds since 1970, as two numbers. Mutable: one object serves a million lines. */
 export type Clock = { unixS: number; nanoseconds: number };
 
-/** Octets for one action, by its place in the script. */
-export type Output = { readonly action: number; readonly octets: Uint8Array };
-
 /** Applies one script to one stream of octets. */
 export class LineSplitter {
   readonly #script: Script;
-  readonly #judges: boolean;
+  readonly #judge: Judge | undefined;
   /** Stamp of the last line: each is later than the one before. */
   readonly #last: Clock = { unixS: 0, nanoseconds: 0 };
   readonly #stamp = new Uint8Array(STAMP_BYTES);
   #stampS = -1;
-  /** Judged scripts: the line so far, up to JUDGED_BYTES. */
-  readonly #head: Uint8Array;
-  #headBytes = 0;
-  /** Judged scripts: the line is longer than its head; what follows goes to the folders it was selected for. */
-  #tailOf: readonly number[] | undefined;
   #isMidLine = false;
 
   constructor(script: Script) {
     this.#script = script;
-    this.#judges = script.actions.some(({ kind }) => kind !== 'folder');
-    this.#head = new Uint8Array(this.#judges ? JUDGED_BYTES : 0);
+    this.#judge = script.actions.some(({ kind }) => kind !== 'folder') ? new Judge(script) : undefined;
     this.#stamp[0] = 0x40;
     this.#stamp[STAMP_BYTES - 1] = 0x20;
   }
@@ -63,19 +50,14 @@ export class LineSplitter {
       this.#last.unixS = now.unixS;
       this.#last.nanoseconds = now.nanoseconds;
     }
-    const outputs = this.#judges ? this.#judge(chunk) : this.#pass(chunk);
+    const octets = this.#script.stamps ? this.#stamped(chunk) : chunk;
     this.#isMidLine = chunk[chunk.length - 1] !== NEWLINE;
-    return outputs;
+    return this.#judge?.push(octets) ?? this.#script.actions.map((_, action) => ({ action, octets }));
   }
 
   /** Ends a line that was begun, as multilog does at the end of its input. */
   end(now: Clock): Output[] {
     return this.#isMidLine ? this.push(Uint8Array.of(NEWLINE), now) : [];
-  }
-
-  #pass(chunk: Uint8Array): Output[] {
-    const octets = this.#script.stamps ? this.#stamped(chunk) : chunk;
-    return this.#script.actions.map((_, action) => ({ action, octets }));
   }
 
   #stamped(chunk: Uint8Array): Uint8Array {
@@ -117,111 +99,6 @@ export class LineSplitter {
     writeHex(this.#stamp, 17, last.nanoseconds);
     return this.#stamp;
   }
-
-  #judge(chunk: Uint8Array): Output[] {
-    const outputs: Output[] = [];
-    let from = 0;
-    while (from < chunk.length) {
-      const newline = chunk.indexOf(NEWLINE, from);
-      const end = newline === -1 ? chunk.length : newline;
-      if (this.#tailOf !== undefined) {
-        const octets = chunk.slice(from, newline === -1 ? end : end + 1);
-        for (const action of this.#tailOf) outputs.push({ action, octets });
-        if (newline !== -1) this.#tailOf = undefined;
-        from = end + 1;
-        continue;
-      }
-      if (this.#headBytes === 0 && this.#script.stamps) {
-        this.#head.set(this.#nextStamp());
-        this.#headBytes = STAMP_BYTES;
-      }
-      const taken = Math.min(end - from, JUDGED_BYTES - this.#headBytes);
-      this.#head.set(chunk.subarray(from, from + taken), this.#headBytes);
-      this.#headBytes += taken;
-      from += taken;
-      const isWhole = newline !== -1 && from === newline;
-      if (isWhole) from += 1;
-      if (!isWhole && this.#headBytes < JUDGED_BYTES) break;
-      const folders = this.#actOn(this.#head.slice(0, this.#headBytes), isWhole, outputs);
-      this.#headBytes = 0;
-      if (!isWhole) this.#tailOf = folders;
-    }
-    return this.#merged(outputs);
-  }
-
-  /** One output for each folder instead of one for each line, because each is a write; the others stay as they are. */
-  #merged(outputs: readonly Output[]): Output[] {
-    const pieces = new Map<number, Uint8Array[]>();
-    const others: Output[] = [];
-    for (const output of outputs) {
-      const known = pieces.get(output.action);
-      if (known !== undefined) known.push(output.octets);
-      else if (this.#script.actions[output.action]?.kind === 'folder') pieces.set(output.action, [output.octets]);
-      else others.push(output);
-    }
-    return [...others, ...[...pieces].map(([action, parts]) => ({ action, octets: joined(parts) }))];
-  }
-
-  /** @returns the folders that the line was selected for. */
-  #actOn(line: Uint8Array, isWhole: boolean, outputs: Output[]): number[] {
-    let isSelected = true;
-    const folders: number[] = [];
-    for (const [action, step] of this.#script.actions.entries()) {
-      switch (step.kind) {
-        case 'deselect':
-          if (isSelected && matches(step.pattern, line)) isSelected = false;
-          break;
-        case 'select':
-          if (!isSelected && matches(step.pattern, line)) isSelected = true;
-          break;
-        case 'alert':
-          if (isSelected) outputs.push({ action, octets: alertOf(line) });
-          break;
-        case 'status':
-          if (isSelected) outputs.push({ action, octets: statusOf(line) });
-          break;
-        case 'folder':
-          if (!isSelected) break;
-          outputs.push({ action, octets: isWhole ? withNewline(line) : line });
-          folders.push(action);
-          break;
-      }
-    }
-    return folders;
-  }
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const [only] = pieces;
-  if (pieces.length === 1 && only !== undefined) return only;
-  const octets = new Uint8Array(pieces.reduce((bytes, piece) => bytes + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    octets.set(piece, at);
-    at += piece.length;
-  }
-  return octets;
-}
-
-function withNewline(line: Uint8Array): Uint8Array {
-  const octets = new Uint8Array(line.length + 1);
-  octets.set(line);
-  octets[line.length] = NEWLINE;
-  return octets;
-}
-
-function alertOf(line: Uint8Array): Uint8Array {
-  if (line.length <= ALERT_BYTES) return withNewline(line);
-  const octets = new Uint8Array(ALERT_BYTES + 4);
-  octets.set(line.subarray(0, ALERT_BYTES));
-  octets.set(new TextEncoder().encode('...\n'), ALERT_BYTES);
-  return octets;
-}
-
-function statusOf(line: Uint8Array): Uint8Array {
-  const octets = new Uint8Array(STATUS_BYTES).fill(NEWLINE);
-  octets.set(line);
-  return octets;
 }
 
 /** Eight digits of a number below 2^32. */

@@ -6,8 +6,9 @@
 // Following keeps the file it reads open. When `current` is another file, the rest of the old one is read, then every
 // file that came between, by their names, then the new one: nothing is missed however fast the files change.
 
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync, watch } from 'node:fs';
+import { closeSync, constants, fstatSync, readdirSync, readFileSync, readSync, statSync, watch } from 'node:fs';
 import { errorCode, exists, readSmallFile } from '../directory.io.ts';
+import { openStateFile } from '../statefile.io.ts';
 import { choose, mayHold } from './read.ts';
 import type { Asked } from './read.ts';
 import { oldNames } from './rotate.ts';
@@ -59,8 +60,19 @@ export function readLog(folder: string, asked: Asked): string[] {
 }
 
 function readIfThere(path: string): string | undefined {
+  const fd = openIfThere(path);
+  if (fd === undefined) return undefined;
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A FIFO in the place of a log would be waited for. */
+function openIfThere(path: string): number | undefined {
+  try {
+    return openStateFile(path, constants.O_RDONLY);
   } catch (thrown) {
     if (errorCode(thrown) === 'ENOENT') return undefined;
     throw thrown;
@@ -73,14 +85,6 @@ export function followLog(folder: string, onLine: (line: string) => void): () =>
   const decoder = new TextDecoder();
   let fd: number | undefined;
   let rest = '';
-  const open = (path: string): number | undefined => {
-    try {
-      return openSync(path, 'r');
-    } catch (thrown) {
-      if (errorCode(thrown) === 'ENOENT') return undefined;
-      throw thrown;
-    }
-  };
   const drain = (from: number): void => {
     for (let length = readSync(from, buffer); length > 0; length = readSync(from, buffer)) {
       const lines = (rest + decoder.decode(buffer.subarray(0, length), { stream: true })).split('\n');
@@ -95,14 +99,14 @@ export function followLog(folder: string, onLine: (line: string) => void): () =>
       const at = names.findIndex((name) => statSync(`${folder}/${name}`, { throwIfNoEntry: false })?.ino === inode);
       return at === -1 ? undefined : names[at + 1];
     };
-    const opened = open(`${folder}/${afterIt() ?? 'current'}`);
+    const opened = openIfThere(`${folder}/${afterIt() ?? 'current'}`);
     // It may have become an old file, and another one current, since the folder was listed.
     const next = afterIt();
     if (opened === undefined || next === undefined) return opened;
     const isNext = statSync(`${folder}/${next}`, { throwIfNoEntry: false })?.ino === fstatSync(opened).ino;
     if (isNext) return opened;
     closeSync(opened);
-    return open(`${folder}/${next}`);
+    return openIfThere(`${folder}/${next}`);
   };
   const look = (): void => {
     for (;;) {
@@ -121,7 +125,7 @@ export function followLog(folder: string, onLine: (line: string) => void): () =>
       fd = next;
     }
   };
-  fd = open(`${folder}/current`);
+  fd = openIfThere(`${folder}/current`);
   // What is there now is not new.
   if (fd !== undefined) while (readSync(fd, buffer) > 0);
   const interval = setInterval(look, LOOK_EVERY_MS);

@@ -111,19 +111,19 @@ export function parseScript(text: string): ScriptResult {
 const STAR = 0x2a;
 
 /** multilog's match: a star takes everything up to the first occurrence of the octet after it; the whole line must fit. */
-export function matches(pattern: Uint8Array, line: Uint8Array): boolean {
-  let at = 0;
+export function matches(pattern: Uint8Array, octets: Uint8Array, from = 0, end = octets.length): boolean {
+  let at = from;
   for (let index = 0; index < pattern.length; index += 1) {
     const octet = pattern[index];
     if (octet !== STAR) {
-      if (line[at] !== octet) return false;
+      if (at === end || octets[at] !== octet) return false;
       at += 1;
       continue;
     }
     const next = pattern[index + 1];
     if (next === undefined) return true;
-    while (at < line.length && line[at] !== next) at += 1;
-    if (at === line.length) return false;
+    while (at < end && octets[at] !== next) at += 1;
+    if (at === end) return false;
   }
-  return at === line.length;
+  return at === end;
 }

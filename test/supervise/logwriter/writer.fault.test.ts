@@ -2,10 +2,11 @@
 // over and gives it back, the disk fills up.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { orderService } from '../../../supervise/client.io.ts';
+import { readLog as readFolder } from '../../../supervise/logwriter/read.io.ts';
 import { eventually, Rig, run } from '../rig.ts';
 
 const WRITER = '.log-writer';
@@ -58,6 +59,36 @@ test('every line once and in order, in files of the size asked for, no more of t
     readLog(rig, 'few/log/main').text.endsWith('20000\n') ? true : undefined,
   );
   expect(readLog(rig, 'few/log/main').names).toHaveLength(3);
+});
+
+test('a FIFO in the place of current stops that log alone, and no reader', async () => {
+  await using rig = new Rig();
+  rig.write({
+    'web/run': COUNTS(1, 3),
+    'web/log/multilog': './main',
+    'web/log/main/x': '',
+    'good/run': COUNTS(1, 3),
+    'good/log/multilog': './main',
+  });
+  const current = join(rig.folder, 'web/log/main/current');
+  await run('mkfifo', '-m', '755', current);
+  rig.start();
+  await eventually('it is said', () =>
+    rig.said.includes('web/log: ./main: cannot write, trying again: current is not a regular file; remove it')
+      ? true
+      : undefined,
+  );
+  const good = join(rig.folder, 'good/log/main/current');
+  await eventually('the other is written', () =>
+    existsSync(good) && readFileSync(good, 'latin1') === '1\n2\n3\n' ? true : undefined,
+  );
+  expect(() => readFolder(join(rig.folder, 'web/log/main'), { lines: 1, sinceMs: undefined })).toThrow(
+    'current is not a regular file',
+  );
+  rmSync(current);
+  await eventually('it is written', () =>
+    existsSync(current) && readFileSync(current, 'latin1') === '1\n2\n3\n' ? true : undefined,
+  );
 });
 
 test("Debian's multilog takes over what the writer ended, and the writer what multilog ended", async () => {
