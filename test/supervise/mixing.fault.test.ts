@@ -118,7 +118,8 @@ test("runit's sv waits: start, stop, restart and check, with its own words", asy
   expect((await run('sv', 'start', web)).stdout).toMatch(
     new RegExp(`^ok: run: ${web}: \\(pid \\d+\\) \\d+s, normally down\n$`),
   );
-  const { pid } = await rig.until('web', 'up', ({ phase }) => phase === 'up');
+  // sv takes a start in the second of its order for the one that it ordered.
+  const { pid } = await rig.until('web', 'up for a second', ({ ready }) => ready);
   expect((await run('sv', 'check', web)).stdout).toContain(`ok: run: ${web}: (pid ${pid})`);
   const again = await run('sv', 'restart', web);
   expect(again.exitCode).toBe(0);
