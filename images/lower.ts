@@ -40,6 +40,8 @@ export const SETTINGS: Readonly<Record<string, Row>> = {
   health: refuse('svscan checks no health'),
   backoff: refuse('svscan always waits one second'),
   'notification-fd': refuse('svscan listens to no notification'),
+  cgroup: refuse('svscan makes no cgroups'),
+  'max-death-tally': refuse('svscan runs no finish'),
   'timeout-kill': refuse('svscan waits for ever'),
   'timeout-finish': refuse('svscan runs no finish'),
   'down-signal': refuse('svscan always sends TERM'),

@@ -24,12 +24,12 @@ const METRICS = {
   },
   rouse_service_cpu_seconds_total: {
     type: 'counter',
-    help: 'CPU time of its main process.',
+    help: 'CPU time of its processes.',
     value: ({ usage }) => (usage === undefined ? undefined : usage.cpuMs / 1000),
   },
   rouse_service_resident_bytes: {
     type: 'gauge',
-    help: 'Resident memory of its main process.',
+    help: 'Resident memory of its processes.',
     value: ({ usage }) => usage?.residentBytes,
   },
 } as const satisfies Record<string, Metric>;

@@ -6,7 +6,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { isShortage, withReserve } from './descriptors.io.ts';
 import type { Member } from './trace.ts';
-import type { Usage } from './view.ts';
+import { usageByMain } from './usage.ts';
+import type { Usage } from './usage.ts';
 
 type ProcessStat = {
   readonly parentPid: number;
@@ -61,18 +62,31 @@ export function processOf(pid: number): Member | undefined {
     : { pid, parentPid: stat.parentPid, startTime: stat.startTime };
 }
 
-/** What a process has used. Clock ticks are hundredths of a second and pages 4 KiB on every Linux that Node runs on. */
-export function usageOf(pid: number): Usage | undefined {
-  let text: string;
-  try {
-    text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
-  } catch {
-    return undefined;
-  }
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const ticks = Number(fields[11]) + Number(fields[12]);
-  const pages = Number(fields[21]);
-  return Number.isNaN(ticks + pages) ? undefined : { cpuMs: ticks * 10, residentBytes: pages * 4096 };
+/**
+ * What the services with these main processes use. One scan of /proc, whatever their number. Clock ticks are hundredths of a
+ * second and pages 4 KiB on every Linux that Node runs on.
+ */
+export function usageOf(mains: readonly number[]): Map<number, Usage> {
+  return usageByMain(
+    mains,
+    listPids().flatMap((pid) => {
+      let text: string;
+      try {
+        text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
+      } catch {
+        return [];
+      }
+      const fields = text
+        .slice(text.lastIndexOf(')') + 2)
+        .split(' ')
+        .map(Number);
+      const [, parentPid = 0, , sessionId = 0] = fields;
+      const ticks = fields.slice(11, 15).reduce((sum, each) => sum + each, 0);
+      const pages = fields[21] ?? Number.NaN;
+      if (Number.isNaN(ticks + pages)) return [];
+      return [{ pid, parentPid, sessionId, cpuMs: ticks * 10, residentBytes: pages * 4096 }];
+    }),
+  );
 }
 
 /** Pids of all processes. Throws where they cannot be listed. */

@@ -108,7 +108,8 @@ function boundConnections(server: Server): void {
 }
 
 function withUsage(views: readonly ServiceView[]): ServiceView[] {
-  return views.map((view) => (view.pid === 0 ? view : { ...view, usage: usageOf(view.pid) }));
+  const usage = usageOf(views.flatMap(({ pid }) => (pid === 0 ? [] : [pid])));
+  return views.map((view) => (view.pid === 0 ? view : { ...view, usage: usage.get(view.pid) }));
 }
 
 /** A listener that does not read is let go when this much waits for it: the supervisor keeps nothing for anybody. */

@@ -7,6 +7,7 @@
 // To add an event or an effect, add it to its union: the compiler then names every place that must answer it.
 // Sources: daemontools 0.76 supervise.c, runit runsv(8), s6 servicedir. Pure.
 
+import type { CgroupLimits } from './cgroup.ts';
 import type { Health } from './health.ts';
 import type { WallTime } from '../formats/tai64n.ts';
 
@@ -78,6 +79,10 @@ export type Settings = {
   /** run puts itself into the background: the service is what it leaves there. */
   readonly fghack: boolean;
   readonly health: Health | undefined;
+  /** A cgroup v2 of its own; undefined = the supervisor's. */
+  readonly cgroup: CgroupLimits | undefined;
+  /** How many deaths supervise/death_tally holds; 0 = it is not written. */
+  readonly maxDeathTally: number;
   /** Which edition of the files this is: changes with every edit of a file that a start reads. */
   readonly edition: string;
 };
@@ -100,6 +105,8 @@ export const DEFAULT_SETTINGS: Settings = {
   limits: [],
   fghack: false,
   health: undefined,
+  cgroup: undefined,
+  maxDeathTally: 0,
   edition: '',
 };
 

@@ -5,9 +5,11 @@
 //
 // One file per setting, in s6's and runit's style, all optional, s6's names in s6's unit (ms). A value that cannot be
 // understood is an error that keeps the service from starting: a misread `user` or `limits` must not mean "root, no limits".
-// To add a setting, add a row to SETTING_FILES and a field to Settings.
+// To add a setting, add a row to SETTING_FILES and a field to Settings; docs/settings.md is made of the rows.
 // Sources: s6 doc/servicedir.html, runit runsv(8). Pure.
 
+import { CGROUP_LIMITS, parseCgroup } from './cgroup.ts';
+import { TALLY_DEATHS_MAX } from './deathtally.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import { parseHealth } from './health.ts';
 import { LIMIT_LETTERS } from './launch.ts';
@@ -16,33 +18,96 @@ import type { Backoff, Limit, Settings, SignalName } from './service.ts';
 /** No setting is longer; more is refused, not cut. */
 export const SETTING_BYTES_MAX = 4096;
 
+const DAY_MS = 86_400_000;
+/** s6's own number. */
+const TALLY_DEATHS = 100;
+
 type Parsed = { readonly value: Partial<Settings> } | { readonly problem: string };
 
-type SettingRow = { readonly parse: (text: string) => Parsed };
+type SettingRow = {
+  readonly parse: (text: string) => Parsed;
+  /** For docs/settings.md: what the file holds. */
+  readonly form: string;
+  /** For docs/settings.md: what it does, and what is so without it. */
+  readonly help: string;
+};
 
-const SETTING_FILES = {
+export const SETTING_FILES = {
   'notification-fd': {
     parse: (text) => wholeNumber(text, 3, 20, (notificationFd) => ({ notificationFd })),
+    form: 'a number from 3 to 20',
+    help: 'The service is ready once it writes a newline to this descriptor. Without it: once `check` exits 0, and without that after running for 1 s.',
   },
-  'timeout-kill': { parse: (text) => wholeNumber(text, 0, 86_400_000, (timeoutKillMs) => ({ timeoutKillMs })) },
-  'timeout-finish': { parse: (text) => wholeNumber(text, 0, 86_400_000, (timeoutFinishMs) => ({ timeoutFinishMs })) },
-  'down-signal': { parse: (text) => parseSignal(text, (downSignal) => ({ downSignal })) },
-  'reload-signal': { parse: (text) => parseSignal(text, (reloadSignal) => ({ reloadSignal })) },
-  backoff: { parse: parseBackoff },
-  depends: { parse: (text) => ({ value: { depends: lines(text) } }) },
-  user: { parse: parseUser },
-  limits: { parse: parseLimits },
+  'timeout-kill': {
+    parse: (text) => wholeNumber(text, 0, DAY_MS, (timeoutKillMs) => ({ timeoutKillMs })),
+    form: 'ms',
+    help: 'How long `down` and `restart` leave the process before SIGKILL. Without it, or 0: for ever.',
+  },
+  'timeout-finish': {
+    parse: (text) => wholeNumber(text, 0, DAY_MS, (timeoutFinishMs) => ({ timeoutFinishMs })),
+    form: 'ms',
+    help: 'How long `finish` may run before SIGKILL. Without it 5000; 0: for ever.',
+  },
+  'down-signal': {
+    parse: (text) => parseSignal(text, (downSignal) => ({ downSignal })),
+    form: 'a signal, by name or number',
+    help: 'What `down` and `restart` send instead of TERM (CONT follows).',
+  },
+  'reload-signal': {
+    parse: (text) => parseSignal(text, (reloadSignal) => ({ reloadSignal })),
+    form: 'a signal, by name or number',
+    help: 'What `rouse reload` sends instead of HUP.',
+  },
+  'max-death-tally': {
+    parse: (text) => wholeNumber(text, 0, TALLY_DEATHS_MAX, (maxDeathTally) => ({ maxDeathTally })),
+    form: `a number from 0 to ${TALLY_DEATHS_MAX}`,
+    help: 'How many deaths `supervise/death_tally` keeps for s6-permafailon in `finish`. Without it 100 where there is a `finish`, else none.',
+  },
+  backoff: {
+    parse: parseBackoff,
+    form: 'lines `initialMs N`, `capMs N`, `jitter 0…1`, `resetMs N`',
+    help: 'Pauses between starts that double from initialMs (1000) to capMs (60000), jitter (0.2) of each being random, anew after a run of resetMs (60000). Without it: 1 s, always.',
+  },
+  depends: {
+    parse: (text) => ({ value: { depends: lines(text) } }),
+    form: 'names of services, one a line',
+    help: 'Started after they are ready, stopped before they are.',
+  },
+  user: {
+    parse: parseUser,
+    form: 'the name of an account',
+    help: 'Who `run` is started as, with the groups that /etc/group gives. Without it: who the supervisor is.',
+  },
+  limits: {
+    parse: parseLimits,
+    form: 'lines `LETTER N`, the letters of softlimit',
+    help: `Soft limits of the process, in bytes, seconds or pieces: ${LIMIT_LETTERS.join(' ')}. Without it: as the supervisor has them, open files 1024.`,
+  },
+  cgroup: {
+    parse: (text) => {
+      const parsed = parseCgroup(lines(text));
+      return 'cgroup' in parsed ? { value: parsed } : parsed;
+    },
+    form: `lines ${Object.keys(CGROUP_LIMITS)
+      .map((word) => `\`${word} N\``)
+      .join(', ')}, or nothing`,
+    help: 'A cgroup v2 of its own, with these limits for the whole tree of the service; all of it is ended with it. Where that cannot be had the service is not started, and says why.',
+  },
   health: {
     parse: (text) => {
       const parsed = parseHealth(lines(text));
       return 'health' in parsed ? { value: parsed } : parsed;
     },
+    form: 'lines `kind icmp|tcp|http|exec`, `target …`, `intervalMs N`, `timeoutMs N`, `threshold N`',
+    help: 'Asked every intervalMs (10000) once it is ready; threshold (3) failures in a row, each after at most timeoutMs (5000), restart it.',
   },
   fghack: {
     parse: (text) =>
       lines(text).length === 0
         ? { value: { fghack: true } }
         : { problem: 'expected an empty file: its being there says it' },
+    form: 'nothing',
+    help: '`run` puts itself into the background: the service is what it leaves there.',
   },
 } as const satisfies Record<string, SettingRow>;
 
@@ -77,7 +142,8 @@ export function parseSettings(
   files: Partial<Record<SettingFile, string>>,
   scripts: { readonly hasFinish: boolean; readonly hasCheck: boolean },
 ): SettingsResult {
-  let settings: Settings = { ...DEFAULT_SETTINGS, ...scripts };
+  const maxDeathTally = scripts.hasFinish ? TALLY_DEATHS : 0;
+  let settings: Settings = { ...DEFAULT_SETTINGS, ...scripts, maxDeathTally };
   for (const name of SETTING_FILE_NAMES) {
     const text = files[name];
     if (text === undefined) continue;

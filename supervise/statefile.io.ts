@@ -96,7 +96,11 @@ export function drain(fd: number): void {
 }
 
 /** Text of a state file; undefined where there is none. Throws where it is longer, or no regular file. */
-export function readStateFile(path: string, bytesMax: number): string | undefined {
+export function readStateFile(
+  path: string,
+  bytesMax: number,
+  encoding: 'utf8' | 'latin1' = 'utf8',
+): string | undefined {
   return withReserve(() => {
     let fd: number;
     try {
@@ -109,7 +113,7 @@ export function readStateFile(path: string, bytesMax: number): string | undefine
       const buffer = Buffer.alloc(bytesMax + 1);
       const length = readSync(fd, buffer, 0, buffer.length, 0);
       if (length > bytesMax) throw new Error(`${nameOf(path)} is longer than ${bytesMax} bytes; remove it`);
-      return buffer.toString('utf8', 0, length);
+      return buffer.toString(encoding, 0, length);
     } finally {
       closeSync(fd);
     }

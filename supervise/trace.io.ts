@@ -1,16 +1,30 @@
 // supervise/trace.io.ts - fghack: the processes of a service that has put itself into the background.
 //
-// Owns: what a run is started with so that its descendants can be told, and finding them.
-// Does not own: which of them is the service (trace.ts).
+// Owns: what a run is started with so that its descendants can be told, and finding them; the cgroup of setting `cgroup`.
+// Does not own: which of them is the service (trace.ts), what the limits are (cgroup.ts).
 //
 // Two marks. A cgroup v2 folder of its own, where one can be made: nothing leaves it. And a FIFO on descriptor
 // LIFELINE_FD, which descendants inherit unless they close everything: found by looking at that one descriptor of every
 // process (10 ms for a thousand processes), only after a death or to end what is left, never periodically.
 
-import { closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, rmdirSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { reasonOf } from '../formats/errors.ts';
+import { limitFiles, servicesCgroup } from './cgroup.ts';
+import type { CgroupLimits } from './cgroup.ts';
 import { makeFifos } from './commands.io.ts';
 import { isShortage, withReserve } from './descriptors.io.ts';
-import { exists } from './directory.io.ts';
+import { errorCode, exists } from './directory.io.ts';
 import { listPids, processOf } from './procfs.io.ts';
 import { openFifo, readStateFile, replaceFile } from './statefile.io.ts';
 import { ownCgroup } from './trace.ts';
@@ -41,16 +55,71 @@ export async function makeMarks(statePath: string): Promise<Marks> {
 
 function makeCgroup(statePath: string): string | undefined {
   try {
-    const own = ownCgroup(readFileSync('/proc/self/mountinfo', 'utf8'), readFileSync('/proc/self/cgroup', 'utf8'));
-    if (own === undefined) return undefined;
-    const path = `${own}/${cgroupName(statePath)}`;
-    if (!exists(path)) mkdirSync(path);
-    closeSync(openSync(`${path}/cgroup.procs`, constants.O_WRONLY));
-    // The next supervisor may live in another cgroup.
-    replaceFile(`${statePath}/cgroup.path`, Buffer.from(`${path}\n`), 0o600);
-    return path;
+    return openCgroup(statePath);
   } catch {
     return undefined;
+  }
+}
+
+/** Throws where there is no cgroup v2, or it may not be written. */
+function openCgroup(statePath: string): string {
+  const own = ownCgroup(readFileSync('/proc/self/mountinfo', 'utf8'), readFileSync('/proc/self/cgroup', 'utf8'));
+  if (own === undefined) throw new Error('this machine has no cgroup v2 mounted');
+  const path = `${servicesCgroup(own)}/${cgroupName(statePath)}`;
+  if (!exists(path)) mkdirSync(path);
+  closeSync(openSync(`${path}/cgroup.procs`, constants.O_WRONLY));
+  // The next supervisor may live in another cgroup.
+  replaceFile(`${statePath}/cgroup.path`, Buffer.from(`${path}\n`), 0o600);
+  return path;
+}
+
+/**
+ * The cgroup of a service with `cgroup`, its limits set.
+ *
+ * @returns its folder, to be entered before run. Throws with the reason where it, or one of the limits, cannot be had.
+ */
+export function makeLimitedCgroup(statePath: string, limits: CgroupLimits): string {
+  let path: string;
+  try {
+    path = openCgroup(statePath);
+  } catch (thrown) {
+    throw new Error(`file cgroup: a cgroup cannot be made: ${reasonOf(thrown)}`, { cause: thrown });
+  }
+  for (const { controller, file, content, isAsked } of limitFiles(limits)) {
+    if (!exists(`${path}/${file}`)) {
+      if (!isAsked) continue;
+      enableController(dirname(path), controller);
+    }
+    try {
+      writeFileSync(`${path}/${file}`, content);
+    } catch (thrown) {
+      throw new Error(`file cgroup: ${file} cannot be set: ${reasonOf(thrown)}`, { cause: thrown });
+    }
+  }
+  return path;
+}
+
+/** Throws with what to do about it. */
+function enableController(parent: string, controller: string): void {
+  const offered = readFileSync(`${parent}/cgroup.controllers`, 'latin1').trim().split(' ');
+  if (!offered.includes(controller)) {
+    throw new Error(
+      `file cgroup: ${parent} has no ${controller} controller; cgroup.controllers there lists what it has`,
+    );
+  }
+  try {
+    writeFileSync(`${parent}/cgroup.subtree_control`, `+${controller}`);
+  } catch (thrown) {
+    if (errorCode(thrown) !== 'EBUSY') {
+      throw new Error(`file cgroup: the ${controller} controller cannot be had: ${reasonOf(thrown)}`, {
+        cause: thrown,
+      });
+    }
+    throw new Error(
+      `file cgroup: ${parent} holds processes itself, so none below it can be limited; ` +
+        'start rouse supervise in a cgroup named supervisor (systemd 254: DelegateSubgroup=supervisor)',
+      { cause: thrown },
+    );
   }
 }
 

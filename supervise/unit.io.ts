@@ -10,6 +10,7 @@ import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
+import { tallied } from './deathtally.ts';
 import { exists, readAccount, readEdition, readEnv, readSettings, scriptFacts } from './directory.io.ts';
 import { decodeEntries, encodeEntry, entryOf, HISTORY_BYTES_MAX } from './history.ts';
 import type { HistoryEntry } from './history.ts';
@@ -24,7 +25,7 @@ import type { Death, Effect, Event, Moment, Service, Settings } from './service.
 import { refusalOf } from './servicedir.ts';
 import { appendFile, drain, openFifo, readStateFile, replaceFile } from './statefile.io.ts';
 import { mainOf } from './trace.ts';
-import { dropMarks, findMembers, LIFELINE_FD, makeMarks } from './trace.io.ts';
+import { dropMarks, findMembers, LIFELINE_FD, makeLimitedCgroup, makeMarks } from './trace.io.ts';
 import { ACTIVITIES, packStatus } from './status.ts';
 
 /** What the supervisor provides to every unit. */
@@ -59,9 +60,10 @@ export type UnitPlan = {
   readonly command?: readonly string[] | undefined;
 };
 
-type StateFile = 'record' | 'status' | 'history';
+type StateFile = 'record' | 'status' | 'history' | 'death_tally';
 
 const RECORD_BYTES_MAX = 16_384;
+const TALLY_BYTES_MAX = 65_536;
 const CHECK_TIMEOUT_MS = 10_000;
 /** Orders taken from one FIFO in one turn of the event loop: each may cost a tenth of a millisecond. */
 const CONTROL_BYTES = 64;
@@ -281,7 +283,8 @@ export class Unit {
       if (notificationFd !== undefined) extras.push({ asFd: notificationFd, fd: await this.#openNotify() });
       const marks = settings.fghack ? await makeMarks(this.statePath) : undefined;
       if (marks !== undefined) extras.push({ asFd: LIFELINE_FD, fd: marks.lifelineFd });
-      this.#launch(argv, settings, env, extras, marks?.cgroup);
+      const cgroup = settings.cgroup === undefined ? marks?.cgroup : makeLimitedCgroup(this.statePath, settings.cgroup);
+      this.#launch(argv, settings, env, extras, cgroup);
     } catch (thrown) {
       for (const { fd } of extras) closeSync(fd);
       this.feed({ kind: 'failed', why: reasonOf(thrown) });
@@ -295,7 +298,7 @@ export class Unit {
       return;
     }
     // s6: exit code or 256, signal number, name, process group.
-    const signalNumber = osConstants.signals[(death.signal ?? '') as NodeJS.Signals] ?? 0;
+    const signalNumber = signalNumberOf(death.signal);
     const code = death.signal === undefined ? (death.exitCode ?? 256) : 256;
     this.#launch(
       ['./finish', String(code), String(signalNumber), this.name, String(groupId)],
@@ -343,7 +346,20 @@ export class Unit {
 
   #died(pid: number, exitCode: number | undefined, signal: string | undefined): void {
     if (this.#host.pids.get(pid) === this) this.#host.pids.delete(pid);
+    if (this.service.phase === 'up' && pid === this.service.pid) this.#tally(exitCode, signal);
     this.feed({ kind: 'died', pid, death: { exitCode, signal, atMs: Date.now() } });
+  }
+
+  #tally(exitCode: number | undefined, signal: string | undefined): void {
+    const { maxDeathTally } = this.service.settings;
+    if (maxDeathTally === 0) return;
+    const path = `${this.statePath}/death_tally`;
+    const signalNumber = signalNumberOf(signal);
+    this.#writing('death_tally', () => {
+      const before = Buffer.from(readStateFile(path, TALLY_BYTES_MAX, 'latin1') ?? '', 'latin1');
+      const { wall } = this.#host.now();
+      replaceFile(path, Buffer.from(tallied(before, maxDeathTally, { at: wall, exitCode, signalNumber })), 0o644);
+    });
   }
 
   #signal(signal: NodeJS.Signals): void {
@@ -380,7 +396,8 @@ export class Unit {
   #sweep(groupId: number, signal: NodeJS.Signals | undefined): boolean {
     try {
       const isGroupLeft = this.#sweepGroup(groupId, signal);
-      return this.service.settings.fghack ? this.#sweepMembers(signal) || isGroupLeft : isGroupLeft;
+      const { fghack, cgroup } = this.service.settings;
+      return fghack || cgroup !== undefined ? this.#sweepMembers(signal) || isGroupLeft : isGroupLeft;
     } catch (thrown) {
       this.#host.log(`${this.name}: cannot look for what it left: ${reasonOf(thrown)}`);
       return true;
@@ -482,6 +499,10 @@ export class Unit {
       // Never written, or the directory is gone: either way there is nothing left to adopt.
     }
   }
+}
+
+function signalNumberOf(signal: string | undefined): number {
+  return osConstants.signals[(signal ?? '') as NodeJS.Signals] ?? 0;
 }
 
 /** @returns false where nobody was there to get it. */

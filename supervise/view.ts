@@ -9,9 +9,7 @@ import { wallTimeToMs } from '../formats/tai64n.ts';
 import { renderDeath } from './machine.ts';
 import { printable } from '../formats/printable.ts';
 import type { Death, Phase, Service, Want } from './service.ts';
-
-/** Of the main process alone, not of its children. */
-export type Usage = { readonly cpuMs: number; readonly residentBytes: number };
+import type { Usage } from './usage.ts';
 
 /** One service in `GET /v1/services`. */
 export type ServiceView = {

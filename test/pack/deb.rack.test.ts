@@ -3,17 +3,17 @@
 // The machine is a root folder made by debootstrap, with process and network namespaces of its own; all of it goes with
 // its first process. Without systemd: what the unit does is another test's.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeDebian, packed } from './debian.ts';
 import { eventually, run } from '../supervise/rig.ts';
 import type { Ran } from '../supervise/rig.ts';
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const SERVICES = 20;
 const describeAsRoot = describe.skipIf(process.getuid?.() !== 0);
 
@@ -67,22 +67,15 @@ const startSupervisor = (): Promise<Ran> => inside('setsid rouse supervise >/tmp
 const endSupervisor = (signal: string): Promise<string> =>
   done(`kill -s ${signal} $(cat /tmp/pid); while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.1; done`);
 
-function packed(version: string): void {
-  const words = [join(ROOT, 'pack/pack.io.ts'), '--out', work, '--version', version];
-  execFileSync(process.execPath, ['--disable-warning=ExperimentalWarning', ...words], {
-    stdio: 'ignore',
-    env: { ...process.env, SOURCE_DATE_EPOCH: '1700000000' },
-  });
-  execFileSync('sh', ['-c', `cp ${work}/rouse_${version}_*.deb ${system}/tmp/${version}.deb`]);
+function place(version: string): void {
+  copyFileSync(packed(version, work), join(system, 'tmp', `${version}.deb`));
 }
 
 describeAsRoot('the package in a clean Debian', () => {
   beforeAll(async () => {
-    const codename = /VERSION_CODENAME=(\w+)/.exec(readFileSync('/etc/os-release', 'latin1'))?.[1] ?? 'bookworm';
-    const made = await run('debootstrap', '--variant=minbase', codename, system);
-    expect(made).toMatchObject({ exitCode: 0 });
-    packed('0.0.1');
-    packed('0.0.2');
+    await makeDebian(system);
+    place('0.0.1');
+    place('0.0.2');
     const namespaces = ['--pid', '--mount', '--net', '--uts', '--ipc', '--fork', '--kill-child'];
     machine = spawn(
       'unshare',
@@ -103,13 +96,9 @@ describeAsRoot('the package in a clean Debian', () => {
   });
 
   test('the same sources make the same bytes twice', () => {
-    const [first] = execFileSync('sh', ['-c', `cat ${work}/rouse_0.0.2_*.deb | sha256sum`])
-      .toString()
-      .split(' ');
-    packed('0.0.2');
-    const [second] = execFileSync('sh', ['-c', `cat ${work}/rouse_0.0.2_*.deb | sha256sum`])
-      .toString()
-      .split(' ');
+    const sumOf = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
+    const first = sumOf(join(system, 'tmp/0.0.2.deb'));
+    const second = sumOf(packed('0.0.2', work));
     expect(second).toBe(first);
   });
 
