@@ -24,7 +24,7 @@ const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0
 const id = z.int().min(0).max(65_534);
 
 /** daemontools is what an image without the key has: it fits into 128 MB. */
-export const SUPERVISORS = ['daemontools', 'rouse'] as const;
+const SUPERVISORS = ['daemontools', 'rouse'] as const;
 export type Supervisor = (typeof SUPERVISORS)[number];
 
 const RecipeSchema = z.strictObject({

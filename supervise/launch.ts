@@ -4,7 +4,8 @@
 // Does not own: the settings' grammar (servicedir.ts), starting (launch.io.ts).
 //
 // Done by util-linux (prlimit, setpriv), which every Debian has, because Node can do neither in a child: its uid option
-// drops supplementary groups (libuv 761), and it has no setrlimit. Each replaces itself, so the pid stays.
+// drops supplementary groups (libuv 761), and it has no setrlimit. Each replaces itself, so the pid stays. By their paths:
+// the shell of a small image would take busybox's own setpriv, which knows neither --reuid nor --init-groups.
 // To add a limit, add a row to PRLIMIT. Sources: softlimit(8), prlimit(1), setpriv(1), envdir(8). Pure.
 
 import type { LimitLetter, Settings } from './service.ts';
@@ -30,11 +31,11 @@ export function runCommand({ user, limits }: Pick<Settings, 'user' | 'limits'>, 
   const prlimit =
     limits.length === 0
       ? []
-      : ['prlimit', ...limits.map(({ letter, value }) => `--${PRLIMIT[letter]}=${value}:`), '--'];
+      : ['/usr/bin/prlimit', ...limits.map(({ letter, value }) => `--${PRLIMIT[letter]}=${value}:`), '--'];
   const setpriv =
     user === undefined || account === undefined
       ? []
-      : ['setpriv', `--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups', '--'];
+      : ['/usr/bin/setpriv', `--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups', '--'];
   return [...prlimit, ...setpriv, './run'];
 }
 

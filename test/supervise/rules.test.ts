@@ -149,7 +149,7 @@ test('run: each thing that can stand in its place, said', () => {
 test('what stands in front of run: limits, then the account', () => {
   const limits = [{ letter: 'o', value: 64 }] as const;
   expect(runCommand({ user: 'www-data', limits }, { uid: 33, gid: 33 })).toEqual(
-    'prlimit --nofile=64: -- setpriv --reuid=33 --regid=33 --init-groups -- ./run'.split(' '),
+    '/usr/bin/prlimit --nofile=64: -- /usr/bin/setpriv --reuid=33 --regid=33 --init-groups -- ./run'.split(' '),
   );
   expect(runCommand({ user: undefined, limits: [] })).toEqual(['./run']);
   expect(accountOf('root:x:0:0::/root:/bin/sh\nwww:x:33:34::/:\n', 'www')).toEqual({ uid: 33, gid: 34 });
