@@ -23,7 +23,11 @@ export type CommandContext = {
   readonly isTerminal: boolean;
   /** Ends the command with this exit status once the event loop is empty. */
   readonly exit: (code: number) => void;
+  /** Asking a boot server about nodes; absent on nodes themselves, which do not carry that part of rouse. */
+  readonly nodes?: () => Promise<NodeStatus>;
 };
+
+export type NodeStatus = typeof import('./nodestatus.ts');
 
 /** One line for standard error, and the exit status: what any thrown value becomes. */
 export function describeFailure(thrown: unknown): { line: string; exitCode: number } {

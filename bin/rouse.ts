@@ -2,8 +2,10 @@
 //
 // To add a command: see program.ts. What becomes of a failure: frame.ts.
 
-import { runTyped, typedContext } from './frame.ts';
+import { type ContextOf, runTyped, typedContext } from './frame.ts';
 import { buildProgram } from './program.ts';
 
+const contextOf: ContextOf = (config) => ({ ...typedContext(config), nodes: () => import('./nodestatus.ts') });
+
 // Not awaited here: what ships is CommonJS, which has no await outside of functions.
-void runTyped(() => buildProgram(typedContext));
+void runTyped(() => buildProgram(contextOf));

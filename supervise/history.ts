@@ -108,6 +108,11 @@ function isEntry(value: unknown): value is HistoryEntry {
 /** "2026-11-21 14:02:19.123Z  died  killed by SIGKILL (pid 42)". */
 export function renderEntry({ atMs, what, pid, detail }: HistoryEntry): string {
   const time = new Date(atMs).toISOString().replace('T', ' ');
-  const parts = [WORDS[what], detail, pid === 0 ? '' : `(pid ${pid})`].filter((part) => part !== '');
+  // "died died, the kernel did not say how" says it twice.
+  const parts = [
+    WORDS[what],
+    what === 'died' ? detail.replace(/^died, /, '') : detail,
+    pid === 0 ? '' : `(pid ${pid})`,
+  ].filter((part) => part !== '');
   return `${time}  ${printable(parts.join(' '))}`;
 }

@@ -58,6 +58,11 @@ export function registerNode(program: Command, context: CommandContext): void {
       )) {
         context.print(line);
       }
+      if (answer.report !== undefined) {
+        const { renderReport } = await import('../nodestatus.ts');
+        context.print('');
+        for (const line of renderReport(answer.report)) context.print(line);
+      }
       for (const boot of answer.boots) {
         context.print('');
         for (const line of renderWaterfall(boot, Date.now())) context.print(line);

@@ -3,14 +3,14 @@
 // Owns: arguments and output of these commands; the room supervise/ is imported only when one of them runs.
 // To add an order to the command line: a row in ORDER_COMMANDS, naming an order of supervise/control.ts.
 
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Argument, Option } from 'commander';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
 import type { Applied } from '../../supervise/api.ts';
 import type { Order } from '../../supervise/control.ts';
 import type { ServiceView } from '../../supervise/view.ts';
-import type { CommandContext } from '../context.ts';
+import type { CommandContext, NodeStatus } from '../context.ts';
 
 const ORDER_COMMANDS = {
   up: 'start services, and again whenever they end',
@@ -54,17 +54,20 @@ Example:
   program
     .command('status')
     .description('what runs, since when, and what is wrong')
-    .argument('[service...]', 'only these')
+    .argument(
+      '[service...]',
+      context.nodes === undefined ? 'only these' : 'only these; on a boot server also nodes: web1, web[01-20]:nginx',
+    )
     .option('--json', 'as JSON')
     .option('-w, --watch', 'again every second, until interrupted')
     .addHelpText('after', '\nExamples:\n  rouse status web web/log\n  rouse status --watch')
     .action(async (names: string[], { json, watch }: { json?: boolean; watch?: boolean }) => {
-      const { listServices } = await import('../../supervise/client.io.ts');
-      const { renderTable } = await import('../../supervise/view.ts');
+      const nodes = names.length === 0 ? undefined : await context.nodes?.();
       for (;;) {
-        const all = await listServices(socketPath(), true);
-        const shown = names.length === 0 ? all : names.map((name) => pick(all, name));
-        const lines = json === true ? [JSON.stringify({ services: shown })] : renderTable(shown, Date.now());
+        const lines =
+          nodes !== undefined && (await meansNodes(nodes, socketPath(), names))
+            ? await nodes.nodeLines(context.places(), names, json === true)
+            : await serviceLines(socketPath(), names, json === true);
         // A terminal gets the table in place of the one before; a file or a pipe gets one after the other.
         const clear = watch === true && context.isTerminal && json !== true ? '\u001B[H\u001B[J' : '';
         context.print(`${clear}${lines.join('\n')}`);
@@ -141,6 +144,31 @@ Example:
       }
       await give(context, socketPath(), order, names, options);
     });
+}
+
+async function serviceLines(socket: string, names: readonly string[], isJson: boolean): Promise<string[]> {
+  const { listServices } = await import('../../supervise/client.io.ts');
+  const { renderTable } = await import('../../supervise/view.ts');
+  const all = await listServices(socket, true);
+  const shown = names.length === 0 ? all : names.map((name) => pick(all, name));
+  return isJson ? [JSON.stringify({ services: shown })] : renderTable(shown, Date.now());
+}
+
+/** Names that no service of this host has are nodes', where a boot server can be asked. */
+async function meansNodes(
+  { isNodeWord, hasBootServer }: NodeStatus,
+  socket: string,
+  names: readonly string[],
+): Promise<boolean> {
+  if (names.some(isNodeWord)) return true;
+  const { listServices } = await import('../../supervise/client.io.ts');
+  try {
+    const own = new Set((await listServices(socket)).map(({ name }) => name));
+    if (names.some((name) => own.has(name))) return false;
+  } catch (thrown) {
+    if (!(thrown instanceof Fault) || thrown.code !== 'E_UNREACHABLE') throw thrown;
+  }
+  return hasBootServer(dirname(socket));
 }
 
 type LogsOptions = { readonly follow?: boolean; readonly lines?: number; readonly since?: string };

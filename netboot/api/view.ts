@@ -12,6 +12,7 @@ import type { LeaseLookup } from '../store/leases.ts';
 import { type Change, renderSteps } from '../fleet/change.ts';
 import type { Draining, NodeState } from '../fleet/nodestate.ts';
 import { differs, renderTarget } from '../fleet/planview.ts';
+import type { NodeReport } from '../fleet/reports.ts';
 import type { States } from '../fleet/pools.ts';
 import type { SegmentView } from '../dhcp/foreign.ts';
 import { describeHold } from '../dhcp/why.ts';
@@ -52,7 +53,15 @@ export type NodeRow = {
   readonly change: string | undefined;
 };
 
+/** What a node said of itself last. */
+export type ReportView = Pick<
+  NodeReport,
+  'uptimeMs' | 'isReady' | 'supervisor' | 'load' | 'memoryFreeKb' | 'services'
+> & { readonly ageMs: number };
+
 export type NodeView = NodeRow & {
+  /** Undefined where the boot that it runs has not reported. */
+  readonly report: ReportView | undefined;
   readonly file: string;
   readonly values: readonly EffectiveValue[];
   readonly boots: readonly Attempt[];
@@ -132,6 +141,7 @@ export function nodeView(facts: ViewFacts, node: SiteNode): NodeView {
   const values = resolution?.kind === 'boot' ? effectiveValues(resolution) : settingsOf(node.effective);
   return {
     ...nodeRow(facts, node),
+    report: reportView(facts.states.get(node.name), facts.nowMs),
     file: node.position.file,
     values: [
       { name: 'profile', value: JSON.stringify(node.profile.name), source: renderPosition(node.profilePosition) },
@@ -139,6 +149,12 @@ export function nodeView(facts: ViewFacts, node: SiteNode): NodeView {
     ],
     boots: bootsOf(node, facts.journal).slice(0, 5),
   };
+}
+
+function reportView(state: NodeState | undefined, nowMs: number): ReportView | undefined {
+  if (state?.report === undefined) return undefined;
+  const { uptimeMs, isReady, supervisor, load, memoryFreeKb, services } = state.report.report;
+  return { ageMs: nowMs - state.report.atMs, uptimeMs, isReady, supervisor, load, memoryFreeKb, services };
 }
 
 function renderPosition({ file, line }: { file: string; line: number }): string {

@@ -22,6 +22,8 @@ type ServiceReport = {
 export type NodeReport = {
   readonly uptimeMs: number;
   readonly isReady: boolean;
+  /** What supervises its services; undefined in reports of nodes before 0.2. */
+  readonly supervisor?: 'rouse' | 'daemontools' | undefined;
   readonly load: number;
   readonly memoryFreeKb: number;
   readonly services: readonly ServiceReport[];
@@ -107,9 +109,11 @@ export function parseReport(body: Uint8Array): Read<NodeReport> {
   if (!/^(none|[0-9a-f]{16})$/.test(files)) return no("expected 'files REVISION' or 'files none'");
   const filesRevision = files === 'none' ? undefined : files;
   const isReady = ready === 'yes';
+  const said = one('supervisor');
+  const supervisor = said === 'rouse' || said === 'daemontools' ? said : undefined;
   return {
     ok: true,
-    value: { uptimeMs, isReady, load, memoryFreeKb, services, addresses, filesRevision, refused },
+    value: { uptimeMs, isReady, supervisor, load, memoryFreeKb, services, addresses, filesRevision, refused },
   };
 }
 

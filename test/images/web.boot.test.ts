@@ -9,21 +9,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '../../images/build.io.ts';
-import type { CpioEntry } from '../../images/cpio.ts';
 import type { BuildEvent } from '../../images/event.ts';
-import { packLayer } from '../../images/layers.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
-import { renderTemplates, type TemplateValues } from '../../netboot/boots/templates.ts';
 import { type Guest, startGuest } from './guest.ts';
+import { BOOT_ID, TOKEN, webOverlay } from './web-overlay.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const SERVICES = join(ROOT, 'services');
 const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');
-const BOOT_ID = '0123456789abcdef';
 /** How long the stand-in for a boot server lets a node wait that asks for orders. */
 const ORDERS_WAIT_MS = 5000;
-const TOKEN = '00112233445566778899aabbccddeeff';
 
 let folder = '';
 let manifest: Manifest;
@@ -43,40 +39,6 @@ afterAll(async () => {
 
 const layerOctets = (): Buffer[] => manifest.layers.map((layer) => readFileSync(store().layerPath(layer)));
 const names = (): string[] => manifest.layers.map(({ sha256 }) => sha256);
-
-/** What the boot server makes for one boot: the rendered page, the hostname and the token. */
-async function overlay() {
-  // Only what the role's template reads: strict rendering finds what is missing.
-  const values: unknown = {
-    node: { name: 'web1', hostname: 'web1', mac: '52:54:00:77:00:01', address: '10.0.2.15', labels: {}, note: '' },
-    pools: {},
-    directVips: [],
-    profile: { name: 'web' },
-    boot: { id: BOOT_ID, startedAt: '2026-01-02T03:04:05.000Z' },
-    vars: { greeting: 'Good <morning>', gateway: '', upstreamPool: '' },
-  };
-  const rendered = renderTemplates(manifest.templates, values as TemplateValues);
-  if (!rendered.ok) throw new Error(JSON.stringify(rendered.problems));
-  const file = (path: string, mode: number, data: Uint8Array): CpioEntry => ({
-    kind: 'file',
-    path,
-    mode,
-    uid: 0,
-    gid: 0,
-    data,
-  });
-  const text = (content: string): Uint8Array => new TextEncoder().encode(content);
-  return packLayer(
-    'overlay',
-    [
-      file('etc/hostname', 0o644, text('web1\n')),
-      file('etc/rouse/boot', 0o600, text(`token ${TOKEN}\nnode web1\nprofile web\n`)),
-      ...rendered.files.map(({ path, mode, content }) => file(path.slice(1), mode, content)),
-    ],
-    'gzip',
-    'quick',
-  );
-}
 
 test('the image is small, and every byte of it has an owner', () => {
   const served = manifest.layers.reduce((sum, { servedBytes }) => sum + servedBytes, 0);
@@ -177,7 +139,7 @@ test('the guest boots in 128 MB, reports its stages with its token, and nginx an
   });
   const { port } = server.address() as { port: number };
   try {
-    const { layer, octets } = await overlay();
+    const { layer, octets } = await webOverlay(manifest);
     guest = await startGuest({
       kernel: store().kernelPath(manifest.kernel.sha256),
       initrd: [...layerOctets(), octets],
@@ -256,16 +218,52 @@ test('reboot stops services, their loggers last, and ends the machine', async ()
   await guest?.kill();
 });
 
-test('a missing layer is refused: no service is started, the console says which, and the machine reboots', async () => {
-  const without = manifest.layers.findIndex(({ name }) => name === 'web-packages');
-  guest = await startGuest({
-    kernel: store().kernelPath(manifest.kernel.sha256),
-    initrd: layerOctets().filter((_, index) => index !== without),
-    cmdline: [`rouse.layers=${names().join(',')}`, 'rouse.readyTimeoutS=40', 'rouse.console=shell'],
+test('a layer damaged on the way: no service is started, console and boot server are told, and the machine reboots', async () => {
+  const { layer, octets } = await webOverlay(manifest);
+  const damaged = manifest.layers.findIndex(({ name }) => name === 'web-packages');
+  const stages: string[] = [];
+  const server: Server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      // The kernel unpacks nothing behind the damage: the node has no token before it has asked for its overlay again.
+      if (request.url === `/boot/${BOOT_ID}/overlay`) {
+        response.writeHead(200).end(octets);
+        return;
+      }
+      const isBelieved = request.headers.authorization === `Bearer ${TOKEN}`;
+      if (isBelieved) stages.push(body);
+      response.writeHead(isBelieved ? 204 : 403).end();
+    });
   });
-  const [line] = await guest.sees(/rouse: failed at \d+ ms: missing layers[^\n]*no service is started/);
-  expect(line).toContain(manifest.layers[without]?.sha256);
-  expect(await value('running', "$(ps | grep -c '[s]vscan')")).toBe('0');
-  await guest.ended();
-  expect(guest.said()).toContain('started no services within 40 s');
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  try {
+    const initrd = layerOctets();
+    initrd[damaged]?.fill(0xaa, 4096, 8192);
+    guest = await startGuest({
+      kernel: store().kernelPath(manifest.kernel.sha256),
+      initrd: [...initrd, octets],
+      cmdline: [
+        'BOOTIF=01-52-54-00-77-00-01',
+        `rouse.server=10.0.2.2:${(server.address() as { port: number }).port}`,
+        `rouse.boot=${BOOT_ID}`,
+        `rouse.layers=${[...names(), layer.sha256].join(',')}`,
+        'rouse.readyTimeoutS=60',
+        'rouse.console=shell',
+      ],
+    });
+    const [line] = await guest.sees(/rouse: failed at \d+ ms: missing layers[^\n]*/);
+    expect(line).toContain(manifest.layers[damaged]?.sha256);
+    expect(line).not.toContain(manifest.layers[0]?.sha256);
+    expect(await value('running', "$(ps | grep -c '[s]vscan')")).toBe('0');
+    await guest.ended();
+    expect(guest.said()).toContain('started no services within 60 s');
+    const told = stages.map((body) => /^stage (\w+)$/m.exec(body)?.[1]);
+    expect(told).toEqual(['init', 'network', 'failed', 'failed']);
+    expect(stages[2]).toContain(`detail missing layers: ${manifest.layers[damaged]?.sha256}`);
+  } finally {
+    server.close();
+  }
 });

@@ -1,7 +1,7 @@
 // Nodes in service, played by curl in network namespaces: they report, take orders, fetch live files, are drained and
 // switched; the boot server is killed in between and knows everything afterwards.
 
-import { type ChildProcess } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -378,4 +378,27 @@ test('a generation that never gets ready is followed by the last good one; three
   await web1.tell('stage', 'stage init\nuptimeMs 1\n');
   expect(await web1.script()).toMatch(/web1 boots as maintenance, image rescue/);
   expect(await members()).toEqual([]);
+});
+
+test('rouse status and rouse node show tell what nodes reported, how long ago, and by which supervisor', async () => {
+  await bothUp();
+  await web1.report('supervisor rouse\nservice nginx up 212 58 ready\nservice agent up 80 59 ready\n');
+  const rouse = (...words: string[]): string => {
+    const env = { ...process.env, ROUSE_HOME: home };
+    return execFileSync(join(import.meta.dirname, '../../../bin/rouse'), words, { env, encoding: 'utf8' });
+  };
+  expect(rouse('status', 'web1')).toMatch(
+    /^NODE +SERVICE +STATE +PID +SINCE +READY +REPORTED\nweb1 +nginx +up +212 +\d+ s +yes +\d+ s ago, by rouse\nweb1 +agent /,
+  );
+  expect(rouse('status', 'web[1-1]:nginx', 'lb1').split('\n')).toEqual([
+    expect.stringContaining('NODE'),
+    expect.stringMatching(/^web1 +nginx/),
+    expect.stringMatching(/^lb1 +none .* \d+ s ago$/),
+    '',
+  ]);
+  expect(() => rouse('status', 'web1:ngin')).toThrow(/web1 reports no service 'ngin': it reports nginx, agent/);
+  expect(() => rouse('status', 'web9')).toThrow(/there is no node 'web9'/);
+  expect(rouse('node', 'show', 'web1')).toMatch(
+    /reported \d+ s ago: ready, up \d+ s, load 0.1, \d+ MB free, services under rouse\n +SERVICE .*\n +nginx +up +212/,
+  );
 });

@@ -10,6 +10,7 @@ const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const WHOLE = `uptimeMs 61000
 ready no
 load 0.12
+supervisor rouse
 memoryFreeKb 123456
 service nginx up 212 58 ready
 service agent down 0 3 waiting
@@ -27,6 +28,7 @@ test('a whole report', () => {
     value: {
       uptimeMs: 61_000,
       isReady: false,
+      supervisor: 'rouse',
       load: 0.12,
       memoryFreeKb: 123_456,
       services: [
