@@ -250,7 +250,7 @@ test('a layer damaged on the way: no service is started, console and boot server
         `rouse.server=10.0.2.2:${(server.address() as { port: number }).port}`,
         `rouse.boot=${BOOT_ID}`,
         `rouse.layers=${[...names(), layer.sha256].join(',')}`,
-        'rouse.readyTimeoutS=60',
+        'rouse.readyTimeoutS=40',
         'rouse.console=shell',
       ],
     });
@@ -259,7 +259,7 @@ test('a layer damaged on the way: no service is started, console and boot server
     expect(line).not.toContain(manifest.layers[0]?.sha256);
     expect(await value('running', "$(ps | grep -c '[s]vscan')")).toBe('0');
     await guest.ended();
-    expect(guest.said()).toContain('started no services within 60 s');
+    expect(guest.said()).toContain('started no services within 40 s');
     const told = stages.map((body) => /^stage (\w+)$/m.exec(body)?.[1]);
     expect(told).toEqual(['init', 'network', 'failed', 'failed']);
     expect(stages[2]).toContain(`detail missing layers: ${manifest.layers[damaged]?.sha256}`);
