@@ -6,12 +6,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
+import type { LabNode } from '../../netboot/lab/rack.ts';
 import type { CommandContext } from '../context.ts';
 import { IS_CLONE, ROOT } from '../places.ts';
 
 const PORT = 8080;
-/** Each machine takes 256 MiB and, while it boots, a processor. */
-const NODES_MAX = 16;
 const BOOT_TIMEOUT_MS = 600_000;
 const EXEC_TIMEOUT_S = 60;
 
@@ -27,19 +26,25 @@ export function registerLab(program: Command, context: CommandContext): void {
     .description('build what is missing, start the boot server and boot the machines; ctrl-C removes it all')
     .option('--port <port>', 'port on localhost that leads to the first node', String(PORT))
     .option(
-      '--nodes <count>',
-      'how many machines: 1 is a web server, 4 are two load balancers and two web servers',
+      '--nodes <what>',
+      'how many machines: 1 is a web server, 4 are two load balancers and two web servers; or which: lb1,web[1-3]',
       '1',
     )
-    .addHelpText('after', '\nExamples:\n  sudo rouse lab up\n  sudo rouse lab up --nodes 4')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  sudo rouse lab up\n  sudo rouse lab up --nodes 4\n  sudo rouse lab up --nodes lb1,web1,web2',
+    )
     .action(async ({ port, nodes }: { port: string; nodes: string }) => {
       if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
         throw new Fault('E_USAGE', { what: `--port ${port}`, why: 'a port is a number from 0 to 65535' });
       }
-      if (!/^\d{1,2}$/.test(nodes) || Number(nodes) < 1 || Number(nodes) > NODES_MAX) {
-        throw new Fault('E_USAGE', { what: `--nodes ${nodes}`, why: `a lab has 1 to ${NODES_MAX} machines` });
+      const { rackOf } = await import('../../netboot/lab/rack.ts');
+      const rack = rackOf(nodes);
+      if (rack === undefined) {
+        const why = 'a lab has 1 to 16 machines, by number or by name';
+        throw new Fault('E_USAGE', { what: `--nodes ${nodes}`, why, todo: 'expected such as: 4, or lb1,web[1-3]' });
       }
-      await up(context, rouse, Number(port), Number(nodes));
+      await up(context, rouse, Number(port), rack);
     });
 
   lab
@@ -198,11 +203,10 @@ async function follow(context: CommandContext, node: string, sinceMs: number): P
 }
 
 /** Runs the steps with a line each, prints what to try, and waits for ctrl-C. */
-async function up(context: CommandContext, rouse: string, port: number, count: number): Promise<void> {
+async function up(context: CommandContext, rouse: string, port: number, nodes: readonly LabNode[]): Promise<void> {
   const { Listr } = await import('listr2');
   const { labSteps } = await import('../../netboot/lab/up.io.ts');
   const { readLab, stopRack } = await import('../../netboot/lab/rack.io.ts');
-  const { rackNodes } = await import('../../netboot/lab/rack.ts');
   const places = context.places();
   const home = process.env['ROUSE_HOME'] ?? (IS_CLONE ? join(ROOT, '.rouse') : '/var/lib/rouse/lab');
   const abort = new AbortController();
@@ -210,7 +214,7 @@ async function up(context: CommandContext, rouse: string, port: number, count: n
     process.on(signal, () => abort.abort(new Fault('E_NO', { what: 'the lab was interrupted' })));
   }
   const runtime = await (await import('../runtime.ts')).runtimeSource(places.cacheDir);
-  const steps = labSteps({ runtime, places, rouse, home, nodes: rackNodes(count), port, signal: abort.signal });
+  const steps = labSteps({ runtime, places, rouse, home, nodes, port, signal: abort.signal });
   const tasks = steps.map((step) => ({
     title: step.title,
     task: async (_: unknown, task: { title: string | undefined; output: string | undefined }): Promise<void> => {
@@ -230,7 +234,7 @@ async function up(context: CommandContext, rouse: string, port: number, count: n
       fallbackRendererOptions: {},
     }).run();
     const url = readLab(places.runDir)?.url ?? '';
-    for (const line of whatToTry(url, rouse, places.configDir, count)) context.print(line);
+    for (const line of whatToTry(url, rouse, places.configDir, nodes)) context.print(line);
     // Until ctrl-C here or `rouse lab down` elsewhere.
     while (!abort.signal.aborted && readLab(places.runDir) !== undefined) {
       await sleep(500, undefined, { signal: abort.signal }).catch(() => undefined);
@@ -247,17 +251,18 @@ async function up(context: CommandContext, rouse: string, port: number, count: n
   }
 }
 
-function whatToTry(url: string, rouse: string, configDir: string, count: number): string[] {
+function whatToTry(url: string, rouse: string, configDir: string, nodes: readonly LabNode[]): string[] {
   // The lines work as pasted: with sudo where this command came by sudo, without where there may be none.
   const sudo = process.env['SUDO_UID'] === undefined ? '' : 'sudo ';
   const run = `${sudo}${rouse}`;
+  const [first] = nodes;
   const one = [
-    `web1 answers at ${url}`,
+    `${first?.name} answers at ${url}`,
     '',
     'From another terminal:',
     `  ${run} lab status`,
-    `  ${run} lab reboot web1`,
-    `  ${sudo}sed -i 's/greeting: .*/greeting: This node was changed by one edit/' ${join(configDir, 'profiles', 'web.yaml')} && ${run} lab reboot web1 && curl ${url}`,
+    `  ${run} lab reboot ${first?.name}`,
+    `  ${sudo}sed -i 's/greeting: .*/greeting: This node was changed by one edit/' ${join(configDir, 'profiles', 'web.yaml')} && ${run} lab reboot ${first?.name} && curl ${url}`,
   ];
   const rack = [
     `the load balancers' virtual address answers at ${url}`,
@@ -268,5 +273,10 @@ function whatToTry(url: string, rouse: string, configDir: string, count: number)
     `  ${run} lab off lb1                        # the other load balancer takes over; back with: lab on lb1`,
     `  ${run} node set web1 profile=lb && ${run} node boot web1 --now --wait     # a web server becomes a load balancer`,
   ];
-  return ['', ...(count === 1 ? one : rack), '', 'ctrl-C here removes everything but .rouse/ and node_modules/.'];
+  return [
+    '',
+    ...(nodes.some(({ profile }) => profile === 'lb') ? rack : one),
+    '',
+    'ctrl-C here removes everything but .rouse/ and node_modules/.',
+  ];
 }

@@ -7,6 +7,7 @@
 // inside it, so that real DHCP crosses a real (virtual) wire and nothing leaves this machine. Pure.
 
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import { expandNoderange } from '../site/noderange.ts';
 
 /** The bridge of every rack; it lives in a namespace of its own, so racks do not collide. */
 export const RACK_INTERFACE = 'rack0';
@@ -67,8 +68,33 @@ export function labNode(profile: LabProfile, number: number): LabNode {
   return { name: `${profile}${number}`, mac, address, memoryMiB: 256, firmware: 'bios', profile };
 }
 
-/** The rack of `rouse lab up --nodes COUNT`: one web server alone; from two on, balancers before web servers. */
-export function rackNodes(count: number): readonly LabNode[] {
+/** Each machine takes 256 MiB and, while it boots, a processor. */
+const RACK_MAX = 16;
+
+/**
+ * The rack of `rouse lab up --nodes WHAT`.
+ *
+ * @param what how many, see rackNodes; or which by name: lb1,web[1-2].
+ * @returns undefined where it is neither, or too many.
+ */
+export function rackOf(what: string): readonly LabNode[] | undefined {
+  if (/^\d{1,2}$/.test(what)) {
+    const count = Number(what);
+    return count >= 1 && count <= RACK_MAX ? rackNodes(count) : undefined;
+  }
+  const named = expandNoderange(what);
+  if (!named.ok || named.names.length > RACK_MAX) return undefined;
+  const nodes = named.names.flatMap((name): LabNode[] => {
+    const [, profile, number] = /^(web|lb)([1-9]\d?)$/.exec(name) ?? [];
+    return profile === undefined || Number(number) > LAB_PROFILE_MAX
+      ? []
+      : [labNode(profile as LabProfile, Number(number))];
+  });
+  return nodes.length === named.names.length ? nodes : undefined;
+}
+
+/** One web server alone; from two on, balancers before web servers. */
+function rackNodes(count: number): readonly LabNode[] {
   const balancers = count < 2 ? 0 : Math.min(2, Math.floor(count / 2));
   return Array.from({ length: count }, (_, index) =>
     index < balancers ? labNode('lb', index + 1) : labNode('web', index - balancers + 1),

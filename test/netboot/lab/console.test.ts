@@ -7,7 +7,7 @@ import {
   namespaceName,
   netbootRunScript,
   qemuArguments,
-  rackNodes,
+  rackOf,
   shellWord,
 } from '../../../netboot/lab/rack.ts';
 
@@ -40,8 +40,12 @@ test('machines of a lab differ in MAC, address and UUID', () => {
   ]);
   expect(() => labNode('web', 81)).toThrow(RangeError);
   expect(labNode('lb', 1)).toMatchObject({ name: 'lb1', mac: '52:54:00:77:00:81', address: '10.77.0.2' });
-  expect(rackNodes(1).map(({ name }) => name)).toEqual(['web1']);
-  expect(rackNodes(4).map(({ name }) => name)).toEqual(['lb1', 'lb2', 'web1', 'web2']);
+  const names = (what: string): string[] | undefined => rackOf(what)?.map(({ name }) => name);
+  expect(names('1')).toEqual(['web1']);
+  expect(names('4')).toEqual(['lb1', 'lb2', 'web1', 'web2']);
+  expect(names('lb1,web[2-3]')).toEqual(['lb1', 'web2', 'web3']);
+  for (const what of ['0', '17', 'web[1-17]', 'db1', 'web0', 'web81', 'web1,', ''])
+    expect(names(what), what).toBe(undefined);
   const paths = { qmp: '/q', console: '/c', consoleLog: '/l' };
   const [first, second] = nodes.map((node, index) => qemuArguments(node, index, 'tcg', paths).join(' '));
   expect(first).toContain('-uuid 77000000-0000-4000-8000-525400770001');
