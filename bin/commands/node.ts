@@ -36,6 +36,7 @@ export function registerNode(program: Command, context: CommandContext): void {
       const heading = ['NODE', 'PROFILE', 'ADDRESS', 'SHOULD BE', 'RUNS', 'STATE', 'LAST BOOT', 'NOTE'];
       for (const line of renderTable(heading, rows)) context.print(line);
       if (answer.some(({ isChanging }) => isChanging)) context.print('* a power cut would make it this');
+      for (const alarm of new Set(answer.flatMap((row) => row.alarm ?? []))) context.warn(`rouse: ALARM: ${alarm}`);
     });
   node
     .command('show')

@@ -5,7 +5,7 @@
 
 import type { Command } from 'commander';
 import type { PoolView } from '../../netboot/fleet/pools.ts';
-import type { VipView } from '../../netboot/fleet/vips.ts';
+import type { AnsweredVip } from '../../netboot/fleet/vips.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
 import { drainNode } from './node.ts';
@@ -53,15 +53,15 @@ export function registerPool(program: Command, context: CommandContext): void {
   const vip = program.command('vip').description('virtual addresses of the load balancers');
   vip
     .command('ls')
-    .description('every virtual address and who holds it, by what the nodes report; exit 1 where two do')
+    .description('every virtual address, who reports to hold it and who answers ARP for it; exit 1 where two do')
     .option('--json', 'as JSON')
     .action(async ({ json }: { json?: boolean }) => {
       const { askFleet } = await import('../../netboot/api/ask.io.ts');
-      const { vips } = await askFleet<{ vips: VipView[] }>(context.places(), '/v1/vips');
+      const { vips } = await askFleet<{ vips: AnsweredVip[] }>(context.places(), '/v1/vips');
       if (vips.some(({ alarm }) => alarm !== undefined)) context.exit(1);
       if (json === true) return context.print(JSON.stringify(vips, undefined, 2));
       const now = Date.now();
-      const rows = vips.map(({ vip: address, profile, vrid, holders }) => [
+      const rows = vips.map(({ vip: address, profile, vrid, holders, answers }) => [
         address,
         profile,
         String(vrid),
@@ -70,8 +70,10 @@ export function registerPool(program: Command, context: CommandContext): void {
             ({ node, interface: name, saidAtMs }) => `${node} (${name}, ${Math.round((now - saidAtMs) / 1000)} s ago)`,
           )
           .join(' ') || 'nobody',
+        answers === undefined ? '-' : answers.map(({ mac, node }) => node ?? mac).join(' ') || 'nobody',
       ]);
-      for (const line of renderTable(['VIP', 'PROFILE', 'VRID', 'HELD BY'], rows)) context.print(line);
+      for (const line of renderTable(['VIP', 'PROFILE', 'VRID', 'HELD BY', 'ARP ANSWERED BY'], rows))
+        context.print(line);
       for (const { alarm } of vips) if (alarm !== undefined) context.warn(`rouse: ALARM: ${alarm}`);
     });
 }

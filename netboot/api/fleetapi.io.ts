@@ -5,19 +5,26 @@
 
 import type { Context, Hono } from 'hono';
 import { Fault } from '../../formats/errors.ts';
+import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { MacAddress } from '../../formats/mac.ts';
+import { askWire } from '../fleet/arp.io.ts';
 import type { Changes } from '../fleet/changes.io.ts';
 import { type Change, renderSteps } from '../fleet/change.ts';
 import type { Fleet } from '../fleet/fleet.io.ts';
 import { planOf } from '../fleet/planview.ts';
 import { type LiveDiff, liveDiff } from '../fleet/livediff.ts';
+import { withAnswers } from '../fleet/vips.ts';
 import type { LiveSite } from '../site/load.io.ts';
 import { expandNoderange } from '../site/noderange.ts';
+import type { Site } from '../site/site.ts';
 import { audit } from '../site/write.io.ts';
+import { type HostAddress, subnetAt } from '../world.ts';
 
 export type FleetApiFacts = {
   readonly live: LiveSite;
   readonly fleet: Fleet;
   readonly changes: Changes;
+  readonly interfaces: () => readonly HostAddress[];
   readonly libDir: string;
   readonly log: (line: string) => void;
 };
@@ -58,6 +65,22 @@ export function fleetRoutes(api: Hono, facts: FleetApiFacts): void {
   const viewOf = (node: string): ChangeView => {
     const { draining, once, change } = fleet.state(node);
     return { node, draining, once, change, steps: change === undefined ? '' : renderSteps(change, Date.now()) };
+  };
+  /** Who answers ARP for the VIPs of the site, each asked on the served interface of its subnet. */
+  const heardOf = async (site: Site): Promise<Map<Ipv4Address, readonly MacAddress[]>> => {
+    const byInterface = new Map<HostAddress, Ipv4Address[]>();
+    for (const { vip } of fleet.vips()) {
+      const subnet = subnetAt(site, vip);
+      const own = facts.interfaces().find(({ name }) => name === subnet?.interface);
+      if (own !== undefined) byInterface.set(own, [...(byInterface.get(own) ?? []), vip]);
+    }
+    const all = new Map<Ipv4Address, readonly MacAddress[]>();
+    for (const [own, vips] of byInterface) {
+      const heard = await askWire(own, vips);
+      if (heard.kind === 'not-asked') facts.log(`cannot ask by ARP on ${own.name}: ${heard.why}`);
+      else for (const [vip, macs] of heard.macs) all.set(vip, macs);
+    }
+    return all;
   };
   const isKnown = (name: string): boolean => live.state().site?.nodes.has(name) === true;
 
@@ -125,5 +148,8 @@ export function fleetRoutes(api: Hono, facts: FleetApiFacts): void {
     const pool = fleet.pools().find(({ name }) => name === c.req.param('name'));
     return pool === undefined ? c.json(say(`there is no pool '${c.req.param('name')}'`), 404) : c.json(pool);
   });
-  api.get('/v1/vips', (c) => c.json({ vips: fleet.vips() }));
+  api.get('/v1/vips', async (c) => {
+    const { site } = live.state();
+    return c.json({ vips: site === undefined ? [] : withAnswers(fleet.vips(), await heardOf(site), site) });
+  });
 }

@@ -19,6 +19,7 @@ import { describeHold } from '../dhcp/why.ts';
 import { resolve } from '../site/plan.ts';
 import { renderSource } from '../site/settings.ts';
 import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
+import { vipsOf } from '../fleet/vips.ts';
 import { subnetAt } from '../world.ts';
 
 /** What DHCP does on an interface, and which other DHCP servers were seen there of late. */
@@ -49,6 +50,8 @@ export type NodeRow = {
   readonly draining: Draining;
   /** The profile of its next boot only. */
   readonly once: string | undefined;
+  /** Why its virtual addresses need somebody at once. */
+  readonly alarm: string | undefined;
   /** The change under way or the last one: "drain 0.4 s, fetch 3.1 s". */
   readonly change: string | undefined;
 };
@@ -104,8 +107,16 @@ export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
     isChanging: resolution !== undefined && differs(state, resolution),
     draining: state?.draining ?? 'no',
     once: state?.once,
+    alarm: alarmOf(site, states, state),
     change: state?.change === undefined ? undefined : renderChange(state.change, nowMs),
   };
+}
+
+function alarmOf(site: Site, states: States, state: NodeState | undefined): string | undefined {
+  const profile = state?.boot?.plan.profile.name;
+  if (state === undefined || profile === undefined || !site.balancers.has(profile)) return undefined;
+  const isHolder = ({ node }: { readonly node: string }): boolean => node === state.node;
+  return vipsOf(site, states).find(({ alarm, holders }) => alarm !== undefined && holders.some(isHolder))?.alarm;
 }
 
 /** A node that was not heard of for longer is said to be silent; it stays what it was. */

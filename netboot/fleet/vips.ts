@@ -1,13 +1,14 @@
-// netboot/fleet/vips.ts - who holds which virtual address, by what nodes report of their interfaces.
+// netboot/fleet/vips.ts - who holds which virtual address, by what nodes report of their interfaces and by who answers ARP.
 //
 // Owns: the holders of each VIP of the site, and when two are an alarm. Does not own: what is claimed (site/balancers.ts),
-// reports (reports.ts), VRRP itself.
+// reports (reports.ts), asking the wire (arp.io.ts), VRRP itself.
 //
 // A node that was switched off goes on "holding" in its last report. So two holders are an alarm only when both have said
 // so, without a gap, for longer than three advertisement intervals: that takes a report of each that is so much younger
 // than the later claim. Source: RFC 3768 (Master_Down_Interval is three intervals and the skew). Pure.
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { MacAddress } from '../../formats/mac.ts';
 import type { States } from './pools.ts';
 import type { Site } from '../site/site.ts';
 
@@ -27,6 +28,12 @@ export type VipView = {
   readonly holders: readonly Holder[];
   /** What is wrong, in words. */
   readonly alarm: string | undefined;
+};
+
+/** A VIP, and who answered for it on its wire. */
+export type AnsweredVip = VipView & {
+  /** Undefined where its wire could not be asked: no served interface is on it. */
+  readonly answers: readonly { readonly mac: MacAddress; readonly node: string | undefined }[] | undefined;
 };
 
 const INTERVALS = 3;
@@ -65,6 +72,30 @@ function alarmOf(vip: Ipv4Address, holders: readonly Holder[], advertIntervalS: 
     }
   }
   return undefined;
+}
+
+/**
+ * Adds who answered for each VIP. Two that answer are wrong at once: either two masters, or a real server of a direct
+ * service whose ARP is not silent.
+ *
+ * @param heard by VIP, where its wire could be asked.
+ */
+export function withAnswers(
+  views: readonly VipView[],
+  heard: ReadonlyMap<Ipv4Address, readonly MacAddress[]>,
+  site: Site,
+): AnsweredVip[] {
+  return views.map((view) => {
+    const nameOf = (one: { readonly mac: MacAddress; readonly node: string | undefined }): string =>
+      one.node ?? one.mac;
+    const answers = heard
+      .get(view.vip)
+      ?.map((mac) => ({ mac, node: site.byMac.get(mac)?.name }))
+      .sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+    const names = (answers ?? []).map(nameOf);
+    const alarm = names.length > 1 ? `${names.join(' and ')} both answer ARP for ${view.vip}` : undefined;
+    return { ...view, answers, alarm: view.alarm ?? alarm };
+  });
 }
 
 /** The VIPs that a node reports to hold. */

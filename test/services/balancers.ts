@@ -83,7 +83,8 @@ export class Balancers {
     }
   }
 
-  #space(name: string): string {
+  /** The namespace of a machine. */
+  space(name: string): string {
     return `${this.rack}-${name}`;
   }
 
@@ -93,7 +94,7 @@ export class Balancers {
 
   /** A machine with eth0 outside and eth1 inside, its addresses ending in 10 and its number. */
   add(name: string): void {
-    const space = this.#space(name);
+    const space = this.space(name);
     const host = 10 + Number(/\d+$/.exec(name)?.[0]);
     ip('netns', 'add', space);
     this.#names.push(name);
@@ -122,7 +123,7 @@ export class Balancers {
     const child = spawn(
       'ip',
       [
-        ...['netns', 'exec', this.#space(name), 'unshare', '--mount', '--pid', '--fork', '--kill-child'],
+        ...['netns', 'exec', this.space(name), 'unshare', '--mount', '--pid', '--fork', '--kill-child'],
         ...['sh', '-c', script, this.#tree, folder],
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },
@@ -169,7 +170,7 @@ export class Balancers {
     }
     // Not with the namespace, which goes when its last process has.
     for (const port of [`${name}-0`, `${name}-1`]) ip('-n', this.rack, 'link', 'del', port);
-    ip('netns', 'del', this.#space(name));
+    ip('netns', 'del', this.space(name));
     this.#names.splice(this.#names.indexOf(name), 1);
   }
 
@@ -191,16 +192,16 @@ export class Balancers {
   }
 
   addresses(name: string): string {
-    return ip('-n', this.#space(name), '-o', '-4', 'address', 'show');
+    return ip('-n', this.space(name), '-o', '-4', 'address', 'show');
   }
 
   macOf(name: string, index = 0): string {
-    return /link\/ether (\S+)/.exec(ip('-n', this.#space(name), '-o', 'link', 'show', `eth${index}`))?.[1] ?? '';
+    return /link\/ether (\S+)/.exec(ip('-n', this.space(name), '-o', 'link', 'show', `eth${index}`))?.[1] ?? '';
   }
 
   /** Every address that comes or goes on a machine from now on, a line each; those that go begin with "Deleted". */
   watchAddresses(name: string): () => string {
-    return this.#watch('ip', ['-n', this.#space(name), '-o', '-4', 'monitor', 'address']);
+    return this.#watch('ip', ['-n', this.space(name), '-o', '-4', 'monitor', 'address']);
   }
 
   /** What tcpdump hears on a wire from now on. @param filter see pcap-filter(7). */

@@ -6,12 +6,17 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Template } from '../../images/manifest.ts';
+import { Rack } from '../netboot/dhcp/rack.ts';
+import { ShellNode } from '../netboot/fleet/shell-node.ts';
+import { publishImage, writeTree } from '../netboot/home.ts';
 import { BUILD_MS, unpackImage } from './image-tree.ts';
 import { Balancers, INSIDE, KEEPALIVED_CONF as CONF, OUTSIDE, peersNamed, renderConf } from './balancers.ts';
 import { member, type Vars, virtualService } from './values.ts';
 
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const needsRoot = test.skipIf(process.getuid?.() !== 0);
 const NODE = { name: 'lb1', address: '10.77.0.11' };
 const PEERS = peersNamed('lb1', 'lb2');
@@ -191,7 +196,7 @@ needsRoot(
     wires.add('lb1');
     wires.start('lb1', conf('lb1', 'lb1', 'lb2'));
     await expect.poll(() => wires.log('lb1'), { timeout: 30_000 }).toMatch(/inside\) Entering BACKUP STATE/);
-    await new Promise((resolve) => setTimeout(resolve, 5000));
+    await new Promise((resolve) => setTimeout(resolve, 4000));
     expect([wires.holders(VIP), wires.holders(INSIDE_VIP), moved()]).toEqual([['lb2'], ['lb2'], '']);
 
     const outside = await wires.listen('outside', `arp and arp[14:4] = 0x0a4d00c8`);
@@ -210,7 +215,82 @@ needsRoot(
     await expect
       .poll(() => wires.log('lb2').split('inside) Entering BACKUP STATE').length, { timeout: 30_000 })
       .toBe(3);
-    await new Promise((resolve) => setTimeout(resolve, 5000));
+    await new Promise((resolve) => setTimeout(resolve, 4000));
     expect([wires.holders(VIP), wires.holders(INSIDE_VIP), stays()]).toEqual([['lb1'], ['lb1'], '']);
+  },
+);
+
+needsRoot(
+  'two that do not hear each other both hold the address: said in the list, in the log and of the nodes',
+  async () => {
+    const home = join(folder, 'home');
+    writeTree(home, {
+      'etc/rouse.yaml': `version: 1\nsubnets: [{name: rack, interface: outside, network: ${OUTSIDE}.0/24}]\npools: {web: {match: {profile: lb}}}\n`,
+      'etc/profiles/lb.yaml': `extends: role/lb\nvars: {vrid: 51, virtualServices: [{vip: ${VIP}, pool: web, mode: dr}]}\n`,
+      'services/lb/profile.yaml': 'image: lb\n',
+      ...Object.fromEntries(
+        peersNamed('lb1', 'lb2').map(({ name, address }) => [
+          `etc/nodes/${name}.yaml`,
+          `macs: ['${wires.macOf(name)}']\nprofile: lb\naddress: ${address}\n`,
+        ]),
+      ),
+    });
+    const text = { default: '', text: '' } as const;
+    publishImage(join(home, 'lib'), 'lb', {
+      templates: [],
+      vars: {
+        vrid: { ...text, type: 'number', default: 0 },
+        virtualServices: { ...text, type: 'object', default: [] },
+      },
+    });
+    const rack = new Rack();
+    const server = rack.start(wires.rack, process.execPath, [join(ROOT, 'test/netboot/run-netboot.ts'), home]);
+    let log = '';
+    server.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
+    await expect.poll(() => log, { timeout: 30_000 }).toContain('serving DHCP');
+    const rouse = (...words: string[]) =>
+      spawnSync(join(ROOT, 'bin/rouse'), words, { encoding: 'utf8', env: { ...process.env, ROUSE_HOME: home } });
+    const nodes = ['lb1', 'lb2'].map((name, index) => {
+      rack.wires.push({ client: wires.space(name), serverInterface: 'outside', serverAddress: `${OUTSIDE}.1` });
+      return { name, shell: new ShellNode(rack, index, wires.macOf(name), home, 'eth0') };
+    });
+    for (const { shell } of nodes) {
+      await shell.lease();
+      await shell.boot();
+    }
+    /** What each has on its interfaces now, as its agent says it. */
+    const report = async (): Promise<void> => {
+      for (const { name, shell } of nodes) {
+        const held = wires.addresses(name).matchAll(/^\d+: (\S+) +inet (\S+)/gm);
+        await shell.report(Array.from(held, ([, device, address]) => `address ${device} ${address}\n`).join(''));
+      }
+    };
+    const listed = async (): Promise<{ status: number | null; stdout: string; stderr: string }> => {
+      await report();
+      return rouse('vip', 'ls');
+    };
+    try {
+      expect(await listed()).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/10\.77\.0\.200 +lb +51 +lb1 \(eth0, \d+ s ago\) +lb1$/m) as unknown,
+      });
+
+      for (const { name } of nodes) wires.isolate(name, true);
+      const both = {
+        status: 1,
+        stderr: expect.stringMatching(/ALARM: lb1 and lb2 both hold 10\.77\.0\.200 for/) as unknown,
+      };
+      await expect.poll(listed, { timeout: 60_000, interval: 500 }).toMatchObject(both);
+      expect((await listed()).stdout).toMatch(/ +lb1 lb2$/m);
+      expect(log).toMatch(/ALARM: lb1 and lb2 both hold 10\.77\.0\.200: they do not hear each other's VRRP/);
+      expect(rouse('node', 'ls').stderr).toMatch(/ALARM: lb1 and lb2 both hold/);
+
+      for (const { name } of nodes) wires.isolate(name, false);
+      await expect.poll(listed, { timeout: 60_000, interval: 500 }).toMatchObject({ status: 0, stderr: '' });
+      expect(wires.holders(VIP)).toHaveLength(1);
+      expect(rouse('node', 'ls').stderr).toBe('');
+    } finally {
+      await rack.take();
+    }
   },
 );

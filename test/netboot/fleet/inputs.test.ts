@@ -2,12 +2,13 @@
 
 import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../../formats/ipv4.ts';
+import type { MacAddress } from '../../../formats/mac.ts';
 import { inputsFor } from '../../../netboot/fleet/inputs.ts';
 import { liveDiff } from '../../../netboot/fleet/livediff.ts';
 import { liveFiles } from '../../../netboot/fleet/live.ts';
 import { type NodeState, reported } from '../../../netboot/fleet/nodestate.ts';
 import { planOf } from '../../../netboot/fleet/planview.ts';
-import { vipsOf } from '../../../netboot/fleet/vips.ts';
+import { vipsOf, withAnswers } from '../../../netboot/fleet/vips.ts';
 import { decodeArchive } from '../../../images/cpio.ts';
 import { boot, IMAGES, report, site, state, states } from './fleet-site.ts';
 
@@ -97,6 +98,19 @@ for (const [lb1, lb2, holders, alarm] of HOLDERS) {
 test('the alarm names both, the address and how long', () => {
   const [view] = vipsOf(site(), states(told('lb1', '+0 +20'), told('lb2', '+8 +18')));
   expect(view?.alarm).toBe("lb1 and lb2 both hold 10.0.0.200 for 10 s: they do not hear each other's VRRP");
+});
+test('two that answer ARP for an address are an alarm at once; who is no node is told by its MAC', () => {
+  const views = vipsOf(site(), states(told('lb1', '+0 +10')));
+  const heard = (...macs: string[]) => {
+    const answers = new Map([['10.0.0.200' as Ipv4Address, macs as MacAddress[]]]);
+    return withAnswers(views, answers, site())[0];
+  };
+  expect(heard('52:54:00:77:00:11')).toMatchObject({ answers: [{ node: 'lb1' }], alarm: undefined });
+  expect(heard()).toMatchObject({ answers: [], alarm: undefined });
+  expect(heard('52:54:00:77:00:11', '52:54:00:99:00:01')?.alarm).toBe(
+    '52:54:00:99:00:01 and lb1 both answer ARP for 10.0.0.200',
+  );
+  expect(withAnswers(views, new Map(), site())[0]?.answers).toBeUndefined();
 });
 test('the advertisement interval of the profile is what three are counted of', () => {
   const slow = site({

@@ -17,12 +17,15 @@ export class ShellNode {
   readonly #wire: number;
   readonly #home: string;
   readonly #mac: string;
+  readonly #interface: string;
   bootId = '';
   token = '';
   /** Content of the overlay's files by path. */
   overlay = new Map<string, string>();
 
-  constructor(rack: Rack, wire: number, mac: string, home: string) {
+  /** @param interfaceName in the client's namespace. */
+  constructor(rack: Rack, wire: number, mac: string, home: string, interfaceName = 'c0') {
+    this.#interface = interfaceName;
     this.#rack = rack;
     this.#wire = wire;
     this.#mac = mac;
@@ -39,7 +42,7 @@ export class ShellNode {
     writeFileSync(script, UDHCPC);
     chmodSync(script, 0o755);
     rmSync(file, { force: true });
-    const args = ['-c', `LEASE=${file} exec busybox udhcpc -f -i c0 -n -q -t 8 -T 2 -s ${script}`];
+    const args = ['-c', `LEASE=${file} exec busybox udhcpc -f -i ${this.#interface} -n -q -t 8 -T 2 -s ${script}`];
     const done = await this.#rack.in(this.#rack.wires[this.#wire]!.client, 'sh', args, 60_000);
     if (done.code !== 0) throw new Error(done.stderr);
     return readFileSync(file, 'utf8').trim();
@@ -80,7 +83,8 @@ export class ShellNode {
 
   /** Script, overlay, all stages. */
   async boot(last: 'services' | 'ready' = 'ready'): Promise<void> {
-    await this.script();
+    const script = await this.script();
+    if (this.bootId === '') throw new Error(script);
     await this.become(this.bootId);
     for (const stage of ['init', 'layers', 'network', 'services', ...(last === 'ready' ? ['ready'] : [])]) {
       await this.tell('stage', `stage ${stage}\nuptimeMs 1000\n`);

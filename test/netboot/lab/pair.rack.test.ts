@@ -36,7 +36,7 @@ vars: {gateway: ${INSIDE}}
 `;
 
 const story = process.getuid?.() === 0 ? describe : describe.skip;
-const say = (line: string): void => console.log(line);
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
 type Answer = { readonly atMs: number; readonly title: string };
@@ -47,8 +47,8 @@ class Asker {
   readonly #child: ChildProcess;
 
   constructor(space: string, vip: string) {
-    const once = `curl -s -m 2 http://${vip}/ | sed -n 's/.*<title>\\([a-z0-9]*\\).*/\\1/p' | head -n 1`;
-    const script = `while :; do title=$(${once}); echo "$(date +%s%3N) $title"; sleep 0.2; done`;
+    const ask = `curl -s -m 2 http://${vip}/ | sed -n 's/.*<title>\\([a-z0-9]*\\).*/\\1/p' | head -n 1`;
+    const script = `while :; do title=$(${ask}); echo "$(date +%s%3N) $title"; sleep 0.2; done`;
     const child = spawn('ip', ['netns', 'exec', space, 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
     let rest = '';
     child.stdout.on('data', (chunk: Buffer) => {
