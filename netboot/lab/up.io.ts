@@ -60,6 +60,12 @@ export function labSteps({ runtime, places, rouse, home, nodes, port, signal }: 
   // A lab profile boots the image of its own name.
   const images = [...new Set(nodes.map(({ profile }) => profile))];
   let kernel = '';
+  /** By image: what its root needs to be unpacked, where that is more than a lab's machine has. */
+  const memoryMiB = new Map<string, number>();
+  const sized = (node: LabNode): LabNode => ({
+    ...node,
+    memoryMiB: Math.max(node.memoryMiB, memoryMiB.get(node.profile) ?? 0),
+  });
   const steps: LabStep[] = [
     {
       title: 'Check this machine',
@@ -84,6 +90,7 @@ export function labSteps({ runtime, places, rouse, home, nodes, port, signal }: 
         // A lab is where one looks at what was just built. Elsewhere publishing is an operator's own step.
         if (built) await store.promote(image, manifest.generation);
         kernel = store.kernelPath(manifest.kernel.sha256);
+        memoryMiB.set(image, manifest.memoryMb ?? 0);
         const bytes = manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
         return `generation ${manifest.generation}, ${(bytes / 1e6).toFixed(1)} MB${built ? '' : ', unchanged'}`;
       },
@@ -103,7 +110,7 @@ export function labSteps({ runtime, places, rouse, home, nodes, port, signal }: 
       title: 'Wire the rack',
       run: async () => {
         const { accelerator, why } = await chooseAccelerator(kernel, join(places.cacheDir, 'accelerator'));
-        const state = await makeRack(places, nodes, accelerator);
+        const state = await makeRack(places, nodes.map(sized), accelerator);
         return `namespace ${state.namespace}; ${accelerator === 'kvm' ? 'KVM' : 'emulation'}: ${why}`;
       },
     },
@@ -122,7 +129,7 @@ export function labSteps({ runtime, places, rouse, home, nodes, port, signal }: 
       title: `Boot ${node.name} from the network`,
       run: async (report) => {
         const sinceMs = Date.now();
-        startNode(places, requireLab(places.runDir), node);
+        startNode(places, requireLab(places.runDir), sized(node));
         const attempt = await followBoot({
           socketPath: netbootSocket,
           node: node.name,
