@@ -39,6 +39,7 @@ const DEBIAN_PACKAGES = [
   { name: 'dnsmasq-base', shows: 'dnsmasq', for: 'test' },
   { name: 'dhcpcd-base', shows: 'dhcpcd', for: 'test' },
   { name: 'debootstrap', shows: 'debootstrap', for: 'test' },
+  { name: 'python3-jsonschema', shows: '/usr/lib/python3/dist-packages/jsonschema/__init__.py', for: 'test' },
   { name: 'tcpdump', shows: 'tcpdump', for: 'test' },
   { name: 'python3-minimal', shows: 'python3', for: 'test' },
 ];

@@ -238,9 +238,14 @@ async function sourcesText(): Promise<string> {
 /**
  * The files of a .deb, with owners, modes, devices and hard links as in the archive.
  *
+ * @param wanted which of them, by path without leading slash.
  * @throws Fault E_ARCHIVE where dpkg-deb cannot read it.
  */
-export async function readDeb(path: string, name: string): Promise<CpioEntry[]> {
+export async function readDeb(
+  path: string,
+  name: string,
+  wanted: (path: string) => boolean = () => true,
+): Promise<CpioEntry[]> {
   const entries: CpioEntry[] = [];
   const unpack = execa('dpkg-deb', ['--fsys-tarfile', path], {
     stdin: 'ignore',
@@ -253,9 +258,10 @@ export async function readDeb(path: string, name: string): Promise<CpioEntry[]> 
   for await (const item of archive) {
     const { header } = item;
     const cleaned = header.name.replace(/^\.?\/+/, '').replace(/\/+$/, '');
+    const isWanted = cleaned !== '' && cleaned !== '.' && wanted(cleaned);
     const chunks: Buffer[] = [];
-    for await (const chunk of item) chunks.push(chunk as Buffer);
-    if (cleaned === '' || cleaned === '.') continue;
+    for await (const chunk of item) if (isWanted) chunks.push(chunk as Buffer);
+    if (!isWanted) continue;
     const base = { path: cleaned, mode: (header.mode ?? 0o644) & 0o7777, uid: header.uid ?? 0, gid: header.gid ?? 0 };
     const numbers = { major: header.devmajor ?? 0, minor: header.devminor ?? 0 };
     const target = header.linkname ?? '';

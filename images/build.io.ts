@@ -15,6 +15,7 @@ import { type ArchivePackage, reachable } from './apt.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere, sha256Of } from './files.io.ts';
 import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
+import { readLicences } from './licences.io.ts';
 import { withBuildLock } from './lock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
@@ -592,7 +593,7 @@ function chosenMemory(chain: readonly FoundRecipe[], records: readonly LayerReco
 
 /** Publishes the draft unless the newest generation says the same already. */
 async function publish(
-  { store, apt, onEvent }: Work,
+  { store, apt, cacheDir, onEvent }: Work,
   used: readonly ArchivePackage[],
   draft: Omit<Manifest, 'generation'>,
 ): Promise<BuildResult> {
@@ -603,15 +604,18 @@ async function publish(
     if ((await store.problems(draft.image, before.generation)).length === 0) return { manifest: before, built: false };
   }
   onEvent({ kind: 'step', step: 'publish', detail: draft.image });
+  let licences: ReadonlyMap<string, readonly string[]> = new Map();
   try {
     await apt.fetch(used);
     for (const one of used) await store.keepPackage(one.sha256, await apt.file(one));
+    licences = await readLicences(cacheDir, apt, used);
   } catch (error) {
     // Its layers came from the cache, and its packages are nowhere any more.
     if (!(error instanceof Fault)) throw error;
     onEvent({ kind: 'note', text: `${error.message}; this generation can be booted, but not built again` });
   }
-  return { manifest: await store.publish(draft), built: true };
+  const packages = draft.packages.map((one) => ({ ...one, licences: [...(licences.get(one.name) ?? [])] }));
+  return { manifest: await store.publish({ ...draft, packages }), built: true };
 }
 
 /** What makes two generations the same: everything but their number and their time. */
@@ -623,7 +627,7 @@ function contentOf(manifest: Omit<Manifest, 'generation'>): string {
     recipe,
     kernel,
     layers.map((layer: Layer) => layer.sha256),
-    packages,
+    packages.map(({ name, version, bytes }) => [name, version, bytes]),
     memoryMb,
     vars,
     templates,

@@ -5,6 +5,7 @@
 // Source: CycloneDX 1.6 JSON; package URLs of Debian packages as in the purl specification.
 
 import type { CpioEntry } from './cpio.ts';
+import { asLicence } from './licences.ts';
 import type { Manifest } from './manifest.ts';
 
 /** One file of an image as two generations of it are compared: everything but its place in a layer. */
@@ -109,18 +110,29 @@ export function renderBillOfMaterials(manifest: Manifest): unknown {
       },
     },
     components: [
-      ...packages.map(({ name, version, architecture }) => ({
-        type: 'library',
-        name,
-        version,
-        purl: `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}`,
-      })),
-      ...Object.entries(manifest.runtime ?? {}).map(([name, { version }]) => ({
-        type: 'application',
-        name,
-        version,
-        purl: `pkg:generic/${name}@${encodeURIComponent(version)}`,
-      })),
+      ...packages.map(({ name, version, architecture, sha256, licences = [] }) => {
+        const purl = `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${architecture}`;
+        return {
+          type: 'library',
+          'bom-ref': purl,
+          name,
+          version,
+          ...(sha256 === undefined ? {} : { hashes: [{ alg: 'SHA-256', content: sha256 }] }),
+          ...(licences.length === 0 ? {} : { licenses: licences.map((licence) => ({ license: asLicence(licence) })) }),
+          purl,
+        };
+      }),
+      ...Object.entries(manifest.runtime ?? {}).map(([name, { version }]) => {
+        const purl = `pkg:generic/${name}@${encodeURIComponent(version)}`;
+        return {
+          type: 'application',
+          'bom-ref': purl,
+          name,
+          version,
+          licenses: [{ license: { id: 'MIT' } }],
+          purl,
+        };
+      }),
     ],
   };
 }

@@ -96,6 +96,8 @@ export const ManifestSchema = z.strictObject({
       architecture: z.string(),
       /** Of the .deb. */
       sha256: sha256.optional(),
+      /** Everything that its copyright file names, by SPDX's identifiers where they are known. */
+      licences: z.array(z.string()).optional(),
       /** What its kept files take unpacked. */
       bytes: z.int().nonnegative(),
     }),
