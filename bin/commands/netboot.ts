@@ -70,6 +70,7 @@ export function registerNetboot(program: Command, context: CommandContext): void
       else {
         for (const line of [...view.problems, ...view.warnings]) context.print(line);
         if (problems.length === 0) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
+        for (const note of view.notes) context.print(`note: ${note}`);
       }
       context.exit(problems.length === 0 ? 0 : 1);
     });

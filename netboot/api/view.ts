@@ -10,7 +10,7 @@ import type { Journal } from '../journal/attempts.ts';
 import { type Attempt, renderOutcome } from '../journal/journal.ts';
 import type { LeaseLookup } from '../store/leases.ts';
 import { type Change, renderSteps } from '../fleet/change.ts';
-import type { Draining, NodeState } from '../fleet/nodestate.ts';
+import { type Draining, MAINTENANCE_PROFILE, type NodeState } from '../fleet/nodestate.ts';
 import { differs, renderTarget } from '../fleet/planview.ts';
 import type { NodeReport } from '../fleet/reports.ts';
 import type { States } from '../fleet/pools.ts';
@@ -210,6 +210,8 @@ export type ConfigView = {
   readonly profiles: number;
   readonly problems: readonly string[];
   readonly warnings: readonly string[];
+  /** What one may like to know, though nothing is wrong. */
+  readonly notes: readonly string[];
 };
 
 export function configView(
@@ -228,5 +230,16 @@ export function configView(
     profiles: site?.profiles.size ?? 0,
     problems: state.problems.map(renderProblem),
     warnings: state.warnings.map(renderProblem),
+    notes: site === undefined ? [] : notesOn(site),
   };
+}
+
+function notesOn(site: Site): string[] {
+  const isMissing = site.nodes.size > 0 && !site.profiles.has(MAINTENANCE_PROFILE);
+  return isMissing
+    ? [
+        `there is no profile '${MAINTENANCE_PROFILE}': a node that fails three boots in a row goes on trying; ` +
+          `for a rescue shell then, write profiles/${MAINTENANCE_PROFILE}.yaml with: extends: role/maintenance`,
+      ]
+    : [];
 }

@@ -150,6 +150,8 @@ export function labSteps({ runtime, places, rouse, home, nodes, port, signal }: 
       const [first] = nodes;
       const booted = first === undefined ? undefined : await nodeFacts(netbootSocket, first.name);
       const url = await startForwarder(places, requireLab(places.runDir), pageAddress(nodes, booted?.address), port);
+      // Balancers alone have nobody who could answer yet.
+      if (!nodes.some(({ profile }) => profile === 'web')) return `${url}, once there is a web server`;
       report(`asking ${url}`);
       await waitForPage(url, places, signal);
       return url;

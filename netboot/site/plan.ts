@@ -12,7 +12,7 @@ import type { LoaderSetting } from '../dhcp/loaders.ts';
 import type { Subnet, VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';
 import { DISCOVER_PROFILE } from './checks.ts';
-import { describeImage, type Images, memoryProblems, type Profile, type Site } from './site.ts';
+import { imageProblem, type Images, memoryProblems, type Profile, type Site } from './site.ts';
 import { resolveVars } from './vars.ts';
 
 /** What a node is called and known by; goes into templates and the journal. */
@@ -153,7 +153,7 @@ export function resolve(site: Site, mac: MacAddress, { images, subnet, as }: Pla
       if (effective.image === undefined) return refuse(`profile '${profile.name}' names no image`);
       const image = effective.image.value;
       const state = images.get(image) ?? { kind: 'missing' };
-      if (state.kind !== 'built') return refuse(describeImage(image, state));
+      if (state.kind !== 'built') return refuse(renderProblem(imageProblem(effective.image, profile.position, state)));
       const { manifest } = state;
       const { vars, problems } = siteVars(site, profile.name, effective, manifest.vars, image);
       const [problem] = [...problems, ...memoryProblems(effective, manifest)];

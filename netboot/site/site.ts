@@ -15,7 +15,7 @@ import { type Balancer, balancersOf, checkBalancers } from './balancers.ts';
 import { CHECKS, type CheckContext, DISCOVER_PROFILE, unknownName } from './checks.ts';
 import { type ParsedSite, parseProblems } from './files.ts';
 import type { ProfileFile, RouseFile, Subnet } from './schema.ts';
-import { DEFAULTS, type Effective, overlaySettings } from './settings.ts';
+import { DEFAULTS, type Effective, overlaySettings, type Sourced } from './settings.ts';
 import { resolveVars } from './vars.ts';
 
 /** What is known of an image when it is asked for. */
@@ -267,10 +267,7 @@ function checkImages(
         break;
       case 'missing':
       case 'broken':
-        warnings.push({
-          ...(image.source.position ?? position),
-          message: `image: ${describeImage(image.value, state)}`,
-        });
+        warnings.push(imageProblem(image, position, state));
         break;
     }
   }
@@ -288,9 +285,19 @@ export function memoryProblems(
   return [{ ...position, message }];
 }
 
-/** Why an image cannot be booted, and what to do: the same words for `rouse check`, explain and a refused boot. */
-export function describeImage(name: string, state: Exclude<ImageState, { kind: 'built' }>): string {
-  return state.kind === 'missing'
-    ? `image '${name}' is not built; build it with: rouse image build ${name}`
-    : `image '${name}' cannot be booted (${state.why}); build it again with: rouse image build ${name}`;
+/**
+ * Why an image cannot be booted, and what to do: the same words for `rouse check`, explain and a refused boot.
+ *
+ * @param position of the profile or node, where the image was not named by a file.
+ */
+export function imageProblem(
+  { value: name, source }: Sourced<string>,
+  position: Position,
+  state: Exclude<ImageState, { kind: 'built' }>,
+): Problem {
+  const message =
+    state.kind === 'missing'
+      ? `image '${name}' is not built; build it with: rouse image build ${name}`
+      : `image '${name}' cannot be booted (${state.why}); build it again with: rouse image build ${name}`;
+  return { ...(source.position ?? position), message: `image: ${message}` };
 }

@@ -11,6 +11,8 @@ import { openStore } from '../../images/store.io.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
+/** Packages are downloaded once for all tests of this clone. */
+export const TEST_CACHE = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');
 /** The first build of an image may have to download and compress it. */
 export const BUILD_MS = 600_000;
 
@@ -22,8 +24,7 @@ export const BUILD_MS = 600_000;
 export async function unpackImage(role: string, folder: string): Promise<{ tree: string; manifest: Manifest }> {
   const libDir = join(folder, 'lib');
   const tree = join(folder, role);
-  const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');
-  const { manifest } = await buildImage({ roleDirs: [join(ROOT, 'services')], role, libDir, cacheDir });
+  const { manifest } = await buildImage({ roleDirs: [join(ROOT, 'services')], role, libDir, cacheDir: TEST_CACHE });
   for (const layer of manifest.layers) {
     for (const { entries } of (await inspectFile(openStore(libDir).layerPath(layer))).layers) {
       for (const entry of entries) {

@@ -3,16 +3,17 @@
 // moves nothing, whoever dies is followed by exactly one, and both sides hear of it.
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { buildImage } from '../../images/build.io.ts';
 import type { Template } from '../../images/manifest.ts';
 import { Rack } from '../netboot/dhcp/rack.ts';
 import { ShellNode } from '../netboot/fleet/shell-node.ts';
 import { publishImage, writeTree } from '../netboot/home.ts';
-import { BUILD_MS, unpackImage } from './image-tree.ts';
+import { BUILD_MS, TEST_CACHE, unpackImage } from './image-tree.ts';
 import { Balancers, INSIDE, KEEPALIVED_CONF as CONF, OUTSIDE, peersNamed, renderConf } from './balancers.ts';
 import { member, type Vars, virtualService } from './values.ts';
 
@@ -147,6 +148,20 @@ test('joining moves no VIP, draining is weight 0, and both sides of a balancer w
 test('the tree holds what the role runs', () => {
   const found = execFileSync('chroot', [tree, '/bin/busybox', 'ls', '/usr/sbin'], { encoding: 'utf8' });
   expect(found.split('\n')).toEqual(expect.arrayContaining(['ipvsadm', 'keepalived', 'kexec']));
+});
+
+needsRoot('a balancer whose kernel has no IPVS is refused when it is built, with file and line', async () => {
+  const roles = join(folder, 'services');
+  cpSync(join(ROOT, 'services'), roles, { recursive: true });
+  const recipe = join(roles, 'lb/recipe.yaml');
+  writeFileSync(recipe, readFileSync(recipe, 'utf8').replace(/^ {2}extraModules:\n.*\n/m, ''));
+  const built = buildImage({ roleDirs: [roles], role: 'lb', libDir: join(folder, 'lib'), cacheDir: TEST_CACHE });
+  const lacking = 'nf_conntrack, ip_vs, ip_vs_rr, ip_vs_wrr, ip_vs_wlc';
+  await expect(built).rejects.toThrow(
+    new RegExp(
+      `lb/recipe\\.yaml:\\d+:\\d+ the image has no kernel module ${lacking}: lb needs it, .*lb/recipe\\.yaml:\\d+`,
+    ),
+  );
 });
 
 const VIP = `${OUTSIDE}.200`;

@@ -45,6 +45,7 @@ pools:
     'etc/profiles/lb.yaml':
       'extends: role/lb\nvars:\n  virtualServices:\n    - {vip: 10.77.1.200, port: 80, mode: dr, pool: web}\n',
     'etc/profiles/spare.yaml': 'extends: role/web\nimage: spare\n',
+    'etc/profiles/broken.yaml': 'extends: role/web\nimage: broken\n',
     'etc/profiles/maintenance.yaml': 'image: rescue\n',
     'etc/nodes/lb1.yaml': `macs: [${MAC1}]\nprofile: lb\naddress: 10.77.1.11\n`,
     'etc/nodes/web1.yaml': `macs: [${MAC2}]\nprofile: web\naddress: 10.77.2.11\n`,
@@ -64,6 +65,11 @@ pools:
     ],
   });
   publishImage(lib, 'rescue');
+  publishImage(lib, 'broken', {
+    templates: [
+      { path: '/etc/a', mode: 0o644, source: 'a\n{{ vars.nope }}\n', origin: 'services/broken/files/etc/a.liquid' },
+    ],
+  });
   publishImage(lib, 'lb', {
     vars: {
       vrid: { type: 'number', default: 0, text: '' },
@@ -247,9 +253,16 @@ test('what would empty a pool, has no image or no memory is refused before anyth
   const short = "pool 'web' would keep 0 of 1 in service, and its minimum is 1; to do it all the same: --force";
   expect(await refusals('/v1/nodes/web1/boot?now=1')).toEqual([`web1 was not touched: ${short}`, untouched]);
   expect(await refusals('/v1/nodes/web1/drain')).toEqual([`web1 was not touched: ${short}`, untouched]);
-  expect((await refusals('/v1/nodes/web1/boot?now=1&force=1&once=spare'))[0]).toMatch(
-    /^web1 was not touched: .*image 'spare' is not built; build it with: rouse image build spare$/,
-  );
+  expect(await refusals('/v1/nodes/web1/boot?now=1&force=1&once=spare')).toEqual([
+    expect.stringMatching(
+      /^web1 was not touched: .*; but profiles\/spare\.yaml:2:8 image: image 'spare' is not built; build it with: rouse image build spare$/,
+    ),
+    untouched,
+  ]);
+  expect(await refusals('/v1/nodes/web1/boot?now=1&force=1&once=broken')).toEqual([
+    'web1 was not touched: services/broken/files/etc/a.liquid:2:4 undefined variable: vars.nope',
+    untouched,
+  ]);
   await lb1.report('address eth0 10.77.1.200/32\n');
   expect((await refusals('/v1/nodes/lb1/drain'))[0]).toBe(
     'lb1 was not touched: no other node could take 10.77.1.200; to do it all the same: --force',

@@ -430,8 +430,12 @@ test('a boot is refused in the words of the check: image gone, image broken, a v
   if (!result.ok) throw new Error('good');
   const why = (image: ImageState): string =>
     resolve(result.site, parseMac('52:54:00:77:00:01')!, { images: new Map([['web', image]]), subnet: undefined }).why;
-  expect(why({ kind: 'missing' })).toMatch(/; but image 'web' is not built; build it with: rouse image build web$/);
-  expect(why({ kind: 'broken', why: 'torn' })).toMatch(/; but image 'web' cannot be booted \(torn\)/);
+  expect(why({ kind: 'missing' })).toMatch(
+    /; but services\/web\/profile\.yaml:2:8 image: image 'web' is not built; build it with: rouse image build web$/,
+  );
+  expect(why({ kind: 'broken', why: 'torn' })).toMatch(
+    /; but services\/web\/profile\.yaml:2:8 image: image 'web' cannot be booted \(torn\)/,
+  );
   const { workers: _, ...vars } = WEB.vars;
   expect(why({ kind: 'built', manifest: { ...WEB, vars } })).toMatch(
     /; but profiles\/web\.yaml:2:17 vars\.workers: image 'web' declares no such var/,
