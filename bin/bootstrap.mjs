@@ -25,6 +25,7 @@ const DEBIAN_PACKAGES = [
   { name: 'ca-certificates', shows: '/usr/share/ca-certificates', for: 'start' },
   { name: 'runit', shows: 'sv', for: 'test' },
   { name: 's6', shows: 's6-svc', for: 'test' },
+  { name: 'faketime', shows: 'faketime', for: 'test' },
   { name: 'busybox', shows: 'busybox', for: 'test' },
   { name: 'cpio', shows: 'cpio', for: 'test' },
   { name: 'zstd', shows: 'zstd', for: 'test' },

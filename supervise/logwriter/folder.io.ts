@@ -23,7 +23,7 @@ import { reasonOf } from '../../formats/errors.ts';
 import { renderTai64n, wallTimeFromMs } from '../../formats/tai64n.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
 import { openStateFile } from '../statefile.io.ts';
-import { GAP_LINE, isClean, isFull, roomFor, surplusOf } from './rotate.ts';
+import { GAP_LINE, isClean, isFull, labelAfter, roomFor, surplusOf } from './rotate.ts';
 import type { FolderAction } from './script.ts';
 
 const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
@@ -288,15 +288,9 @@ export class LogFolder {
     for (const old of surplusOf(readdirSync(pathOfFd(this.#folderFd)), this.#action.files)) this.#unlink(old);
   }
 
-  /** A name that is not taken. */
+  /** A label that no other file has, and none that is older. */
   #stamp(): string {
-    for (let atMs = Date.now(); ; atMs += 0.001) {
-      const name = renderTai64n(wallTimeFromMs(atMs));
-      const isTaken = ['s', 'u'].some(
-        (code) => statSync(this.#path(`${name}.${code}`), { throwIfNoEntry: false }) !== undefined,
-      );
-      if (!isTaken) return name;
-    }
+    return labelAfter(renderTai64n(wallTimeFromMs(Date.now())), readdirSync(pathOfFd(this.#folderFd)));
   }
 
   #unlink(name: string): void {

@@ -34,6 +34,26 @@ export function oldNames(names: readonly string[]): string[] {
   return names.filter((name) => name.startsWith('@') && name.length >= OLD_NAME_BYTES_MIN).sort();
 }
 
+const LABEL = /^@[0-9a-f]{24}/;
+const NANOSECONDS_MAX = 999_999_999n;
+
+/**
+ * The label that an old file begins with: the time, or just after the newest of the others where the clock was set back.
+ * Files are deleted and read by the order of their names, so a name that is too early would cost the newest lines.
+ *
+ * @param now as renderTai64n writes it. @param names of the folder.
+ */
+export function labelAfter(now: string, names: readonly string[]): string {
+  const newest = oldNames(names.filter((name) => LABEL.test(name)))
+    .at(-1)
+    ?.slice(0, OLD_NAME_BYTES_MIN);
+  if (newest === undefined || newest < now) return now;
+  const label = BigInt(`0x${newest.slice(1)}`);
+  const isLastOfSecond = (label & 0xffffffffn) >= NANOSECONDS_MAX;
+  const next = isLastOfSecond ? ((label >> 32n) + 1n) << 32n : label + 1n;
+  return `@${next.toString(16).padStart(24, '0')}`;
+}
+
 /** Old files to delete, so that there are fewer than `files` of them: with `current` no more than that. */
 export function surplusOf(names: readonly string[], files: number): string[] {
   const old = oldNames(names);

@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { LineSplitter } from '../../../supervise/logwriter/lines.ts';
 import { decodeList, encodeList } from '../../../supervise/logwriter/list.ts';
-import { isFull, roomFor, surplusOf } from '../../../supervise/logwriter/rotate.ts';
+import { isFull, labelAfter, roomFor, surplusOf } from '../../../supervise/logwriter/rotate.ts';
 import { matches, parseScript } from '../../../supervise/logwriter/script.ts';
 import type { Script } from '../../../supervise/logwriter/script.ts';
 
@@ -155,4 +155,15 @@ test('list: what is written is read; anything else is refused', () => {
   for (const text of ['', '[]', '{"version":2,"logs":[]}', '{"version":1,"logs":[{"id":1}]}']) {
     expect(decodeList(text)).toBeUndefined();
   }
+});
+
+test('labels of old files only grow, whatever the clock does', () => {
+  const label = (seconds: string, nanoseconds: string): string => `@40000000${seconds}${nanoseconds}`;
+  const now = label('6b000000', '00000005');
+  expect(labelAfter(now, ['current', 'lock', 'state', '@short'])).toBe(now);
+  expect(labelAfter(now, [`${label('6affffff', '3b9ac9ff')}.s`])).toBe(now);
+  expect(labelAfter(now, [`${now}.s`])).toBe(label('6b000000', '00000006'));
+  expect(labelAfter(now, [`${label('7fffffff', '3b9ac9ff')}.u`, `${now}.s`])).toBe(label('80000000', '00000000'));
+  // A stranger's name is no time.
+  expect(labelAfter(now, [`@${'z'.repeat(24)}`])).toBe(now);
 });
