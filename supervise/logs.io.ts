@@ -4,7 +4,7 @@
 // the writer is started, restarted and adopted like any service. Does not own: writing logs (logwriter/).
 // It runs only once there is a log to write.
 
-import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { reasonOf } from '../formats/errors.ts';
 import { pathOfFd, readSmallFile } from './directory.io.ts';
@@ -28,6 +28,7 @@ export class LogWriterHost {
   #unit: Unit | undefined;
   #fd: number | undefined;
   #why: string | undefined;
+  #isEnding = false;
 
   /** @param folder is made when there is something to write. */
   constructor(folder: string, host: UnitHost) {
@@ -48,6 +49,7 @@ export class LogWriterHost {
   /** These logs and no others; nothing is written where the list is the same. */
   async publish(logs: readonly LogEntry[]): Promise<void> {
     const path = `${this.folder}/logs.json`;
+    this.#endRemoved();
     const before = this.#written ?? this.#read(path);
     const list = encodeList(logs);
     if (logs.length === 0 && before === undefined) return;
@@ -79,12 +81,30 @@ export class LogWriterHost {
     this.#fd = undefined;
   }
 
+  /** No later supervisor could find a writer whose folder was removed: it ends, and another takes over. */
+  #endRemoved(): void {
+    if (this.#isEnding || this.unit === undefined || !this.#isRemoved()) return;
+    this.#host.log(`${this.folder} has been removed: another log writer takes over`);
+    this.#isEnding = true;
+    this.#written = undefined;
+    this.end();
+  }
+
+  #isRemoved(): boolean {
+    return this.#fd !== undefined && fstatSync(this.#fd).nlink === 0;
+  }
+
   #read(path: string): string | undefined {
     const file = readSmallFile(path, LIST_BYTES_MAX);
     return file.kind === 'text' ? file.text : undefined;
   }
 
   async #open(): Promise<void> {
+    if (this.#fd !== undefined && this.#isRemoved()) {
+      closeSync(this.#fd);
+      this.#fd = undefined;
+    }
+    this.#isEnding = false;
     this.#fd ??= openSync(this.folder, constants.O_RDONLY | constants.O_DIRECTORY);
     const command = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAM, `${this.folder}/logs.json`];
     const [answer] = await openDirectories(

@@ -1,17 +1,16 @@
 // supervise/main.io.ts - `rouse supervise`: the process itself.
 //
-// Owns: the lock that keeps a second supervisor away, the socket, what was inherited, the exit status.
-// Does not own: the loop over the services (supervisor.io.ts).
+// Owns: beginning and end, and the exit status. Does not own: the loop over the services (supervisor.io.ts), lock and
+// socket (post.io.ts), what their removal means (presence.ts).
 
-import { closeSync, constants, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { lockFiles } from './commands.io.ts';
 import { holdReserve } from './descriptors.io.ts';
 import { errorCode } from './directory.io.ts';
-import { isInherited } from './launch.ts';
-import { serve } from './server.io.ts';
-import { openStateFile } from './statefile.io.ts';
+import { closeInherited } from './inherited.io.ts';
+import { found, idOf, Post } from './post.io.ts';
+import { presence } from './presence.ts';
 import { Supervisor } from './supervisor.io.ts';
 
 export type SuperviseOptions = {
@@ -23,15 +22,18 @@ export type SuperviseOptions = {
   readonly log: (line: string) => void;
 };
 
+/** How often lock and socket are looked for. */
+const LOOK_EVERY_MS = 5000;
+
 /**
  * Supervises until told to leave.
  *
- * @returns exit status: 0 after TERM, HUP or INT.
+ * @returns exit status: 0 after TERM, HUP or INT; 111 where its own files were removed and it had to leave.
  * @throws Fault where it cannot begin: the folder cannot be read (E_NOT_FOUND), another supervisor has it (E_LOCKED),
  *   the socket cannot be made (E_STORE).
  */
 export async function runSupervise({ directory, socketPath, log }: SuperviseOptions): Promise<number> {
-  closeInheritedFds();
+  closeInherited();
   holdReserve();
   try {
     readdirSync(directory);
@@ -42,46 +44,37 @@ export async function runSupervise({ directory, socketPath, log }: SuperviseOpti
       todo: 'name a folder of service directories: rouse supervise DIR',
     });
   }
+  const folderId = idOf(directory);
   mkdirSync(dirname(socketPath), { recursive: true });
-  const lockFd = await takeLock(socketPath);
   const supervisor = new Supervisor(directory, log, `${socketPath.replace(/\.sock$/, '')}-logs`);
-  const server = await serve(socketPath, supervisor);
-  const exitCode = await supervisor.run();
-  server.close();
-  server.closeAllConnections();
-  closeSync(lockFd);
-  return exitCode;
-}
-
-async function takeLock(socketPath: string): Promise<number> {
-  let fd: number;
-  let isTaken: boolean | undefined;
-  try {
-    fd = openStateFile(`${socketPath}.lock`, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND);
-    [isTaken] = await lockFiles([fd]);
-  } catch (thrown) {
-    throw new Fault('E_STORE', { what: `cannot lock ${socketPath}`, why: reasonOf(thrown) }, { cause: thrown });
-  }
-  if (isTaken === true) return fd;
-  closeSync(fd);
-  throw new Fault('E_LOCKED', {
-    what: `cannot supervise with the socket ${socketPath}`,
-    why: 'another rouse supervise is running on it',
-    todo: 'use that one (rouse status), or stop it first',
-  });
-}
-
-/** Closes what we inherited and would pass on; libuv closes only the first few in a child. */
-function closeInheritedFds(): void {
-  const keep = Number(process.env['NODE_CHANNEL_FD'] ?? -1);
-  for (const name of readdirSync('/proc/self/fd')) {
-    const fd = Number(name);
-    if (fd <= 2 || fd === keep) continue;
-    try {
-      const target = readlinkSync(`/proc/self/fd/${fd}`);
-      if (isInherited(target, readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))) closeSync(fd);
-    } catch {
-      // The descriptor of the listing itself, closed by now.
+  const post = new Post(socketPath, supervisor);
+  await post.take();
+  let isRobbed = false;
+  const look = async (): Promise<void> => {
+    const { kind } = presence(post.lock, post.socket, found(directory, folderId));
+    if (kind === 'fine' || isRobbed) return;
+    if (kind === 'end') {
+      isRobbed = true;
+      log(`${directory} and ${socketPath} have been removed: all services are stopped`);
+      supervisor.stopAll();
+      return;
     }
-  }
+    try {
+      await post.take();
+      log(`${socketPath} had been removed: made again`);
+    } catch (thrown) {
+      isRobbed = thrown instanceof Fault && thrown.code === 'E_LOCKED';
+      if (isRobbed) supervisor.leave();
+      log(
+        isRobbed
+          ? `another supervisor has taken ${socketPath}: services are left to that one`
+          : `${socketPath} has been removed and cannot be made again: ${reasonOf(thrown)}`,
+      );
+    }
+  };
+  const looking = setInterval(() => void look(), LOOK_EVERY_MS);
+  const exitCode = await supervisor.run();
+  clearInterval(looking);
+  post.leave();
+  return isRobbed ? 111 : exitCode;
 }

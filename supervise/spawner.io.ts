@@ -54,6 +54,11 @@ export class Spawner {
     this.#log = log;
   }
 
+  /** Has the spawner there by the time it is needed. */
+  begin(): void {
+    this.#serve();
+  }
+
   /**
    * Starts a process, which waits at its gate.
    *

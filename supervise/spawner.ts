@@ -71,12 +71,10 @@ my $buffer = '';
 sub report { syswrite $reports, "@_\n" }
 sub await { my $fd = shift; my $e = pack $form, 1, $fd, 0; syscall $call{epoll_ctl}, $ep, 1, $fd, $e }
 sub fields { open my $f, '<', "/proc/$_[0]/stat" or return (''); my $l = <$f> // ''; $l =~ s/.*\)//s; return split ' ', $l }
-sub start_time { my @w = fields($_[0]); return !@w || $w[0] =~ /^[ZX]?$/ ? '' : $w[19] }
-
 sub watch {
   my ($number, $pid, $time) = @_;
   my $fd = syscall $call{pidfd_open}, $pid + 0, 0;
-  if ($fd < 0 or start_time($pid) ne $time) { report('died', $number); return }
+  if ($fd < 0 or ((fields($pid))[19] // '') ne $time) { report('died', $number); return }
   open my $handle, '<&=', $fd or return report('died', $number);
   $watched{$fd} = [$number, $pid, $time, $handle];
   await($fd);
@@ -144,7 +142,7 @@ sub become {
   my (undef, $hard) = unpack 'QQ', $limit;
   $limit = pack 'QQ', $hard < $one{files} ? $hard : $one{files}, $hard;
   syscall $call{prlimit64}, 0, 7, $limit, 0;
-  syswrite $up, "started $number $$ " . start_time($$) . "\n";
+  syswrite $up, "started $number $$ " . (fields($$))[19] . "\n";
   sysread $wait, my $go, 1 or return 1;
   $SIG{PIPE} = $SIG{CHLD} = 'DEFAULT';
   syscall $call{rt_sigprocmask}, 2, $none, 0, 8;

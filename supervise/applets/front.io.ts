@@ -11,6 +11,7 @@ import { resolve } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
 import { wallTimeFromMs } from '../../formats/tai64n.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
+import { closeInherited } from '../inherited.io.ts';
 import { openDirectories } from '../open.io.ts';
 import { readBootId } from '../procfs.io.ts';
 import { Spawner } from '../spawner.io.ts';
@@ -29,6 +30,7 @@ export function isFront(name: string): name is FrontName {
 
 /** Runs one of them. @param log writes one line to standard error. @returns its exit status. */
 export function runFront(name: FrontName, args: readonly string[], log: (line: string) => void): Promise<number> {
+  closeInherited();
   return FRONTS[name](args, log);
 }
 

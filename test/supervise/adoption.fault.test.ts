@@ -21,7 +21,10 @@ test('after SIGKILL the next supervisor has the same processes, and sees and con
   const logBefore = await rig.until('web/log', 'ready', ({ ready }) => ready);
   expect(await rig.end('SIGKILL')).toBe('SIGKILL');
   expect((await run('svok', join(rig.folder, 'web'))).exitCode).toBe(100);
+  rig.write({ 'later/run': SLEEP });
   rig.start();
+  // What starts a service has been told before to watch the others.
+  await rig.until('later', 'up', ({ phase }) => phase === 'up');
   const after = await rig.until('web', 'adopted', ({ adopted }) => adopted);
   expect(after).toMatchObject({ pid: before.pid, starts: 1, ready: true, changedAtMs: before.changedAtMs });
   expect((await rig.until('web/log', 'adopted', ({ adopted }) => adopted)).pid).toBe(logBefore.pid);

@@ -216,12 +216,15 @@ test('without perl services are started, adopted and seen to die', async () => {
 
 test('the exit code of an adopted service is known', async () => {
   await using rig = new Rig();
-  rig.write({ 'web/run': '#!/bin/sh\nwhile ! [ -f go ]; do sleep 0.05; done\nexit 37\n', 'web/go2': '' });
+  rig.write({ 'web/run': '#!/bin/sh\nwhile ! [ -f go ]; do sleep 0.05; done\nexit 37\n' });
   rig.start();
   await rig.until('web', 'ready', ({ ready }) => ready);
   await rig.end('SIGKILL');
+  rig.write({ 'later/run': SLEEP });
   rig.start();
   await rig.until('web', 'adopted', ({ adopted }) => adopted);
+  // What starts a service has been told before to watch the other.
+  await rig.until('later', 'up', ({ phase }) => phase === 'up');
   rig.write({ 'web/go': '' });
   const { lastDeath } = await rig.until('web', 'dead', (view) => view.lastDeath !== undefined);
   expect(lastDeath).toMatchObject({ exitCode: 37 });
