@@ -27,18 +27,22 @@ export function parseMac(text: string): MacAddress | undefined {
   return (digits.match(/../g) ?? []).join(':') as MacAddress;
 }
 
-const PAIRS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+const DIGITS = Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
+const COLON = 58;
 
 /** @param octets the address as on the wire. @returns undefined unless it is six octets of a unicast address. */
 export function macFromOctets(octets: Uint8Array): MacAddress | undefined {
   if (octets.length !== 6 || ((octets[0] ?? 1) & 1) === 1) return undefined;
-  let text = '';
+  // Made at one go: text that is put together from parts is hashed part by part, in every Map that it is a key of.
+  const codes: number[] = [];
   let any = 0;
-  for (const octet of octets) {
-    text += text === '' ? PAIRS[octet] : `:${PAIRS[octet]}`;
+  for (let at = 0; at < 6; at += 1) {
+    const octet = octets[at] ?? 0;
     any |= octet;
+    if (at > 0) codes.push(COLON);
+    codes.push(DIGITS[octet >> 4] ?? 0, DIGITS[octet & 15] ?? 0);
   }
-  return any === 0 ? undefined : (text as MacAddress);
+  return any === 0 ? undefined : (String.fromCharCode(...codes) as MacAddress);
 }
 
 /** The six octets of an address. */

@@ -87,14 +87,14 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   log(`remembered: ${leases.size} leases, ${boots.byId.size} boots`);
 
   const watchers = new Set<(event: BootEvent) => void>();
-  const commit = async (records: readonly StoreRecord[]): Promise<void> => {
-    try {
-      await store.commit(records);
-    } catch (error) {
-      log(reasonOf(error));
+  const failures = new Pacer({ burst: 1, refillPerS: 1000 / STALE_OFFERS_EVERY_MS });
+  const commit = (records: readonly StoreRecord[]): Promise<void> =>
+    store.commit(records).catch((error: unknown) => {
+      const why = reasonOf(error);
+      // All that a storm of machines asks for fails alike.
+      if (failures.admit(why, performance.now()) === 'pass') log(why);
       throw error;
-    }
-  };
+    });
   const tell = (event: BootEvent): void => {
     const attempt = journal.put(event);
     for (const watcher of watchers) watcher(event);

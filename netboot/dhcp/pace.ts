@@ -97,7 +97,8 @@ const MOST_EXCHANGES = 10_000;
 
 /** What is looked at of the messages that say to be of one client. */
 export class ClientPacer {
-  readonly #first = new Pacer();
+  /** By type of message. */
+  readonly #first = new Map<string, Pacer>();
   readonly #repeated = new Pacer();
   /** When a dropped exchange was last looked at, or first dropped. */
   readonly #dropped = new Recent<number>(MOST_EXCHANGES);
@@ -107,7 +108,12 @@ export class ClientPacer {
    * @param xid ties the messages of one exchange together; undefined where the message could not be read.
    */
   admit(client: string, type: string, xid: number | undefined, nowMs: number): Pace {
-    const pace = this.#first.admit(`${client} ${type}`, nowMs);
+    let first = this.#first.get(type);
+    if (first === undefined) {
+      first = new Pacer();
+      this.#first.set(type, first);
+    }
+    const pace = first.admit(client, nowMs);
     if (pace === 'pass' || xid === undefined) return pace;
     const exchange = `${client} ${type} ${xid}`;
     const lastMs = this.#dropped.get(exchange);
@@ -119,6 +125,8 @@ export class ClientPacer {
 
   /** Clients and exchanges remembered. */
   get size(): number {
-    return this.#first.size + this.#repeated.size + this.#dropped.size;
+    let size = this.#repeated.size + this.#dropped.size;
+    for (const pacer of this.#first.values()) size += pacer.size;
+    return size;
   }
 }

@@ -75,49 +75,86 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp
   const sockets = await openSockets(served);
   const { requests, replies, unicast, bootServer } = sockets;
 
-  /** The decision, after a look at whether an address that nobody vouches for is in use. */
-  const decideSafely = async (request: DhcpRequest): Promise<Decision> => {
-    for (let probes = 0; ; probes += 1) {
-      const current = world();
-      const decision = decide(current, request);
-      if (decision.kind === 'ignore' || decision.kind === 'record') return decision;
-      const address = decision.message.yiaddr;
-      const last = current.leases.byAddress(address);
-      if (decision.hold !== undefined) hold(decision.hold);
-      const client = macOf(request.message);
-      if (client === undefined || !isProbed(decision, client, last)) return decision;
-      // It asks again, and then other addresses are looked at.
-      if (probes === MOST_PROBES) return { kind: 'ignore', why: 'all-in-use', detail: decision.subnet };
+  const tell = (request: DhcpRequest, outcome: Decision): void => onEvent(eventOf(name, request.message, outcome));
+
+  /** What is decided now, what it promises kept in memory; `probe` where a look at the network comes first. */
+  const judge = (
+    request: DhcpRequest,
+  ): { decision: Decision; probe?: (() => Promise<Decision | undefined>) | undefined } => {
+    const now = world();
+    const decision = decide(now, request);
+    if (decision.kind === 'ignore' || decision.kind === 'record') return { decision };
+    const address = decision.message.yiaddr;
+    const last = now.leases.byAddress(address);
+    if (decision.hold !== undefined) hold(decision.hold);
+    const client = macOf(request.message);
+    if (client === undefined || !isProbed(decision, client, last)) return { decision };
+    const probe = async (): Promise<Decision | undefined> => {
       const isRelayed = request.message.giaddr !== IPV4_ANY;
-      const probe = await (isRelayed ? probeRouted(address) : probeSegment(unicast, address, name));
-      const conflict = conflictOf(decision, client, probe, last, current.nowS);
+      const found = await (isRelayed ? probeRouted(address) : probeSegment(unicast, address, name));
+      const conflict = conflictOf(decision, client, found, last, now.nowS);
       if (conflict === undefined) return decision;
       // In memory only: what strangers' DISCOVERs bring about never reaches the disk.
       hold(conflict.commit);
-      onEvent(eventOf(name, request.message, conflict));
-    }
+      tell(request, conflict);
+      return undefined;
+    };
+    return { decision, probe };
   };
 
-  const answer = async (request: DhcpRequest): Promise<void> => {
-    const decision = await decideSafely(request);
-    const tell = (outcome: Decision): void => onEvent(eventOf(name, request.message, outcome));
-    if (decision.kind === 'ignore') return tell(decision);
-    if (decision.commit !== undefined) {
-      try {
-        await commit(decision.commit);
-      } catch (thrown) {
-        return tell({ kind: 'ignore', why: 'commit-failed', detail: reasonOf(thrown) });
-      }
+  /** One address after another, until nobody else answers for one. */
+  const judgeProbing = async (request: DhcpRequest, first: () => Promise<Decision | undefined>): Promise<Decision> => {
+    let probe: typeof first | undefined = first;
+    for (let probes = 1; probe !== undefined; probes += 1) {
+      const settled: Decision | undefined = await probe();
+      if (settled !== undefined) return settled;
+      const next = judge(request);
+      if (next.probe === undefined) return next.decision;
+      // It asks again, and then other addresses are looked at.
+      if (probes === MOST_PROBES) break;
+      ({ probe } = next);
     }
-    if (decision.kind === 'record') return tell(decision);
+    return { kind: 'ignore', why: 'all-in-use' };
+  };
+
+  /** Carries a decision out: to disk first, then to the client. */
+  const carryOut = (request: DhcpRequest, decision: Decision): Promise<void> | undefined => {
+    if (decision.kind === 'ignore') tell(request, decision);
+    else if (decision.commit === undefined) finish(request, decision);
+    else {
+      return commit(decision.commit).then(
+        () => finish(request, decision),
+        (thrown: unknown) => tell(request, { kind: 'ignore', why: 'commit-failed', detail: reasonOf(thrown) }),
+      );
+    }
+    return undefined;
+  };
+  const finish = (request: DhcpRequest, decision: Exclude<Decision, { kind: 'ignore' }>): void => {
+    if (decision.kind === 'record') return tell(request, decision);
     const packet = encodeMessage(decision.message, replyLimit(request.message));
     const { address, port } = decision.to;
     // A reply that the kernel refuses (no route to a relay) is lost like one on the wire: the client asks again.
     (request.port === PROXY_PORT ? bootServer : unicast).send(packet, port, address, (error) => {
-      if (error === null) tell(decision);
+      if (error === null) tell(request, decision);
       else onEvent({ ...eventOf(name, request.message, decision), text: `not sent: ${reasonOf(error)}` });
     });
   };
+
+  /** Whatever one client's message trips over, the others are still served. */
+  const answer = (request: DhcpRequest): void => {
+    const failed = (thrown: unknown): void =>
+      tell(request, { kind: 'ignore', why: 'internal', detail: reasonOf(thrown) });
+    try {
+      const { decision, probe } = judge(request);
+      // Most are answered without waiting for anything but the disk.
+      const done = probe === undefined ? carryOut(request, decision) : carryOutProbed(request, probe);
+      done?.catch(failed);
+    } catch (thrown) {
+      failed(thrown);
+    }
+  };
+  const carryOutProbed = async (request: DhcpRequest, probe: () => Promise<Decision | undefined>): Promise<void> =>
+    carryOut(request, await judgeProbing(request, probe));
 
   const receive = (
     packet: Uint8Array,
@@ -142,10 +179,7 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp
     // The kernel's own writing of an address.
     const source = { address: from.address as Ipv4Address, port: from.port };
     const held = segment.hold(performance.now());
-    // Whatever one client's message trips over, the others are still served.
-    answer({ message: decoded.message, port, from: source, isUnicast, held }).catch((thrown: unknown) =>
-      say(decoded.message, { kind: 'ignore', why: 'internal', detail: reasonOf(thrown) }),
-    );
+    answer({ message: decoded.message, port, from: source, isUnicast, held });
   };
 
   /** What another server on the segment says, to whomever. */

@@ -65,7 +65,12 @@ export const u16List: ValueKind<readonly number[]> = {
 export const octets: ValueKind<Uint8Array> = { decode: copyOctets, encode: (value) => value };
 
 export const u8List: ValueKind<readonly number[]> = {
-  decode: (value) => Array.from(value),
+  decode: (value) => {
+    // Array.from() walks an iterator, at ten times the cost.
+    const list: number[] = [];
+    for (let at = 0; at < value.length; at += 1) list.push(value[at] ?? 0);
+    return list;
+  },
   encode: (list) => Uint8Array.from(list),
 };
 

@@ -11,8 +11,10 @@ import { Fault, reasonOf } from '../../formats/errors.ts';
 import type { Store, StoreContent, StoreRecord } from './records.ts';
 import type { Batch, StoreReply, StoreRequest, StoreWorkerData } from './store.worker.io.ts';
 
-type Waiting = {
-  readonly records: readonly StoreRecord[];
+/** What goes into one commit; all who have a part in it share its outcome. */
+type Pending = {
+  readonly records: Batch[number][];
+  readonly promise: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (fault: Fault) => void;
 };
@@ -42,8 +44,8 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
   const content = await opened(worker, file);
   const identity = await identityOf(file);
 
-  let queue: Waiting[] = [];
-  let writing: Waiting[] = [];
+  let queue: Pending | undefined;
+  let writing: Pending | undefined;
   let broken: Fault | undefined;
   let trouble: string | undefined;
   let closing: (() => void) | undefined;
@@ -56,12 +58,12 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
     pause = undefined;
     lastBeganMs = performance.now();
     writing = queue;
-    queue = [];
-    post({ kind: 'commit', records: writing.flatMap(({ records }) => records.map(packed)) });
+    queue = undefined;
+    post({ kind: 'commit', records: writing?.records ?? [] });
   };
   const next = (): void => {
-    if (writing.length > 0 || pause !== undefined) return;
-    if (queue.length === 0) {
+    if (writing !== undefined || pause !== undefined) return;
+    if (queue === undefined) {
       if (closing !== undefined) post({ kind: 'close' });
       return;
     }
@@ -77,32 +79,35 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
       return;
     }
     const finished = writing;
-    writing = [];
-    if (finished.length === 0 && closing !== undefined) return closing();
+    writing = undefined;
+    if (finished === undefined && closing !== undefined) return closing();
     trouble = reply.kind === 'failed' ? reply.why : undefined;
-    if (reply.kind === 'done') for (const { resolve } of finished) resolve();
-    else if (reply.kind === 'failed') for (const { reject } of finished) reject(faultOf(reply.why));
+    if (reply.kind === 'done') finished?.resolve();
+    else if (reply.kind === 'failed') finished?.reject(faultOf(reply.why));
     next();
   });
   const fail = (error: unknown): void => {
     trouble = error instanceof Error ? error.message : String(error);
     broken = faultOf(trouble);
-    for (const { reject } of [...writing, ...queue]) reject(broken);
-    writing = [];
-    queue = [];
+    writing?.reject(broken);
+    queue?.reject(broken);
+    writing = undefined;
+    queue = undefined;
     for (const answer of copies.values()) answer(trouble);
     closing?.();
   };
   worker.on('error', fail);
   return {
     content,
-    commit: (records) =>
-      new Promise<void>((resolve, reject) => {
-        if (broken !== undefined) return reject(broken);
-        if (closing !== undefined) return reject(faultOf('it is being closed'));
-        queue.push({ records, resolve, reject });
-        next();
-      }),
+    commit: (records) => {
+      if (broken !== undefined) return Promise.reject(broken);
+      if (closing !== undefined) return Promise.reject(faultOf('it is being closed'));
+      queue ??= { records: [], ...Promise.withResolvers<void>() };
+      for (const record of records) queue.records.push(packed(record));
+      const { promise } = queue;
+      next();
+      return promise;
+    },
     copy: (copy) =>
       new Promise<void>((resolve, reject) => {
         if (broken !== undefined) return reject(broken);

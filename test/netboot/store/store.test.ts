@@ -313,7 +313,12 @@ test('trouble is told while it lasts: a commit that failed, a file that was take
   expect(await store.trouble()).toBeUndefined();
   renameSync(file, `${file}.old`);
   expect(await store.trouble()).toMatch(/was removed or replaced while it is in use/);
+  // What is written now is in a file without a name: to say that it is kept would be a lie.
+  await expect(store.commit([{ kind: 'lease', lease: lease(1) }])).rejects.toThrow(/was removed or replaced/);
   renameSync(`${file}.old`, file);
+  await store.commit([{ kind: 'lease', lease: lease(1) }]);
   expect(await store.trouble()).toBeUndefined();
+  renameSync(`${file}-wal`, `${file}-wal.old`);
+  await expect(store.commit([{ kind: 'lease', lease: lease(1) }])).rejects.toThrow(/-wal was removed or replaced/);
   await store.close();
 });
