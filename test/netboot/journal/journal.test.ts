@@ -281,9 +281,9 @@ test('failed says the node’s own words; a late ready mends it', () => {
   expect(fold([...failed, at(70, stage('a', 'ready', 50))])[0]?.outcome.kind).toBe('ready');
 });
 
-const inVain = (s: number, file: string): BootEvent[] => [
+const inVain = (s: number, name: string): BootEvent[] => [
   at(s, dhcp('firmware', 'ack')),
-  at(s + 2, { ...loader, file } as Loose),
+  at(s + 2, { ...loader, file: name } as Loose),
 ];
 const RUNG_CASES: { what: string; events: BootEvent[]; want: number }[] = [
   { what: 'nothing known', events: [], want: 0 },
@@ -297,7 +297,7 @@ const RUNG_CASES: { what: string; events: BootEvent[]; want: number }[] = [
   {
     what: 'all three in vain: from the start',
     events: ['snponly.efi', 'snponly.efi', 'ipxe.efi', 'ipxe.efi', 'shimx64.efi', 'shimx64.efi'].flatMap(
-      (file, index) => inVain(index * 90, file),
+      (name, index) => inVain(index * 90, name),
     ),
     want: 3,
   },
