@@ -36,6 +36,8 @@ import type { TftpEvent } from './tftp/server.io.ts';
 import { dhcpWorld, type HostAddress, httpWorld, machineAt, subnetAt } from './world.ts';
 
 export type NetbootOptions = SitePlaces & {
+  /** Of rouse. */
+  readonly version: string;
   /** Holds netboot.sock. */
   readonly runDir: string;
   /** One line for the log, without a final newline. */
@@ -324,6 +326,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       waiting: listening.waiting,
       segment: listening.segment,
       loaders: () => loaders.sizes(),
+      version: options.version,
       fleet,
       boots,
       changes,

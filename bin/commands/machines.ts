@@ -8,11 +8,11 @@ import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import type { MachineRow } from '../../netboot/api/machines.ts';
-import type { Replaced } from '../../netboot/api/newapi.io.ts';
+import type { Replaced } from '../../netboot/api/handlers.io.ts';
 import type { AdoptOrder } from '../../netboot/site/adopt.ts';
 import type { CsvRow } from '../../netboot/site/csv.ts';
+import type { FileChange } from '../../netboot/site/edit.ts';
 import type { NewNode } from '../../netboot/site/newnodes.ts';
-import type { FileChange } from '../../netboot/site/write.io.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
 

@@ -19,7 +19,9 @@ export function registerNetboot(program: Command, context: CommandContext): void
     .action(async ({ log: format }: { log: LogFormat }) => {
       const { runNetboot } = await import('../../netboot/serve.io.ts');
       const { openLog } = await import('../log.ts');
-      context.exit(await runNetboot({ ...context.places(), log: openLog('rouse netboot', format) }));
+      const { readVersion } = await import('../version.ts');
+      const log = openLog('rouse netboot', format);
+      context.exit(await runNetboot({ ...context.places(), version: readVersion(), log }));
     });
 
   program

@@ -4,7 +4,7 @@
 
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
-import type { DiffView } from '../../netboot/api/fleetapi.io.ts';
+import type { DiffView } from '../../netboot/api/fleethandlers.io.ts';
 import type { PlanView } from '../../netboot/fleet/planview.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';

@@ -10,12 +10,12 @@ import { parseMac } from '../../formats/mac.ts';
 import { nearest, renderProblem } from '../../formats/yaml/document.ts';
 import { askNetboot } from './client.io.ts';
 import { ARCH_NAMES, explain, type Explanation } from './explain.ts';
-import type { ChangeView } from './fleetapi.io.ts';
+import type { ChangeView } from './fleethandlers.io.ts';
 import { LeaseBook } from '../store/leases.ts';
 import { hostAddresses } from '../listen.io.ts';
-import { readNodeEdit } from '../site/edit.ts';
+import { type FileChange, readNodeEdit } from '../site/edit.ts';
 import { readSite, type SitePlaces, SiteReader } from '../site/load.io.ts';
-import { editNodes, type FileChange } from '../site/write.io.ts';
+import { editNodes } from '../site/write.io.ts';
 import {
   type NodeRow,
   nodeRow,
@@ -164,7 +164,13 @@ export async function setNodes(places: AskPlaces, request: SetRequest): Promise<
     throw new Fault('E_USAGE', { what: '--offline', why: 'a boot server answers here', todo: 'leave --offline out' });
   const edit = readNodeEdit(range, words);
   if (!edit.ok) throw new Fault('E_USAGE', { what: edit.why });
-  return editNodes(places, new SiteReader(places), { ...edit, who, what: 'node set --offline', isDryRun });
+  const { changes } = await editNodes(places, new SiteReader(places), {
+    ...edit,
+    who,
+    what: 'node set --offline',
+    isDryRun,
+  });
+  return changes;
 }
 
 /**

@@ -3,7 +3,9 @@
 // Owns: one request, one JSON answer, and what its failures mean to people. Does not own: the routes (api.io.ts).
 
 import { request } from 'node:http';
+import { dirname } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
+import { makeProof } from './identity.io.ts';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 /** A list of thousands of nodes fits; a runaway answer does not fill memory. */
@@ -33,23 +35,32 @@ export async function askNetboot(
       why,
       todo: 'start it with: rouse netboot (in a clone: npm start)',
     });
-  const { status, text } = await new Promise<{ status: number; text: string }>((resolve, reject) => {
-    const asking = request({ socketPath, method, path, timeout: ANSWER_TIMEOUT_MS, agent: false }, (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > ANSWER_BYTES_MAX) asking.destroy(new Error(`its answer is longer than ${ANSWER_BYTES_MAX} bytes`));
-        chunks.push(chunk);
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
-    });
+  const proof = method === 'GET' ? undefined : await makeProof(dirname(socketPath));
+  const headers = proof === undefined ? {} : { 'Rouse-Who': proof.name };
+  const asked = new Promise<{ status: number; text: string }>((resolve, reject) => {
+    const asking = request(
+      { socketPath, method, path, headers, timeout: ANSWER_TIMEOUT_MS, agent: false },
+      (response) => {
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes > ANSWER_BYTES_MAX)
+            asking.destroy(new Error(`its answer is longer than ${ANSWER_BYTES_MAX} bytes`));
+          chunks.push(chunk);
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
+      },
+    );
     asking.on('timeout', () => asking.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
     asking.on('error', (error: NodeJS.ErrnoException) =>
       reject(unreachable(UNREACHABLE[error.code ?? ''] ?? error.message)),
     );
     if (content === undefined) asking.end();
     else asking.setHeader('Content-Type', 'application/json').end(JSON.stringify(content));
+  });
+  const { status, text } = await asked.finally(() => {
+    void proof?.remove();
   });
   let body: unknown;
   try {

@@ -80,6 +80,9 @@ export function editNodeText(
   return { ok: true, text: current };
 }
 
+/** What changed in one file: "nodes/web1.yaml" and its lines with - and +. */
+export type FileChange = { readonly file: string; readonly diff: readonly string[] };
+
 /** The lines that differ, for the audit log and for people: "-profile: web", "+profile: lb". */
 export function lineDiff(before: string, after: string): string[] {
   const old = before.split('\n');

@@ -14,7 +14,9 @@ import { type Problem, renderProblem } from '../../formats/yaml/document.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
 import { listFolder, readRegular } from './read.io.ts';
-import { createNodes, editNodes, type FileChange, type NodeCreation, type NodeEdit } from './write.io.ts';
+import { editedByHand, textsByPath } from './byhand.ts';
+import type { FileChange } from './edit.ts';
+import { audit, createNodes, editNodes, type NodeCreation, type NodeEdit, type Written } from './write.io.ts';
 import { buildSite, type Images, type Site, type SiteResult } from './site.ts';
 
 export type SitePlaces = {
@@ -184,6 +186,22 @@ export async function watchSite(
   let state: SiteState = { site: undefined, isGood: false, problems: [], warnings: [], sinceMs: Date.now() };
   let reading: Promise<unknown> = Promise.resolve();
 
+  /** What was in force last, by path; and what commands wrote since, which they have told of. */
+  let inForce: ReadonlyMap<string, string> | undefined;
+  const told = new Map<string, string>();
+  /** Edits by hand are in the audit log like those by command: when they come into force, with their diff. */
+  const tellByHand = async (texts: SiteTexts): Promise<void> => {
+    const now = textsByPath(texts);
+    const changes = inForce === undefined ? [] : editedByHand(inForce, now, told);
+    inForce = now;
+    told.clear();
+    if (changes.length === 0) return;
+    onChange(state, `edited by hand: ${changes.map(({ file }) => file).join(', ')}`);
+    await audit(places.libDir, { who: 'by hand', what: 'edit', changes }).catch((error: unknown) =>
+      onChange(state, `cannot write the audit log: ${reasonOf(error)}`),
+    );
+  };
+
   const load = async (): Promise<SiteState> => {
     const texts = await reader.readTexts();
     const images = await reader.images.read();
@@ -199,6 +217,7 @@ export async function watchSite(
       const { site, warnings } = result;
       state = { site, isGood: true, problems: [], warnings, sinceMs: Date.now() };
       reader.inForce(texts);
+      await tellByHand(texts);
       await saveLastGood(lastGoodFile, texts).catch((error: unknown) =>
         onChange(state, `cannot keep a copy of the configuration in ${lastGoodFile}: ${reasonOf(error)}`),
       );
@@ -228,7 +247,11 @@ export async function watchSite(
   };
 
   const remembered = await readLastGood(lastGoodFile);
-  if (remembered !== undefined) reader.inForce(remembered.texts);
+  if (remembered !== undefined) {
+    reader.inForce(remembered.texts);
+    // What was edited while no boot server ran is told when it starts.
+    inForce = textsByPath(remembered.texts);
+  }
   await reload();
   let timer: NodeJS.Timeout | undefined;
   let firstEventAtMs = 0;
@@ -262,10 +285,11 @@ export async function watchSite(
   );
   const scan = setInterval(background, SCAN_MS);
   /** Between two readings, and in force when it resolves. */
-  const changed = async (change: () => Promise<readonly FileChange[]>): Promise<readonly FileChange[]> => {
+  const changed = async (change: () => Promise<Written>): Promise<readonly FileChange[]> => {
     const next = reading.then(change);
     reading = next.catch(() => undefined);
-    const changes = await next;
+    const { changes, texts } = await next;
+    for (const [path, text] of texts) told.set(path, text);
     await reload();
     return changes;
   };

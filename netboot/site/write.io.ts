@@ -7,7 +7,7 @@ import { appendFile, link, mkdir, open, rename, unlink, writeFile } from 'node:f
 import { dirname, join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { nearest, renderProblem } from '../../formats/yaml/document.ts';
-import { type Assignment, editNodeText, lineDiff } from './edit.ts';
+import { type Assignment, editNodeText, type FileChange, lineDiff } from './edit.ts';
 import type { SitePlaces, SiteReader } from './load.io.ts';
 import { type NewNode, renderNodeFile } from './newnodes.ts';
 import { readRegular } from './read.io.ts';
@@ -23,8 +23,8 @@ export type NodeEdit = {
   readonly isDryRun: boolean;
 };
 
-/** What changed in one file: "nodes/web1.yaml" and its lines with - and +. */
-export type FileChange = { readonly file: string; readonly diff: readonly string[] };
+/** What was done, and the text of every file that was written: its edit is told of. */
+export type Written = { readonly changes: readonly FileChange[]; readonly texts: ReadonlyMap<string, string> };
 
 /**
  * Sets values on nodes, all of them or none.
@@ -33,11 +33,7 @@ export type FileChange = { readonly file: string; readonly diff: readonly string
  * @throws Fault E_NOT_FOUND for an unknown node; E_CONFIG where the site would not validate, with the first problem; E_NO
  *   where a file changed since it was read or cannot be edited in place.
  */
-export async function editNodes(
-  places: SitePlaces,
-  reader: SiteReader,
-  edit: NodeEdit,
-): Promise<readonly FileChange[]> {
+export async function editNodes(places: SitePlaces, reader: SiteReader, edit: NodeEdit): Promise<Written> {
   const texts = await reader.readTexts();
   const nodes = new Map(texts.nodes);
   const changes: { file: string; before: string; after: string }[] = [];
@@ -57,10 +53,10 @@ export async function editNodes(
   }
   await mustValidate(reader, { ...texts, nodes });
   const shown = changes.map(({ file, before, after }) => ({ file, diff: lineDiff(before, after) }));
-  if (edit.isDryRun || changes.length === 0) return shown;
+  if (edit.isDryRun || changes.length === 0) return { changes: shown, texts: new Map() };
   for (const { file, before, after } of changes) await replaceFile(join(places.configDir, file), before, after);
   await audit(places.libDir, { who: edit.who, what: edit.what, changes: shown });
-  return shown;
+  return { changes: shown, texts: new Map(changes.map(({ file, after }) => [file, after])) };
 }
 
 /** Nodes that are to be made, all of them or none. */
@@ -79,11 +75,7 @@ export type NodeCreation = {
  * @throws Fault E_NO where a node of that name is there already, E_CONFIG where the site would not validate; nothing was
  *   written then.
  */
-export async function createNodes(
-  places: SitePlaces,
-  reader: SiteReader,
-  creation: NodeCreation,
-): Promise<readonly FileChange[]> {
+export async function createNodes(places: SitePlaces, reader: SiteReader, creation: NodeCreation): Promise<Written> {
   const texts = await reader.readTexts();
   const nodes = new Map(texts.nodes);
   const made: { file: string; text: string }[] = [];
@@ -102,7 +94,7 @@ export async function createNodes(
     file,
     diff: lineDiff('', text.trimEnd()).filter((line) => line !== '-'),
   }));
-  if (creation.isDryRun || made.length === 0) return shown;
+  if (creation.isDryRun || made.length === 0) return { changes: shown, texts: new Map() };
   const written: string[] = [];
   try {
     await mkdir(join(places.configDir, 'nodes'), { recursive: true });
@@ -112,7 +104,7 @@ export async function createNodes(
     throw error;
   }
   await audit(places.libDir, { who: creation.who, what: creation.what, changes: shown });
-  return shown;
+  return { changes: shown, texts: new Map(made.map(({ file, text }) => [file, text])) };
 }
 
 /** @throws Fault E_CONFIG with the first problem of a site that would not validate. */

@@ -11,6 +11,7 @@ try {
   process.exitCode = await runNetboot({
     configDir: join(home, 'etc'),
     libDir: join(home, 'lib'),
+    version: '0.0.0',
     runDir: join(home, 'run'),
     roleDirs: [join(home, 'services')],
     log: (line) => process.stderr.write(`${line}\n`),

@@ -1,0 +1,218 @@
+// netboot/api/handlers.io.ts - netboot.sock: nodes, profiles, machines, boots, leases, the configuration.
+//
+// Owns: the answers of these routes. Does not own their form (routes.ts), the answers' shapes (view.ts, explain.ts, machines.ts),
+// nor those of nodes in service (fleethandlers.io.ts).
+
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { MacAddress } from '../../formats/mac.ts';
+import { renderProblem } from '../../formats/yaml/document.ts';
+import type { BootShelf } from '../boots/bootshelf.ts';
+import type { Changes } from '../fleet/changes.io.ts';
+import type { Fleet } from '../fleet/fleet.io.ts';
+import { imagesInUse } from '../fleet/inuse.ts';
+import { type Journal, rungOf } from '../journal/attempts.ts';
+import type { Attempt } from '../journal/journal.ts';
+import type { Sightings } from '../journal/sightings.ts';
+import type { Listening } from '../listen.io.ts';
+import { type FileChange, readNodeEdit } from '../site/edit.ts';
+import type { MachineRecord } from '../site/inventory.ts';
+import type { LiveSite } from '../site/load.io.ts';
+import type { Site } from '../site/site.ts';
+import type { Lease, LeaseBook } from '../store/leases.ts';
+import type { StoreRecord } from '../store/records.ts';
+import type { HostAddress } from '../world.ts';
+import { type Handlers, Refusal } from './dispatch.io.ts';
+import { explain } from './explain.ts';
+import { fleetHandlers } from './fleethandlers.io.ts';
+import { machineRows } from './machines.ts';
+import { openApi } from './openapi.ts';
+import { configView, nodeRow, nodeView, profileView, segmentView, type ViewFacts } from './view.ts';
+
+export type HandlerFacts = {
+  /** Of rouse. */
+  readonly version: string;
+  readonly live: LiveSite;
+  readonly leases: LeaseBook;
+  readonly journal: Journal;
+  readonly sightings: Sightings;
+  /** What machines report of themselves. */
+  readonly machines: ReadonlyMap<MacAddress, MachineRecord>;
+  readonly interfaces: () => readonly HostAddress[];
+  readonly waiting: () => readonly string[];
+  readonly segment: Listening['segment'];
+  readonly loaders: () => ReadonlyMap<string, number>;
+  /** What machines may still load. */
+  readonly boots: BootShelf;
+  readonly fleet: Fleet;
+  readonly changes: Changes;
+  /** Holds the audit log. */
+  readonly libDir: string;
+  readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
+  /** Why what is written now would not last. */
+  readonly storeTrouble: () => Promise<string | undefined>;
+  /** Copies the store to a new file. */
+  readonly copyStore: (file: string) => Promise<void>;
+  readonly nowS: () => number;
+  readonly log: (line: string) => void;
+};
+
+/** Problems of the configuration that health tells: enough to see what is wrong. */
+const HEALTH_PROBLEMS = 5;
+
+export function handlersOf(facts: HandlerFacts): Handlers {
+  const { live, leases, journal, sightings, machines, log } = facts;
+  const siteInForce = (): Site => {
+    const { site } = live.state();
+    if (site === undefined) throw new Refusal(503, 'no configuration is in force');
+    return site;
+  };
+  const viewFacts = async (site: Site): Promise<ViewFacts> => ({
+    site,
+    images: await live.images(),
+    leases,
+    journal,
+    states: facts.fleet.states,
+    nowMs: Date.now(),
+  });
+  const release = async (gone: readonly Lease[]): Promise<readonly Lease[]> => {
+    const released = gone.map(
+      (lease): Lease => ({ ...lease, state: 'released', expiresAtS: Math.min(lease.expiresAtS, facts.nowS()) }),
+    );
+    await facts.commit(released.map((lease) => ({ kind: 'lease', lease })));
+    for (const lease of released) leases.put(lease);
+    return released;
+  };
+  return {
+    ...fleetHandlers(facts),
+    openapi: () => openApi(facts.version),
+    health: async () => {
+      const { isGood, problems } = live.state();
+      return {
+        pid: process.pid,
+        serving: facts
+          .interfaces()
+          .map(({ name, address }) => ({ name, address, ...segmentView(facts.segment(name)) })),
+        waiting: facts.waiting(),
+        config: isGood ? 'good' : 'last-good',
+        problems: problems.slice(0, HEALTH_PROBLEMS).map(renderProblem),
+        store: (await facts.storeTrouble()) ?? 'good',
+      };
+    },
+    imagesInUse: () => ({ inUse: imagesInUse(facts.boots.byId.values(), facts.fleet.states.values()) }),
+    config: () => configView(live.state().site, live.state()),
+    reload: async () => {
+      const state = await live.reload();
+      return configView(state.site, state);
+    },
+    nodes: async () => {
+      const { site } = live.state();
+      if (site === undefined) return { nodes: [] };
+      const view = await viewFacts(site);
+      return { nodes: Array.from(site.nodes.values(), (node) => nodeRow(view, node)) };
+    },
+    node: async ({ params: { name } }) => {
+      const site = siteInForce();
+      const node = site.nodes.get(name);
+      if (node === undefined) throw new Refusal(404, `there is no node '${name}'`);
+      return nodeView(await viewFacts(site), node);
+    },
+    createNodes: async ({ body: { what, nodes, comments }, query: { dry: isDryRun }, who }) => {
+      const changes = await live.create({ nodes, comments, who, what, isDryRun });
+      if (!isDryRun) log(`${who}: ${what}: ${changes.map(({ file }) => file).join(' ')}`);
+      return { changes };
+    },
+    setNodes: async ({ params: { range }, query: { set, dry: isDryRun }, who }) => {
+      const request = readNodeEdit(range, set);
+      if (!request.ok) throw new Refusal(400, request.why);
+      const { names, assignments } = request;
+      const changes = await live.edit({ names, assignments, who, what: 'node set', isDryRun });
+      if (!isDryRun) for (const { file, diff } of changes) log(`${who} changed ${file}: ${diff.join(' ')}`);
+      return { changes };
+    },
+    replaceNode: async ({ params: { name }, query: { with: mac, dry: isDryRun }, who }): Promise<Replaced> => {
+      const before = live.state().site?.nodes.get(name)?.macs ?? [];
+      const macs = [...new Set([mac, ...(machines.get(mac)?.inventory.nics ?? []).map((nic) => nic.mac)])];
+      const assignments = [{ path: ['macs'] as const, value: macs }];
+      const changes = await live.edit({ names: [name], assignments, who, what: 'node replace', isDryRun });
+      if (isDryRun) return { changes, released: [] };
+      const gone = before.filter((old) => !macs.includes(old));
+      // The old machine is not there to give its address back, and the new one is to have it.
+      const bound = gone.flatMap((old) => [...leases.byMac(old)]).filter(({ state }) => state === 'bound');
+      const released = await release(bound);
+      log(`${who}: node replace ${name}: ${gone.join(' ')} gave way to ${macs.join(' ')}`);
+      return { changes, released: released.map(({ address }) => address) };
+    },
+    machines: () => {
+      const site = siteInForce();
+      return {
+        machines: machineRows({ site, sightings: sightings.all(), machines, leases, journal, nowMs: Date.now() }),
+      };
+    },
+    copyStore: async () => {
+      // Whoever asks takes it away; it lies beside the store, whose folder only the boot server and root may enter.
+      const file = join(facts.libDir, `backup-${randomBytes(6).toString('hex')}.sqlite`);
+      await facts.copyStore(file);
+      return { file };
+    },
+    profiles: () => {
+      const { site } = live.state();
+      return {
+        profiles: site === undefined ? [] : Array.from(site.profiles.values(), (one) => profileView(site, one)),
+      };
+    },
+    profile: ({ params: { name } }) => {
+      const site = siteInForce();
+      const profile = site.profiles.get(name);
+      if (profile === undefined) throw new Refusal(404, `there is no profile '${name}'`);
+      return profileView(site, profile);
+    },
+    explain: async ({ query: { mac, arch } }) =>
+      explain(
+        {
+          site: siteInForce(),
+          images: await live.images(),
+          leases,
+          interfaces: facts.interfaces(),
+          loaders: new Set(facts.loaders().keys()),
+          rung: (one) => rungOf(journal.ofMac(one)),
+          states: facts.fleet.states,
+          held: (name) => facts.segment(name)?.held,
+          nowMs: Date.now(),
+        },
+        mac,
+        arch,
+      ),
+    boots: ({ query: { node, limit } }) => ({ boots: namedBoots(live.state().site, journal, node).slice(0, limit) }),
+    boot: ({ params: { id } }) => {
+      const boot = journal.byBootId(id);
+      if (boot === undefined) throw new Refusal(404, `there is no boot '${id}'`);
+      return boot;
+    },
+    leases: () => ({ leases: leases.all().map((lease) => leaseView(lease, live.state().site)) }),
+    releaseLease: async ({ params: { address } }) => {
+      const lease = leases.byAddress(address);
+      if (lease === undefined || lease.state === 'offered') throw new Refusal(404, `there is no lease of ${address}`);
+      const [released = lease] = await release([lease]);
+      return leaseView(released, live.state().site);
+    },
+  };
+}
+
+export type Replaced = { readonly changes: readonly FileChange[]; readonly released: readonly string[] };
+
+/** Attempts with the node's name filled in where no script was made yet, the latest first. */
+function namedBoots(site: Site | undefined, journal: Journal, name: string | undefined): Attempt[] {
+  const named = journal
+    .all()
+    .map((attempt) => ({ ...attempt, node: attempt.node ?? site?.byMac.get(attempt.mac)?.name }));
+  return name === undefined ? named : named.filter(({ node }) => node === name);
+}
+
+function leaseView(lease: Lease, site: Site | undefined): Lease & { node: string | undefined; expiresAt: string } {
+  return {
+    ...lease,
+    node: site?.byMac.get(lease.mac)?.name,
+    expiresAt: new Date(lease.expiresAtS * 1000).toISOString(),
+  };
+}
