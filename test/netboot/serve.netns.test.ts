@@ -340,7 +340,7 @@ test('a node is set through the socket: checked as a whole, in force at once, au
   expect(await api('/v1/nodes/web1')).toMatchObject({ profile: 'other' });
   const audit = readFileSync(join(home, 'lib/audit.jsonl'), 'utf8').trim().split('\n');
   expect(audit.map((line) => JSON.parse(line) as unknown)).toMatchObject([
-    { who: 'me', what: 'node set', changes: [{ file: 'nodes/web1.yaml' }] },
+    { who: 'unknown (says: me)', what: 'node set', changes: [{ file: 'nodes/web1.yaml' }] },
   ]);
 });
 
