@@ -209,6 +209,10 @@ export class Supervisor {
     for (let at = 0; at < toOpen.length && !this.#isLeaving; at += OPEN_AT_ONCE) {
       await this.#slots.open(toOpen.slice(at, at + OPEN_AT_ONCE));
     }
+    for (const { units } of this.#slots.all()) {
+      const unit = units.get('main');
+      if (unit !== undefined && unit.service.missing.length > 0) unit.readDependsAgain();
+    }
     if (!this.#isLeaving && !this.#isStopping) await this.#publishLogs();
   }
 

@@ -160,6 +160,12 @@ export class Unit {
     return phase === 'up' && edition !== '' && edition !== readEdition(this.#plan.base);
   }
 
+  /** Before a start nothing else is read: what it waits for may be another by now. */
+  readDependsAgain(): void {
+    const read = readSettings(this.#plan.base);
+    if (read.ok) this.depends = read.settings.depends;
+  }
+
   /** What is remembered, oldest first; at most the given number of the newest. */
   history(limit: number): HistoryEntry[] {
     const entries = ['history.old', 'history'].flatMap((name) => {
