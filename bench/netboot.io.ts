@@ -17,7 +17,7 @@ import { obtain } from './peers.io.ts';
 
 const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
 const USAGE =
-  'usage: npm run bench netboot -- [--servers rouse,nginx,…] [--clients 1,10,100] [--loads tftp,http] [--repeats 3] [--json]';
+  'usage: npm run bench netboot -- [--servers rouse,nginx,…] [--clients 1,10,100] [--loads tftp,http,storm] [--repeats 3] [--json]';
 
 /** By the number of clients: the file that each fetches by TFTP, so that all together fetch 64 to 200 MB. */
 const TFTP_FILES = [
@@ -27,6 +27,10 @@ const TFTP_FILES = [
 ] as const;
 const HTTP_BYTES = 100_000_000;
 const WINDOWS = [1, 16] as const;
+/** What each node of a storm fetches: little, so that what is measured is the server and not the wire. */
+const STORM_NODES = 1000;
+const STORM_LOADER_BYTES = 200_000;
+const STORM_FILE_BYTES = 1_000_000;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 
@@ -57,6 +61,11 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
     tftp: Object.fromEntries(TFTP_FILES.map(({ name, bytes }) => [name, randomBytes(bytes)])),
     http: randomBytes(HTTP_BYTES),
   };
+  const storm: Content = {
+    tftp: { 'snponly.efi': randomBytes(STORM_LOADER_BYTES) },
+    http: randomBytes(STORM_FILE_BYTES),
+    kernel: randomBytes(STORM_FILE_BYTES),
+  };
   const wire = new Wire();
   const folder = mkdtempSync(join(tmpdir(), 'rouse-bench-'));
   // Clients run as users of their own.
@@ -72,6 +81,9 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
         continue;
       }
       rows.push(...(await measure(wire, name, had.home, join(folder, name), content, wanted)));
+      if (server.speaks.includes('storm') && wanted.loads.includes('storm')) {
+        rows.push(await measureStorm(wire, name, had.home, join(folder, `${name}-storm`), storm, wanted.repeats));
+      }
     }
   } finally {
     wire.close();
@@ -79,7 +91,7 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
   }
   // One load after the other, all servers of it together.
   const order = (row: NetRow): number =>
-    ['TFTP', 'HTTP'].indexOf(row.protocol) * 1e6 + (row.windowBlocks ?? 0) * 1e4 + row.clients;
+    ['TFTP', 'HTTP', 'storm'].indexOf(row.protocol) * 1e6 + (row.windowBlocks ?? 0) * 1e4 + row.clients;
   rows.sort((a, b) => order(a) - order(b));
   if (wanted.json) process.stdout.write(`${JSON.stringify({ rows, skipped })}\n`);
   else {
@@ -146,6 +158,39 @@ async function measure(
   return rows;
 }
 
+/** A fresh server, with nothing remembered, for each rack that powers up. */
+async function measureStorm(
+  wire: Wire,
+  name: NetServerName,
+  home: string,
+  folder: string,
+  content: Content,
+  repeats: number,
+): Promise<NetRow> {
+  const { prepare }: NetServer = SERVERS[name];
+  const head = { server: name, protocol: 'storm', clients: STORM_NODES, windowBlocks: undefined };
+  const runs: Cost[] = [];
+  try {
+    for (let turn = 0; turn < repeats; turn += 1) {
+      say(`${name}: storm of ${STORM_NODES} nodes`);
+      const own = `${folder.replaceAll(' ', '')}-${turn}`;
+      mkdirSync(own, { recursive: true });
+      const started = await prepare(home, own, content);
+      const server = await wire.serve(started, { kind: 'tcp', number: 8080 }, join(own, 'server.log'));
+      try {
+        runs.push(await wire.storm(server, STORM_NODES));
+      } finally {
+        await server.stop();
+      }
+    }
+    return { ...head, runs };
+  } catch (thrown) {
+    const why = reasonOf(thrown).split('\n')[0] ?? '';
+    say(`${name}: ${why}`);
+    return { ...head, runs, why };
+  }
+}
+
 function readWords(words: readonly string[]): Wanted {
   const { values } = parseArgs({
     args: [...words],
@@ -169,7 +214,7 @@ function readWords(words: readonly string[]): Wanted {
   return {
     servers,
     clients: (values.clients ?? '1,10,100').split(',').map((word) => number(word, MOST_CLIENTS)),
-    loads: (values.loads ?? 'tftp,http').split(','),
+    loads: (values.loads ?? 'tftp,http,storm').split(','),
     repeats: number(values.repeats ?? '3', 100),
     json: values.json ?? false,
   };

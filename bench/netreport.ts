@@ -26,7 +26,7 @@ export type NetRow = {
 export function renderNetReport(rows: readonly NetRow[]): string[] {
   const key = ({ protocol, clients, windowBlocks }: NetRow): string => `${protocol} ${windowBlocks ?? ''} ${clients}`;
   const ours = new Map(rows.filter(({ server }) => server === 'rouse').map((row) => [key(row), row]));
-  const heading = ['load', 'clients', 'server', 'MB/s', 'CPU s/GB', 'peak MiB'];
+  const heading = ['load', 'clients', 'server', 'wall s', 'MB/s', 'CPU s/GB', 'peak MiB'];
   const cells = rows.map((row) => {
     const load = row.windowBlocks === undefined ? row.protocol : `${row.protocol}, window ${row.windowBlocks}`;
     const own = ours.get(key(row));
@@ -36,13 +36,17 @@ export function renderNetReport(rows: readonly NetRow[]): string[] {
       const ratio = own === undefined || own === row ? NaN : value / of(own);
       return value.toFixed(digits) + (Number.isFinite(ratio) ? ` (${ratio.toFixed(2)})` : '');
     };
-    const cost = [figure(rateMBs, 0), figure(cpuPerGb, 2), figure(peak, 0)];
+    const cost = [figure(wallS, 2), figure(rateMBs, 0), figure(cpuPerGb, 2), figure(peak, 0)];
     return [load, String(row.clients), row.server, ...cost];
   });
   const failed = rows.flatMap(({ server, protocol, clients, why }) =>
     why === undefined ? [] : [`${server}, ${protocol}, ${clients} clients: ${why}`],
   );
   return [...renderTable(heading, cells), ...failed];
+}
+
+function wallS({ runs }: NetRow): number {
+  return median(runs.map(({ wallMs }) => wallMs / 1000));
 }
 
 function rateMBs({ runs }: NetRow): number {

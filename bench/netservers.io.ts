@@ -21,6 +21,8 @@ export const SERVER_INTERFACE = 'v0';
 export type Content = {
   readonly tftp: Readonly<Record<string, Uint8Array>>;
   readonly http: Uint8Array;
+  /** In a storm: a kernel beside the HTTP body. */
+  readonly kernel?: Uint8Array;
 };
 
 export type Started = {
@@ -31,7 +33,7 @@ export type Started = {
 };
 
 export type NetServer = {
-  readonly speaks: readonly ('tftp' | 'http')[];
+  readonly speaks: readonly ('tftp' | 'http' | 'storm')[];
   /** Debian packages that are unpacked for it. */
   readonly packages: readonly string[];
   /** The program, below its folder or on PATH. */
@@ -55,7 +57,7 @@ function tftpRoot(folder: string, { tftp }: Content): string {
 }
 
 export const SERVERS = {
-  rouse: { speaks: ['tftp', 'http'], packages: [], windows: true, prepare: prepareRouse },
+  rouse: { speaks: ['tftp', 'http', 'storm'], packages: [], windows: true, prepare: prepareRouse },
   'tftpd-hpa': {
     speaks: ['tftp'],
     packages: ['tftpd-hpa', 'libwrap0'],
@@ -102,46 +104,82 @@ export const SERVERS = {
         env: { PATH: systemPath },
       }),
   },
+  'dnsmasq + nginx': {
+    speaks: ['storm'],
+    packages: ['nginx'],
+    shows: 'usr/sbin/nginx',
+    windows: false,
+    prepare: (home, folder, content) => {
+      const nginx = nginxOf(home, folder, content.http);
+      const base = `http://${SERVER_ADDRESS}:8080`;
+      for (const path of ['kernel', 'layer', 'boot/1']) mkdirSync(join(folder, 'www', path), { recursive: true });
+      writeFileSync(join(folder, 'www/kernel/vmlinuz'), content.kernel ?? '');
+      writeFileSync(join(folder, 'www/layer/layer.gz'), content.http);
+      writeFileSync(join(folder, 'www/boot/1/overlay'), Buffer.alloc(1024));
+      writeFileSync(
+        join(folder, 'www/script'),
+        `#!ipxe\nkernel ${base}/kernel/vmlinuz\ninitrd ${base}/layer/layer.gz\ninitrd ${base}/boot/1/overlay\nboot\n`,
+      );
+      const dnsmasq = [
+        ...['dnsmasq', '--keep-in-foreground', '--conf-file=/dev/null', '--port=0', '--user=root', '--log-facility=-'],
+        ...[
+          '--enable-tftp',
+          '--tftp-max=200',
+          `--tftp-root=${tftpRoot(folder, content)}`,
+          '--quiet-tftp',
+          '--quiet-dhcp',
+        ],
+        // Without its ping before each offer, and with room for the rack: as its manual has it for many machines.
+        ...['--no-ping', '--dhcp-authoritative', '--dhcp-lease-max=5000', `--dhcp-leasefile=${folder}/leases`],
+        ...['--dhcp-range=10.99.16.0,10.99.31.255,255.255.0.0,1h', '--dhcp-match=set:ipxe,175'],
+        ...['--dhcp-boot=tag:!ipxe,snponly.efi', `--dhcp-boot=tag:ipxe,${base}/script`],
+      ];
+      const words = (argv: readonly string[]): string => argv.map((word) => `'${word}'`).join(' ');
+      return Promise.resolve({ ...nginx, argv: ['sh', '-c', `${words(dnsmasq)} & exec ${words(nginx.argv)}`] });
+    },
+  },
   nginx: {
     speaks: ['http'],
     packages: ['nginx'],
     shows: 'usr/sbin/nginx',
     windows: false,
-    prepare: (home, folder, { http }) => {
-      mkdirSync(join(folder, 'www'), { recursive: true });
-      mkdirSync(join(folder, 'logs'), { recursive: true });
-      writeFileSync(join(folder, 'www', 'layer'), http);
-      const config = join(folder, 'nginx.conf');
-      const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
-        (name) => `${name}_temp_path ${folder}/${name};`,
-      );
-      writeFileSync(
-        config,
-        `daemon off; worker_processes 1; user root; pid ${folder}/pid; error_log ${folder}/error.log;\n` +
-          `events { worker_connections 1024; }\n` +
-          `http { access_log off; sendfile on; tcp_nopush on; keepalive_timeout 15; ${paths.join(' ')}\n` +
-          `server { listen ${SERVER_ADDRESS}:8080; root ${folder}/www; } }\n`,
-      );
-      return Promise.resolve({
-        argv: ['nginx', '-p', folder, '-e', join(folder, 'error.log'), '-c', config],
-        env: inHome(home),
-        http: ':8080/layer',
-      });
-    },
+    prepare: (home, folder, { http }) => Promise.resolve(nginxOf(home, folder, http)),
   },
 } as const satisfies Record<string, NetServer>;
 
 export type NetServerName = keyof typeof SERVERS;
 
+function nginxOf(home: string, folder: string, http: Uint8Array): Started {
+  mkdirSync(join(folder, 'www'), { recursive: true });
+  mkdirSync(join(folder, 'logs'), { recursive: true });
+  writeFileSync(join(folder, 'www', 'body'), http);
+  const config = join(folder, 'nginx.conf');
+  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (name) => `${name}_temp_path ${folder}/${name};`,
+  );
+  writeFileSync(
+    config,
+    `daemon off; worker_processes 1; user root; pid ${folder}/pid; error_log ${folder}/error.log;\n` +
+      `events { worker_connections 2048; }\n` +
+      `http { access_log off; sendfile on; tcp_nopush on; keepalive_timeout 15; ${paths.join(' ')}\n` +
+      `server { listen ${SERVER_ADDRESS}:8080; root ${folder}/www; } }\n`,
+  );
+  const argv = ['nginx', '-p', folder, '-e', join(folder, 'error.log'), '-c', config];
+  return { argv, env: inHome(home), http: ':8080/body' };
+}
+
 /** A site with one image, whose only layer is the HTTP body; machines without a node file boot it. */
-async function prepareRouse(home: string, folder: string, { tftp, http }: Content): Promise<Started> {
+async function prepareRouse(
+  home: string,
+  folder: string,
+  { tftp, http, kernel = Buffer.from('no kernel') }: Content,
+): Promise<Started> {
   const sha256 = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
   const lib = join(folder, 'lib');
   const images = join(lib, 'images');
   for (const name of ['layers', 'kernels', 'bench']) mkdirSync(join(images, name), { recursive: true });
   for (const name of ['loaders', '../etc/profiles']) mkdirSync(join(lib, name), { recursive: true });
   for (const [name, octets] of Object.entries(tftp)) writeFileSync(join(lib, 'loaders', name), octets);
-  const kernel = Buffer.from('no kernel');
   writeFileSync(join(images, 'kernels', sha256(kernel)), kernel);
   const layer = sha256(http);
   writeFileSync(join(images, 'layers', `${layer}.gz`), http);

@@ -1,7 +1,8 @@
 // netboot/tftp/run.io.ts - one TFTP transfer on a socket of its own: datagrams out and in, and its timer.
 //
 // Owns: the socket (the transfer's TID; connected, it hears only its peer and spares the kernel a route lookup for each
-// packet), one buffer that all blocks are sent from, and a window in one send where the socket can (segments.io.ts).
+// packet), one buffer that all blocks are sent from, and a window in one send where the socket can (segments.io.ts;
+// a window has at most 32 blocks, of the 64 datagrams that the kernel makes of one send).
 // Does not own what is sent and when (transfer.ts), which transfers run (server.io.ts).
 //
 // The buffer is written again while an earlier send may still wait in libuv's queue: then that send carries newer blocks,
@@ -22,8 +23,6 @@ export type RunningTransfer = {
 
 /** The timer is left alone where the deadline has only moved on, or come nearer by less than this. */
 const TIMER_SLACK_MS = 20;
-/** The kernel cuts one send into no more datagrams. */
-const MOST_SEGMENTS = 64;
 
 /** Runs one transfer. Exactly one of onEnd and onFail is called, unless it is stopped; onProven before. */
 export function runTransfer(job: {
@@ -41,7 +40,9 @@ export function runTransfer(job: {
 }): RunningTransfer {
   const { local, peer, onProven, onEnd, onFail } = job;
   const startedMs = performance.now();
+  /** Only once it is connected: dgram sends of another would go astray. */
   let socket: Socket | undefined;
+  let opening: Socket | undefined;
   let isCutting = false;
   let timer: NodeJS.Timeout | undefined;
   let firesAtMs = Infinity;
@@ -53,7 +54,7 @@ export function runTransfer(job: {
     if (isOver) return;
     isOver = true;
     clearTimeout(timer);
-    socket?.close();
+    (socket ?? opening)?.close();
     job.onOver?.();
   };
 
@@ -81,12 +82,13 @@ export function runTransfer(job: {
       else socket?.send(buffer, from, to - from);
       from = to;
     };
-    for (const [index, packet] of packets.entries()) {
+    for (const packet of packets) {
       if (packet.kind === 'data') {
         buffer ??= Buffer.allocUnsafe(windowBlocks * (blockBytes + 4));
         to = putData(buffer, to, packet.block, packet.data);
-        if (!isCutting || index % MOST_SEGMENTS === MOST_SEGMENTS - 1) flush();
-      } else socket.send(encodePacket(packet));
+        if (!isCutting) flush();
+      } else if (isCutting) socket.send(encodePacket(packet), onCutSent);
+      else socket.send(encodePacket(packet));
     }
     flush();
   };
@@ -124,7 +126,7 @@ export function runTransfer(job: {
   const begin = (): void => apply(job.start(performance.now()));
   const open = (fresh: Socket, port: number | 'bound', then: () => void): void => {
     if (isOver) return void fresh.close();
-    socket = fresh;
+    opening = fresh;
     // Before the first packet: no socket to be had. After it: "connection refused", the client's port is gone; treated as
     // silence, for a forged ICMP message says so as well.
     fresh.on('error', (error) => {
@@ -139,7 +141,9 @@ export function runTransfer(job: {
     const connect = (): void => {
       if (isOver) return;
       fresh.once('connect', () => {
-        if (!isOver) then();
+        if (isOver) return;
+        socket = fresh;
+        then();
       });
       fresh.connect(peer.port, peer.address);
     };

@@ -26,6 +26,8 @@ const MOST_TIMEOUT_MS = 8000;
 const MOST_SILENCES = 6;
 /** Packets sent to a peer that has not yet shown that it receives them. */
 const UNPROVEN_SENDS = 4;
+/** A request that comes so soon after an ACK is an old one that was late: a ROM takes seconds from its reset to its request. */
+const LATE_REQUEST_MS = 1000;
 /** Windows beyond this overrun a NIC's or a client's queue and gain nothing. */
 export const MOST_WINDOW_BLOCKS = 32;
 const DEFAULT_BLOCK_BYTES = 512;
@@ -47,6 +49,8 @@ export type Transfer = {
   readonly oack: TftpOptions | undefined;
   /** Whether the client has acknowledged anything. */
   readonly isProven: boolean;
+  /** When it last did. */
+  readonly heardMs: number;
   readonly acked: number;
   readonly sent: number;
   readonly lastBlock: number;
@@ -88,6 +92,7 @@ export function beginTransfer(request: Request, content: Uint8Array, limits: Lim
     windowBlocks: oack?.windowsize ?? 1,
     oack,
     isProven: false,
+    heardMs: nowMs,
     acked: 0,
     sent: 0,
     // A file that is a multiple of the block size, the empty one included, ends with an empty block.
@@ -141,8 +146,9 @@ export function step(transfer: Transfer, event: TransferEvent, nowMs: number): S
     return [{ ...transfer, outcome: isProbe ? 'probed' : 'aborted-by-client', detail: packet.message }, []];
   }
   if (packet.kind === 'rrq') {
-    // Its client has not seen our answer yet, and the timer repeats that; or it began anew, as a ROM does after a reset.
-    return transfer.acked === 0
+    // Its client has not seen our answer yet, and the timer repeats that; or a repeated request waited in a queue while the
+    // first was answered, as in a storm; or it began anew, as a ROM does after a reset.
+    return transfer.acked === 0 || nowMs - transfer.heardMs < LATE_REQUEST_MS
       ? [transfer, []]
       : [{ ...transfer, outcome: 'aborted-by-client', detail: 'began anew' }, []];
   }
@@ -153,7 +159,7 @@ export function step(transfer: Transfer, event: TransferEvent, nowMs: number): S
 function stepAck(transfer: Transfer, wireBlock: number, nowMs: number): StepResult {
   const ahead = (wireBlock - transfer.acked) & 0xffff;
   if (ahead > transfer.sent - transfer.acked) return [transfer, []];
-  const heard = measured({ ...transfer, silences: 0, isProven: true }, nowMs);
+  const heard = measured({ ...transfer, silences: 0, isProven: true, heardMs: nowMs }, nowMs);
   if (ahead > 0) {
     const acked = transfer.acked + ahead;
     // An ACK inside the window: what came after it was lost, or is late; either way the client goes on from here.
