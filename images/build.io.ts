@@ -572,13 +572,18 @@ function packagesOf(records: readonly LayerRecord[], packages: readonly ArchiveP
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** What nodes need at least. @throws Fault E_BUILD where a recipe promises to do with less. */
+/**
+ * What nodes need at least. What a recipe says that this one extends was said of its own image: here it is a floor.
+ *
+ * @throws Fault E_BUILD where the recipe promises to do with less.
+ */
 function chosenMemory(chain: readonly FoundRecipe[], records: readonly LayerRecord[]): number {
   const layers = records.map(({ layer }) => layer);
   let memoryMb = leastMemoryMb(layers);
   for (const found of chain) {
     const promisedMb = found.recipe.memoryMb ?? 0;
-    const why = promisedMb === 0 ? undefined : memoryProblem(layers, promisedMb);
+    const isOwn = promisedMb > 0 && found === chain.at(-1);
+    const why = isOwn ? memoryProblem(layers, promisedMb) : undefined;
     if (why !== undefined) {
       throw new Fault('E_BUILD', {
         what: `${placeOf(found, ['memoryMb'])} the image does not fit nodes of ${promisedMb} MiB`,

@@ -3,7 +3,7 @@
 // Owns: reading them. Does not own: which files they become (runtime.ts), who makes the programs (the caller's
 // RuntimeSource: bundled in a clone, installed with the package).
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { CpioEntry } from './cpio.ts';
@@ -16,7 +16,7 @@ export type RuntimeSource = {
   readonly nodePath: string;
   readonly nodeVersion: string;
   readonly rouseVersion: string;
-  /** @returns a folder with the programs, *.cjs. */
+  /** @returns a folder with the programs, *.cjs, of pack/bundle.io.ts. */
   readonly programs: () => Promise<string>;
 };
 
@@ -40,33 +40,41 @@ export async function readRuntime(
       todo: 'or say supervisor: daemontools',
     });
   let octets: Uint8Array;
-  let programs: [string, Uint8Array][];
+  let programs: Map<string, Uint8Array>;
   try {
     octets = await readFile(source.nodePath);
-    const folder = await source.programs();
-    // The log writer is started beside the supervisor; the boot server's programs stay where they are.
-    const names = (await readdir(folder)).filter((name) =>
-      /^(?:rouse-supervise|rouse-node|logwriter-.*)\.cjs$/.test(name),
-    );
-    programs = await Promise.all(
-      names.map(async (name): Promise<[string, Uint8Array]> => [name, await readFile(join(folder, name))]),
-    );
+    programs = await readPrograms(await source.programs());
   } catch (error) {
     throw refuse(reasonOf(error));
   }
   if (readElfNeeds(octets)?.machine !== ELF_MACHINES[architecture])
     throw refuse(`${source.nodePath} is no program for ${architecture}`);
-  if (!programs.some(([name]) => name === 'rouse-supervise.cjs')) throw refuse('its programs are not there');
   const { nodeVersion, rouseVersion } = source;
   return {
     nodeVersion,
     rouseVersion,
     nodeSha256: sha256Of(octets),
-    programs: new Map(programs),
+    programs,
     node() {
       const entry = nodeEntry(octets);
       if (entry === undefined) throw refuse(`${source.nodePath} is damaged`);
       return entry;
     },
   };
+}
+
+/** Files that a program starts as processes of their own, as pack/bundle.io.ts leaves their names in it. */
+const OWN_FILE = /new URL\(["']\.\/([\w.-]+\.cjs)["']/g;
+
+/** The programs of a node and all that they start: beside them lie the boot server's, which stay where they are. */
+async function readPrograms(folder: string): Promise<Map<string, Uint8Array>> {
+  const found = new Map<string, Uint8Array>();
+  const wanted = ['rouse-supervise.cjs', 'rouse-node.cjs'];
+  for (let name = wanted.pop(); name !== undefined; name = wanted.pop()) {
+    if (found.has(name)) continue;
+    const octets = await readFile(join(folder, name));
+    found.set(name, octets);
+    for (const [, started = ''] of octets.toString().matchAll(OWN_FILE)) wanted.push(started);
+  }
+  return found;
 }

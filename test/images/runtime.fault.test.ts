@@ -28,7 +28,7 @@ const PROBE: Readonly<Record<string, string>> = {
   run: `#!/bin/sh
 exec 2>&1
 echo "as $(id -u):$(id -g) GREETING=$GREETING $(ulimit -S -n) files"
-echo >&4
+[ -e /run/mute ] || echo >&4
 exec sleep 1000000
 `,
   finish: '#!/bin/sh\necho "finished with $1 $2"\n',
@@ -171,9 +171,10 @@ rooted("the agent has each service's readiness from the supervisor, and says wha
   const reports = `sed '/^failedAtS=$/,$d' /service/agent/run >/tmp/agent; cd /service/agent; . /tmp/agent; look; printf '%s' "$services"; echo "waiting: $waiting"`;
   expect(inside(reports)).toMatch(/^service nginx up \d+ \d+ ready$/m);
   expect(inside(reports)).toMatch(/^waiting:$/m);
-  inside('/usr/bin/svc -d /service/probe');
-  await expect.poll(() => inside(reports), WAIT).toMatch(/^service probe down 0 \d+ waiting$/m);
-  inside('/usr/bin/svc -u /service/probe');
+  inside(': >/run/mute; /usr/bin/svc -t /service/probe');
+  await expect.poll(() => inside(reports), WAIT).toMatch(/^service probe up \d+ \d+ waiting$/m);
+  expect(inside(reports)).toMatch(/^waiting: probe: it has not said so$/m);
+  inside('rm /run/mute; /usr/bin/svc -t /service/probe');
   await expect.poll(() => inside(reports), WAIT).toMatch(/^service probe up \d+ \d+ ready$/m);
 });
 

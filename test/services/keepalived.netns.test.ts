@@ -26,6 +26,7 @@ const POOLS = { web: [member('web1', '10.77.0.21'), member('web2', '10.77.0.22',
 let folder = '';
 let tree = '';
 let templates: readonly Template[] = [];
+let servedBytes = 0;
 const wires = new Balancers();
 
 beforeAll(async () => {
@@ -33,6 +34,7 @@ beforeAll(async () => {
   const image = await unpackImage('lb', folder);
   ({ tree } = image);
   ({ templates } = image.manifest);
+  servedBytes = image.manifest.layers.reduce((sum, layer) => sum + layer.servedBytes, 0);
 }, BUILD_MS);
 afterAll(async () => {
   await wires.take();
@@ -56,6 +58,10 @@ function judge(vars: Vars, given: Record<string, unknown> = {}): { conf: string;
   });
   return { conf, status, said: `${stdout}${stderr}` };
 }
+
+test('the image of a balancer is small', () => {
+  expect(servedBytes).toBeLessThanOrEqual(14_000_000);
+});
 
 const service = virtualService;
 const TAKEN: Record<string, [Vars, Record<string, unknown>?]> = {
