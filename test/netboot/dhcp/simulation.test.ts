@@ -10,8 +10,9 @@ import { expect, test } from 'vitest';
 import { type Ipv4Address, IPV4_ANY, ipv4FromNumber, parseRange } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
 import { decide } from '../../../netboot/dhcp/decide.ts';
-import { decodeMessage, encodeMessage, type MessageType, messageTypeOf } from '../../../netboot/dhcp/message.ts';
-import type { DhcpNode, DhcpWorld, ReplyDecision } from '../../../netboot/dhcp/world.ts';
+import { decodeMessage, encodeMessage, macOf, type MessageType, messageTypeOf } from '../../../netboot/dhcp/message.ts';
+import { conflictOf, isProbed, type Probe } from '../../../netboot/dhcp/probe.ts';
+import type { Decision, DhcpNode, DhcpRequest, DhcpWorld, ReplyDecision } from '../../../netboot/dhcp/world.ts';
 import { type Lease, LeaseBook } from '../../../netboot/store/leases.ts';
 import { type Asked, mac, message, request, subnet, US } from './messages.ts';
 
@@ -80,15 +81,27 @@ type Weather = {
   mostDelayMs: number;
   mostCommitMs: number;
   restartEveryMs: number;
+  /** How long the server is away each time. */
+  awayMs: number;
+  /** The share of clients that keep their address when its lease runs out unanswered, as nodes do. */
+  keeping: number;
   pool: string;
   durationMs: number;
 };
-type Tally = { boots: number; acks: number; naks: number; declines: number; restarts: number; ignoredFull: number };
+type Tally = {
+  stillThere: number;
+  boots: number;
+  acks: number;
+  naks: number;
+  declines: number;
+  restarts: number;
+  ignoredFull: number;
+};
 
 function simulate(weather: Weather): Tally {
   const random = randomFrom(weather.seed);
   const agenda = new Agenda();
-  const tally: Tally = { boots: 0, acks: 0, naks: 0, declines: 0, restarts: 0, ignoredFull: 0 };
+  const tally: Tally = { stillThere: 0, boots: 0, acks: 0, naks: 0, declines: 0, restarts: 0, ignoredFull: 0 };
   const disk = new Map<Ipv4Address, Lease>();
   const living = new Map<Ipv4Address, { who: number; untilMs: number }>();
   const macs = Array.from({ length: weather.clients }, (_, index) =>
@@ -103,6 +116,7 @@ function simulate(weather: Weather): Tally {
   const served = subnet({ at: '10.77.0.0/16', pools: [parseRange(weather.pool)!], leaseTimeS: LEASE_TIME_S });
   let book = new LeaseBook();
   let life = 0;
+  let isAway = false;
   let diskReadyMs = 0;
 
   const world = (): DhcpWorld => ({
@@ -126,14 +140,42 @@ function simulate(weather: Weather): Tally {
   };
 
   const serverHears = (packet: Uint8Array, isUnicast: boolean): void => {
+    if (isAway) return;
     const decoded = decodeMessage(packet);
     if (!decoded.ok) throw new Error(decoded.why);
-    const decision = decide(world(), request(decoded.message, { isUnicast }));
+    judge(request(decoded.message, { isUnicast }), 0);
+  };
+
+  /** As server.io.ts does it: decide, look at the network where nobody vouches for the address, write, send. */
+  const judge = (asked: DhcpRequest, probes: number): void => {
+    const { leases, nowS, ...rest } = world();
+    const decision = decide({ leases, nowS, ...rest }, asked);
     if (decision.kind === 'ignore') {
       if (decision.why === 'pool-full') tally.ignoredFull += 1;
       return;
     }
-    if (decision.kind !== 'record' && decision.hold !== undefined) book.put(decision.hold);
+    if (decision.kind === 'record') return act(decision);
+    const address = decision.message.yiaddr;
+    const last = leases.byAddress(address);
+    if (decision.hold !== undefined) book.put(decision.hold);
+    const client = macOf(asked.message)!;
+    if (!isProbed(decision, client, last)) return act(decision);
+    if (probes === 4) return;
+    const bornIn = life;
+    agenda.after(20 + random() * 130, () => {
+      if (bornIn !== life) return;
+      const held = living.get(address);
+      const holder = held !== undefined && held.untilMs > agenda.nowMs ? macs[held.who] : undefined;
+      const probe: Probe = holder === undefined ? { kind: 'free' } : { kind: 'used', holder };
+      const conflict = conflictOf(decision, client, probe, last, nowS);
+      if (conflict === undefined) return act(decision);
+      if (conflict.why === 'still-there') tally.stillThere += 1;
+      book.put(conflict.commit);
+      judge(asked, probes + 1);
+    });
+  };
+
+  const act = (decision: Exclude<Decision, { kind: 'ignore' }>): void => {
     const { commit } = decision;
     const finish = (): void => {
       if (decision.kind !== 'record') serverSends(decision);
@@ -167,12 +209,17 @@ function simulate(weather: Weather): Tally {
   const restart = (): void => {
     life += 1;
     tally.restarts += 1;
-    book = new LeaseBook(disk.values());
-    diskReadyMs = 0;
-    agenda.after(weather.restartEveryMs * (0.5 + random()), restart);
+    isAway = true;
+    agenda.after(weather.awayMs, () => {
+      isAway = false;
+      book = new LeaseBook(disk.values());
+      diskReadyMs = 0;
+      agenda.after(weather.restartEveryMs * (0.5 + random()), restart);
+    });
   };
 
   const clients = macs.map((address, who) => {
+    const keeps = who < weather.clients * weather.keeping;
     let xid = 0;
     let session = 0;
     let state: 'off' | 'selecting' | 'requesting' | 'bound' | 'renewing' = 'off';
@@ -219,7 +266,7 @@ function simulate(weather: Weather): Tally {
         agenda.after(10_000, () => state === 'off' && boot());
         return;
       }
-      const untilMs = askedAtMs + LEASE_TIME_S * 1000;
+      const untilMs = keeps ? Number.POSITIVE_INFINITY : askedAtMs + LEASE_TIME_S * 1000;
       living.set(addressGiven, { who, untilMs });
       mine = addressGiven;
       state = 'bound';
@@ -232,7 +279,8 @@ function simulate(weather: Weather): Tally {
       // Its lease is over and nobody answered: it begins anew.
       if (held === undefined || held.untilMs <= agenda.nowMs) return boot();
       const fate = random();
-      if (fate < 0.3) return boot();
+      // What keeps its address is up for long.
+      if (fate < (keeps ? 0.05 : 0.3)) return boot();
       if (fate < 0.4) {
         send('release', { ciaddr: mine, options: { serverIdentifier: US } }, true);
         leave();
@@ -285,6 +333,8 @@ const WEATHERS: Record<string, Omit<Weather, 'seed'>> = {
     mostDelayMs: 5,
     mostCommitMs: 5,
     restartEveryMs: 1e9,
+    awayMs: 0,
+    keeping: 0,
     pool: ROOMY,
     durationMs: 900_000,
   },
@@ -295,6 +345,8 @@ const WEATHERS: Record<string, Omit<Weather, 'seed'>> = {
     mostDelayMs: 2500,
     mostCommitMs: 50,
     restartEveryMs: 1e9,
+    awayMs: 0,
+    keeping: 0,
     pool: ROOMY,
     durationMs: 900_000,
   },
@@ -305,6 +357,8 @@ const WEATHERS: Record<string, Omit<Weather, 'seed'>> = {
     mostDelayMs: 500,
     mostCommitMs: 3000,
     restartEveryMs: 30_000,
+    awayMs: 0,
+    keeping: 0,
     pool: ROOMY,
     durationMs: 900_000,
   },
@@ -315,8 +369,22 @@ const WEATHERS: Record<string, Omit<Weather, 'seed'>> = {
     mostDelayMs: 1500,
     mostCommitMs: 1000,
     restartEveryMs: 30_000,
+    awayMs: 0,
+    keeping: 0,
     pool: TIGHT,
     durationMs: 900_000,
+  },
+  'a server away for three lease times, nodes that keep their addresses, a pool too small for all': {
+    clients: 200,
+    loss: 0.05,
+    doubling: 0.05,
+    mostDelayMs: 500,
+    mostCommitMs: 500,
+    restartEveryMs: 200_000,
+    awayMs: 3 * LEASE_TIME_S * 1000,
+    keeping: 0.5,
+    pool: '10.77.64.0-10.77.64.109',
+    durationMs: 1_800_000,
   },
 };
 for (const [name, weather] of Object.entries(WEATHERS)) {
@@ -326,7 +394,8 @@ for (const [name, weather] of Object.entries(WEATHERS)) {
       const tally = simulate({ ...weather, seed });
       boots += tally.boots;
       expect(tally.acks).toBeGreaterThan(weather.clients);
-      if (weather.restartEveryMs < 1e9) expect(tally.restarts).toBeGreaterThan(10);
+      if (weather.restartEveryMs < 1e9) expect(tally.restarts).toBeGreaterThan(weather.awayMs > 0 ? 2 : 10);
+      if (weather.keeping > 0) expect(tally.stillThere).toBeGreaterThan(0);
       if (weather.pool === TIGHT) expect(tally.ignoredFull).toBeGreaterThan(0);
     }
     expect(boots).toBeGreaterThan(1000);
