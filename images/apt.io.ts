@@ -258,6 +258,13 @@ export async function readDeb(
   for await (const item of archive) {
     const { header } = item;
     const cleaned = header.name.replace(/^\.?\/+/, '').replace(/\/+$/, '');
+    if (cleaned.split('/').includes('..')) {
+      unpack.kill();
+      throw new Fault('E_ARCHIVE', {
+        what: `cannot unpack the package ${name}`,
+        why: `its file ${cleaned} leaves the root`,
+      });
+    }
     const isWanted = cleaned !== '' && cleaned !== '.' && wanted(cleaned);
     const chunks: Buffer[] = [];
     for await (const chunk of item) if (isWanted) chunks.push(chunk as Buffer);

@@ -296,7 +296,9 @@ async function solve(
         { cause: error },
       );
     }
-    throw error;
+    const asking = chain.findLast(({ recipe }) => recipe.packages.length > 0) ?? chain[0];
+    const place = asking === undefined ? '' : `${placeOf(asking, ['packages'])} `;
+    throw new Fault('E_ARCHIVE', { ...error.facts, what: `${place}${error.facts.what}` }, { cause: error });
   }
 }
 

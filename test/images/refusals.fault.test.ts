@@ -1,0 +1,149 @@
+// Recipes and archives that cannot become an image: each ends in one sentence with file and line, and what is published
+// stays as it was. Built with the real apt from the shared package cache.
+
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readDeb } from '../../images/apt.io.ts';
+import { verifyImage } from '../../images/audit.io.ts';
+import { buildImage } from '../../images/build.io.ts';
+import { openStore } from '../../images/store.io.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');
+const GOOD = 'version: 1\nextends: base\n';
+
+let folder = '';
+let libDir = '';
+const recipe = (): string => join(folder, 'services/bad/recipe.yaml');
+const build = (cache = cacheDir) =>
+  buildImage({ roleDirs: [join(folder, 'services')], role: 'bad', libDir, cacheDir: cache });
+const published = (): string[] =>
+  readdirSync(join(libDir, 'images'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => !/^(?:layers|kernels|packages|locks)\//.test(path))
+    .sort();
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'rouse-refusals-'));
+  libDir = join(folder, 'lib');
+  cpSync(join(ROOT, 'services'), join(folder, 'services'), { recursive: true });
+  mkdirSync(join(folder, 'services/bad'));
+  writeFileSync(recipe(), GOOD);
+  await build();
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Builds, and sees that it is refused with these words and changes nothing. */
+async function refused(words: string | RegExp, cache = cacheDir): Promise<string> {
+  const before = published();
+  const failure = await build(cache).then(
+    () => new Error('it was built'),
+    (error: Error) => error,
+  );
+  expect(failure.message).toMatch(words);
+  expect(failure.name).toBe('Fault');
+  expect(published()).toEqual(before);
+  expect(await openStore(libDir).summary('bad')).toMatchObject({ generations: [1], current: 1 });
+  expect(await verifyImage(openStore(libDir), 'bad')).toEqual([]);
+  return failure.message;
+}
+
+const RECIPES: [string, string, string][] = [
+  ['a package that no archive has', 'packages: [no-such-package]', '3:12: Unable to locate package no-such-package'],
+  [
+    'a module that the kernel does not have',
+    'kernel: {package: linux-image-cloud-amd64, modules: virtio, extraModules: [ip_vs, nosuch]}',
+    '3:83 cannot take the kernel module nosuch: the kernel package has no such module',
+  ],
+  [
+    'a module that the image lacks',
+    'requiresModules: [virtio_net, ip_vs]',
+    '3:31 the image has no kernel module ip_vs: bad needs it',
+  ],
+  ['a path that leaves the root', 'links: {/etc/../../x: y}', '3:9 '],
+  ['a memory that is too small', 'memoryMb: 48', '3:11 the image does not fit nodes of 48 MiB: unpacked'],
+];
+for (const [what, line, words] of RECIPES) {
+  test(`${what}: refused with its place`, async () => {
+    writeFileSync(recipe(), `${GOOD}${line}\n`);
+    const message = await refused('');
+    expect(message).toContain(`${recipe()}:${words}`);
+    writeFileSync(recipe(), GOOD);
+  });
+}
+
+test('a file of a lower layer that the recipe does not override', async () => {
+  mkdirSync(join(folder, 'services/bad/files'));
+  writeFileSync(join(folder, 'services/bad/files/init'), '#!/bin/sh\n');
+  const message = await refused('');
+  expect(message).toMatch(
+    /recipe\.yaml:\d+:\d+ bad replaces \/init of the layer base: two layers of one image hold it; /,
+  );
+  rmSync(join(folder, 'services/bad/files'), { recursive: true });
+});
+
+test('an archive that nobody signed', async () => {
+  const repository = join(folder, 'archive');
+  mkdirSync(repository);
+  writeFileSync(join(repository, 'Packages'), '');
+  writeFileSync(join(folder, 'sources.list'), `deb [arch=amd64] file:${repository} ./\n`);
+  writeFileSync(
+    join(folder, 'apt.conf'),
+    `Dir::Etc::sourcelist "${join(folder, 'sources.list')}"; Dir::Etc::sourceparts "/dev/null";\n`,
+  );
+  process.env['APT_CONFIG'] = join(folder, 'apt.conf');
+  // Another choice of packages than the lock of the generation that is there, from a cache that knows none.
+  writeFileSync(recipe(), `${GOOD}packages: [zlib1g]\n`);
+  try {
+    const message = await refused('', join(folder, 'cache'));
+    expect(message).toContain(`${recipe()}:3:11 cannot read the package lists: `);
+    expect(message).toMatch(/does not have a Release file|is not signed/);
+  } finally {
+    delete process.env['APT_CONFIG'];
+    writeFileSync(recipe(), GOOD);
+  }
+});
+
+test('a package in the cache that is not what the signed list says is removed, and had anew by the next build', async () => {
+  const own = join(folder, 'own-cache');
+  const archives = join(own, 'apt/archives');
+  mkdirSync(own);
+  execFileSync('cp', ['-rl', join(cacheDir, 'apt'), own]);
+  const name = readdirSync(archives).find((one) => one.startsWith('daemontools_')) ?? '';
+  const octets = readFileSync(join(archives, name));
+  rmSync(join(archives, name));
+  writeFileSync(join(archives, name), octets.fill(0, 500, 600));
+  // Nothing else has the package: not the generation that is kept, not a layer.
+  const kept = join(libDir, 'images/packages');
+  const away = join(folder, 'packages');
+  cpSync(kept, away, { recursive: true });
+  rmSync(join(libDir, 'images/layers'), { recursive: true });
+  rmSync(kept, { recursive: true });
+  const failure = await build(own).catch((error: Error) => error);
+  expect((failure as Error).message).toMatch(
+    /^the package daemontools \S+ is not what the signed list says: its SHA-256 differs; build again/,
+  );
+  expect(readdirSync(archives)).not.toContain(name);
+  cpSync(away, kept, { recursive: true });
+  expect(await build(own)).toMatchObject({ manifest: { generation: 1 }, built: false });
+});
+
+test('a package whose file leaves the root is not unpacked', async () => {
+  const path = join(folder, 'evil.deb');
+  const tar = join(folder, 'data.tar');
+  writeFileSync(join(folder, 'x'), 'x');
+  mkdirSync(join(folder, 'deep'));
+  execFileSync('tar', ['-C', join(folder, 'deep'), '-cPf', tar, '../x'], { stdio: 'ignore' });
+  writeFileSync(join(folder, 'debian-binary'), '2.0\n');
+  mkdirSync(join(folder, 'control'));
+  writeFileSync(
+    join(folder, 'control/control'),
+    'Package: evil\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n',
+  );
+  execFileSync('tar', ['-C', join(folder, 'control'), '-cf', join(folder, 'control.tar'), './control']);
+  execFileSync('ar', ['rc', path, 'debian-binary', 'control.tar', 'data.tar'], { cwd: folder });
+  await expect(readDeb(path, 'evil')).rejects.toThrow('cannot unpack the package evil: its file ../x leaves the root');
+});
