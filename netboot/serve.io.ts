@@ -15,6 +15,7 @@ import { BootDesk } from './boots/boots.io.ts';
 import { BootShelf } from './boots/bootshelf.ts';
 import { Changes } from './fleet/changes.io.ts';
 import type { DhcpEvent } from './dhcp/event.ts';
+import { HeardAddresses } from './dhcp/heard.ts';
 import { Pacer } from './dhcp/pace.ts';
 import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
 import { Journal, rungOf } from './journal/attempts.ts';
@@ -119,9 +120,16 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   await loaders.refresh();
   let interfaces: readonly HostAddress[] = [];
   const siteInForce = () => live.state().site;
+  const heard = new HeardAddresses();
+  const isGivenElsewhere = (address: Ipv4Address): boolean => {
+    const site = siteInForce();
+    return site !== undefined && (subnetAt(site, address)?.mode ?? 'dhcp') !== 'dhcp';
+  };
   const macAt = (address: Ipv4Address): MacAddress | undefined => {
     const site = siteInForce();
-    return site === undefined ? undefined : machineAt(site, leases, address, nowS());
+    if (site === undefined) return undefined;
+    const elsewhere = isGivenElsewhere(address) ? heard.macAt(address) : undefined;
+    return elsewhere ?? machineAt(site, leases, address, nowS());
   };
   const serverFor = (peer: Ipv4Address): Ipv4Address | undefined => {
     const site = siteInForce();
@@ -194,8 +202,9 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     return pace === 'pass';
   };
   const onDhcp = (event: DhcpEvent): void => {
-    const { machine: mac, interfaceName, architecture } = event;
+    const { machine: mac, interfaceName, architecture, taken } = event;
     if (mac === undefined) return;
+    if (taken !== undefined && isGivenElsewhere(taken)) heard.put(taken, mac);
     const atMs = Date.now();
     const isAsking = event.type === 'discover';
     // Wording what was said takes longer than saying it, and of other messages only the first one's is kept.

@@ -6,6 +6,7 @@ import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { describeClient, clientOf } from './clients.ts';
 import { claimedMac } from './decide.ts';
+import { addressTaken } from './heard.ts';
 import type { BootAnswer } from './loaders.ts';
 import { type DhcpMessage, macOf, type MessageType, messageTypeOf } from './message.ts';
 import { printableAscii } from '../../formats/printable.ts';
@@ -32,6 +33,8 @@ export type DhcpEvent = {
   /** What was offered, acknowledged, declined or released. */
   readonly address?: Ipv4Address | undefined;
   readonly boot?: BootAnswer | undefined;
+  /** The address that the client says it takes or has. */
+  readonly taken?: Ipv4Address | undefined;
 };
 
 /** The event of a decision. @param message what was decided about; undefined where it could not be read. */
@@ -55,6 +58,7 @@ export function eventOf(interfaceName: string, message: DhcpMessage | undefined,
     },
     address: addressOf(decision),
     boot: decision.kind === 'offer' || decision.kind === 'ack' ? decision.boot : undefined,
+    taken: message && addressTaken(message),
   };
 }
 

@@ -330,7 +330,11 @@ test('a switch by kexec: drained, fetched, booted and back, with the server kill
   expect(await api('/v1/nodes/web1')).toMatchObject({ runs: 'web generation 2 as web', isChanging: false });
   expect(log).toMatch(/web1 is web: drain [\d.]+ s, fetch [\d.]+ s, kexec [\d.]+ s, boot [\d.]+ s/);
   const audit = readFileSync(join(home, 'lib/audit.jsonl'), 'utf8').trim().split('\n');
-  expect(JSON.parse(audit.at(-1) ?? '')).toMatchObject({ who: 'unknown (says: me)', what: 'node boot now', node: 'web1' });
+  expect(JSON.parse(audit.at(-1) ?? '')).toMatchObject({
+    who: 'unknown (says: me)',
+    what: 'node boot now',
+    node: 'web1',
+  });
 });
 
 test('a boot server that has just come back takes orders for nodes that it last heard an hour ago, and waits for their balancers', async () => {
