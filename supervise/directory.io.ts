@@ -11,10 +11,12 @@ import {
   constants,
   fstatSync,
   lstatSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
+  realpathSync,
   statSync,
 } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
@@ -31,6 +33,8 @@ import {
 } from './servicedir.ts';
 import type { ScriptFacts, SettingFile, SettingsResult } from './servicedir.ts';
 import type { Entry, LogKind } from './scan.ts';
+import { instanceOf } from './template.ts';
+import type { Instance } from './template.ts';
 
 /** As long as a line of the environment may be on Linux (MAX_ARG_STRLEN). */
 const ENV_BYTES_MAX = 131_072;
@@ -60,8 +64,67 @@ export function listServices(folder: string): Entry[] {
 }
 
 function logKind(path: string): LogKind {
-  if (!exists(`${path}/log`)) return 'none';
-  return exists(`${path}/log/multilog`) ? 'writer' : 'program';
+  if (!exists(`${path}/log`) && !makeInstanceLog(path)) return 'none';
+  return exists(fileOf(`${path}/log`, 'multilog')) ? 'writer' : 'program';
+}
+
+/** @returns whether the instance of a template with a log has one now. */
+function makeInstanceLog(path: string): boolean {
+  const instance = instanceAt(path);
+  if (instance === undefined || !exists(`${path}/${instance.template}/log`)) return false;
+  try {
+    mkdirSync(`${path}/log`);
+    return true;
+  } catch {
+    // A read-only folder: the service runs without its log, as one whose log was added later.
+    return false;
+  }
+}
+
+function instanceAt(base: string): Instance | undefined {
+  try {
+    // Of the directory itself: base may be a descriptor's path, or a link with a name of its own.
+    const instance = instanceOf(realpathSync.native(base));
+    return instance !== undefined && exists(`${base}/${instance.template}`) ? instance : undefined;
+  } catch {
+    // Deleted: its name is gone, and with it the template.
+    return undefined;
+  }
+}
+
+/** Path of a file that a start reads: the directory's own, else its template's. */
+export function fileOf(base: string, name: string): string {
+  return `${base}/${programOf(base, name)}`;
+}
+
+/** The same from the directory itself: "./run", "../web@/run". */
+export function programOf(base: string, name: string): string {
+  if (isNamed(`${base}/${name}`)) return `./${name}`;
+  return inheritedOf(base, name, instanceAt(base)) ?? `./${name}`;
+}
+
+function inheritedOf(base: string, name: string, instance: Instance | undefined): string | undefined {
+  if (instance === undefined) return undefined;
+  const path = `${instance.template}/${name}`;
+  return isNamed(`${base}/${path}`) ? path : undefined;
+}
+
+/** Whether there is such a name, be it that of a link to nothing. */
+function isNamed(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** What tells an instance's programs which one they are. */
+export function instanceEnv(base: string): Record<string, string> {
+  const instance = instanceAt(base);
+  return instance === undefined ? {} : { INSTANCE: instance.name };
+}
+
+/** Names in the directory and in its template. Throws where its own cannot be listed. */
+function namesOf(base: string): ReadonlySet<string> {
+  const instance = instanceAt(base);
+  const inherited = instance === undefined ? [] : listNames(`${base}/${instance.template}`);
+  return new Set([...withReserve(() => readdirSync(base)), ...inherited]);
 }
 
 function whyUnreadable(path: string, thrown: unknown): string {
@@ -85,13 +148,13 @@ export function readSettings(base: string): SettingsResult {
   const files: Partial<Record<SettingFile, string>> = {};
   let present: ReadonlySet<string>;
   try {
-    present = new Set(withReserve(() => readdirSync(base)));
+    present = namesOf(base);
   } catch (thrown) {
     return { ok: false, why: `the directory cannot be read: ${reasonOf(thrown)}` };
   }
   for (const name of SETTING_FILE_NAMES) {
     if (!present.has(name)) continue;
-    const read = readSmallFile(`${base}/${name}`);
+    const read = readSmallFile(fileOf(base, name));
     if (read.kind === 'refused') return { ok: false, why: `file ${name}: ${read.why}` };
     if (read.kind === 'text') files[name] = read.text;
   }
@@ -101,9 +164,16 @@ export function readSettings(base: string): SettingsResult {
 
 /** Which edition of the files a start would read now (editionOf); files of env/ count one by one. */
 export function readEdition(base: string): string {
-  const envNames = listNames(`${base}/env`).map((name) => `env/${name}`);
+  const instance = instanceAt(base);
+  const own = [...STARTED_FILE_NAMES, ...listNames(`${base}/env`).map((name) => `env/${name}`)];
+  const inherited =
+    instance === undefined
+      ? []
+      : [...STARTED_FILE_NAMES, ...listNames(`${base}/${instance.template}/env`).map((name) => `env/${name}`)].map(
+          (name) => `${instance.template}/${name}`,
+        );
   return editionOf(
-    [...STARTED_FILE_NAMES, ...envNames].flatMap((name) => {
+    [...own, ...inherited].flatMap((name) => {
       try {
         const stat = statSync(`${base}/${name}`, { throwIfNoEntry: false });
         return stat === undefined ? [] : [`${name} ${stat.ino} ${stat.size} ${stat.ctimeMs}`];
@@ -112,6 +182,12 @@ export function readEdition(base: string): string {
       }
     }),
   );
+}
+
+/** The template's first, so that the directory's own have the last word. */
+function envFolders(base: string): string[] {
+  const instance = instanceAt(base);
+  return [...(instance === undefined ? [] : [`${base}/${instance.template}/env`]), `${base}/env`];
 }
 
 function listNames(folder: string): string[] {
@@ -150,7 +226,7 @@ export function readSmallFile(path: string, bytesMax = SETTING_BYTES_MAX): Small
 
 /** What stands in the place of a script. Never throws. */
 export function scriptFacts(base: string, name: string): ScriptFacts {
-  const path = `${base}/${name}`;
+  const path = fileOf(base, name);
   try {
     const stat = statSync(path);
     if (stat.isDirectory()) return { kind: 'directory' };
@@ -203,19 +279,21 @@ function headOf(path: string): string {
 
 /** Variables that env/ sets (undefined: removes). Throws with the reason where a file cannot be read. */
 export function readEnv(base: string): Record<string, string | undefined> {
-  let names: string[];
-  try {
-    names = readdirSync(`${base}/env`);
-  } catch (thrown) {
-    if (errorCode(thrown) === 'ENOENT') return {};
-    throw new Error(`env: ${reasonOf(thrown)}`, { cause: thrown });
-  }
-  const variables: Record<string, string | undefined> = {};
-  for (const name of names) {
-    if (name.startsWith('.')) continue;
-    const read = readSmallFile(`${base}/env/${name}`, ENV_BYTES_MAX);
-    if (read.kind === 'refused') throw new Error(`file env/${name}: ${read.why}`);
-    if (read.kind === 'text') variables[name] = envValue(read.text);
+  const variables: Record<string, string | undefined> = instanceEnv(base);
+  for (const folder of envFolders(base)) {
+    let names: string[];
+    try {
+      names = readdirSync(folder);
+    } catch (thrown) {
+      if (errorCode(thrown) === 'ENOENT') continue;
+      throw new Error(`env: ${reasonOf(thrown)}`, { cause: thrown });
+    }
+    for (const name of names) {
+      if (name.startsWith('.')) continue;
+      const read = readSmallFile(`${folder}/${name}`, ENV_BYTES_MAX);
+      if (read.kind === 'refused') throw new Error(`file env/${name}: ${read.why}`);
+      if (read.kind === 'text') variables[name] = envValue(read.text);
+    }
   }
   return variables;
 }

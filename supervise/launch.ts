@@ -26,8 +26,12 @@ const PRLIMIT = {
 
 export const LIMIT_LETTERS = Object.keys(PRLIMIT) as readonly LimitLetter[];
 
-/** The command line that becomes ./run. Limits first: an account without privilege keeps them. */
-export function runCommand({ user, limits }: Pick<Settings, 'user' | 'limits'>, account?: Account): string[] {
+/** The command line that becomes run. Limits first: an account without privilege keeps them. @param run its path. */
+export function runCommand(
+  { user, limits }: Pick<Settings, 'user' | 'limits'>,
+  account?: Account,
+  run = './run',
+): string[] {
   const prlimit =
     limits.length === 0
       ? []
@@ -36,7 +40,7 @@ export function runCommand({ user, limits }: Pick<Settings, 'user' | 'limits'>, 
     user === undefined || account === undefined
       ? []
       : ['/usr/bin/setpriv', `--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups', '--'];
-  return [...prlimit, ...setpriv, './run'];
+  return [...prlimit, ...setpriv, run];
 }
 
 export type Account = { readonly uid: number; readonly gid: number };

@@ -8,7 +8,9 @@
 // logged is decided once, when it is first seen; removing a name stops nothing, it only ends the restarting of the
 // supervise. A directory that was deleted under its service is let go once the service has ended (runsv locks up there:
 // void-linux/runit issue 25). Here a name that cannot be followed (a dangling link) is also shown, with the reason.
-// Source: daemontools 0.76 svscan.c. Pure.
+// Templates (template.ts) are skipped. Source: daemontools 0.76 svscan.c. Pure.
+
+import { isTemplate } from './template.ts';
 
 /** One name of the scanned folder, links followed. */
 export type Entry =
@@ -59,7 +61,7 @@ export function scan(slots: readonly Slot[], entries: readonly Entry[]): ScanRes
   const problems: { name: string; why: string }[] = [];
   const found = new Map<string, Extract<Entry, { kind: 'directory' }>>();
   for (const entry of [...entries].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (entry.name.startsWith('.') || entry.kind === 'other') continue;
+    if (entry.name.startsWith('.') || entry.kind === 'other' || isTemplate(entry.name)) continue;
     if (entry.kind === 'unreadable') {
       problems.push({ name: entry.name, why: entry.why });
       continue;

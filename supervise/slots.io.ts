@@ -5,7 +5,7 @@
 
 import { closeSync, constants, openSync } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
-import { readSmallFile } from './directory.io.ts';
+import { fileOf, readSmallFile } from './directory.io.ts';
 import { openDirectories } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import type { Part, ScanAction } from './scan.ts';
@@ -63,7 +63,7 @@ export class Slots {
 
   /** Text of the log's script; empty where it cannot be read, which is said. */
   readScript(name: string): string {
-    const read = readSmallFile(`${this.#directory}/${name}/log/multilog`);
+    const read = readSmallFile(fileOf(`${this.#directory}/${name}/log`, 'multilog'));
     if (read.kind === 'text') return read.text;
     this.#host.log(`${name}: file log/multilog: ${read.kind === 'absent' ? 'it is gone' : read.why}`);
     return '';

@@ -11,7 +11,16 @@ import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { eventsOfControl } from './control.ts';
 import { tallied } from './deathtally.ts';
-import { exists, readAccount, readEdition, readEnv, readSettings, scriptFacts } from './directory.io.ts';
+import {
+  exists,
+  instanceEnv,
+  programOf,
+  readAccount,
+  readEdition,
+  readEnv,
+  readSettings,
+  scriptFacts,
+} from './directory.io.ts';
 import { decodeEntries, encodeEntry, entryOf, HISTORY_BYTES_MAX } from './history.ts';
 import type { HistoryEntry } from './history.ts';
 import type { Launched, LaunchPlan, OnDeath } from './launch.io.ts';
@@ -283,7 +292,7 @@ export class Unit {
     this.depends = settings.depends;
     const extras: { asFd: number; fd: number }[] = [];
     try {
-      const argv = command ?? runCommand(settings, readAccount(settings.user));
+      const argv = command ?? runCommand(settings, readAccount(settings.user), programOf(base, 'run'));
       const env = readEnv(base);
       const { notificationFd } = settings;
       if (notificationFd !== undefined) extras.push({ asFd: notificationFd, fd: await this.#openNotify() });
@@ -307,9 +316,9 @@ export class Unit {
     const signalNumber = signalNumberOf(death.signal);
     const code = death.signal === undefined ? (death.exitCode ?? 256) : 256;
     this.#launch(
-      ['./finish', String(code), String(signalNumber), this.name, String(groupId)],
+      [programOf(this.#plan.base, 'finish'), String(code), String(signalNumber), this.name, String(groupId)],
       this.service.settings,
-      {},
+      instanceEnv(this.#plan.base),
     );
   }
 
@@ -431,8 +440,10 @@ export class Unit {
   #check(pid: number): void {
     const done = (ok: boolean): void => this.feed({ kind: 'checked', pid, ok });
     try {
-      const child = spawn('./check', [], {
-        cwd: this.#plan.base,
+      const { base } = this.#plan;
+      const child = spawn(programOf(base, 'check'), [], {
+        cwd: base,
+        env: { ...process.env, ...instanceEnv(base) },
         stdio: 'ignore',
         timeout: CHECK_TIMEOUT_MS,
         killSignal: 'SIGKILL',

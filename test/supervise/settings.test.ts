@@ -30,6 +30,10 @@ ${rows.join('\n')}
 Programs of the directory: \`finish\` (after \`run\` has ended, with the arguments of s6: exit code or 256, signal, name, process
 group; exit status 125: do not start again), \`check\` (exit status 0: ready). \`env/\` holds a file for each variable, as envdir
 reads them. \`log/multilog\` holds the words of a multilog script, carried out by rouse's own log writer.
+
+A directory whose name ends with \`@\` is a template and no service. \`web@8080\` beside \`web@\` is an instance of it: each of these
+files that it does not have itself is the template's (\`down\` excepted), its programs run in the instance's own directory, with
+\`INSTANCE=8080\` in the environment. \`mkdir web@8080\` starts one.
 `;
 }
 
