@@ -28,6 +28,7 @@ const PROBE: Readonly<Record<string, string>> = {
   run: `#!/bin/sh
 exec 2>&1
 echo "as $(id -u):$(id -g) GREETING=$GREETING $(ulimit -S -n) files"
+httpd -f -p 8081 -h /srv/www &
 [ -e /run/mute ] || echo >&4
 exec sleep 1000000
 `,
@@ -201,6 +202,19 @@ rooted('a killed master of nginx leaves nobody on its port: the new one serves',
   expect(new Set(parents)).toEqual(new Set([String(master), inside('cat /run/rouse/supervise.pid')]));
   expect(inside('rouse history nginx')).toContain('SIGKILL');
 });
+
+rooted(
+  'a killed service without care of its own: what it left in the background does not hold its port either',
+  async () => {
+    const left = inside('pidof httpd');
+    expect(left).toMatch(/^\d+$/);
+    inside(`kill -9 ${service('probe')?.pid ?? 0}`);
+    await expect.poll(() => inside('pidof httpd || true'), WAIT).toMatch(/^\d+$/);
+    await expect.poll(() => inside('pidof httpd || true') !== left && service('probe')?.ready, WAIT).toBe(true);
+    expect(inside('timeout 10 wget -q -O - http://127.0.0.1:8081/')).toContain('web1');
+    expect(inside('rouse logs probe')).not.toContain('in use');
+  },
+);
 
 rooted('a killed rouse comes back by itself and adopts: nginx keeps its pid', async () => {
   const before = service('nginx')?.pid;
