@@ -27,19 +27,32 @@ export function registerNetboot(program: Command, context: CommandContext): void
   program
     .command('explain')
     .description('what a machine would boot, and why: a dry run of the functions that answer it')
-    .argument('<mac>', 'its MAC address, or the name of its node')
+    .argument('[mac]', 'its MAC address, or the name of its node')
     .option('--arch <name>', 'its firmware: bios, efi-ia32, efi-x64, efi-arm64, efi-x64-http, efi-arm64-http', 'bios')
+    .option('--seen', 'as it was heard on the wire, in mode: observe too; without a MAC, every machine that was')
     .option('--json', 'as JSON')
-    .addHelpText('after', '\nExamples:\n  rouse explain 52:54:00:77:00:01\n  rouse explain web1 --arch efi-x64 --json')
-    .action(async (machine: string, { arch, json }: { arch: string; json?: boolean }) => {
-      const { renderExplanation } = await import('../../netboot/api/explain.ts');
-      const { askExplanation } = await import('../../netboot/api/ask.io.ts');
-      const { answer, note } = await askExplanation(context.places(), machine, arch);
-      if (note !== undefined) context.warn(`rouse: ${note}`);
-      if (json === true) context.print(JSON.stringify(answer, undefined, 2));
-      else for (const line of renderExplanation(answer)) context.print(line);
-      context.exit(answer.boots ? 0 : 1);
-    });
+    .addHelpText(
+      'after',
+      '\nExamples:\n  rouse explain 52:54:00:77:00:01\n  rouse explain web1 --arch efi-x64 --json\n  rouse explain --seen',
+    )
+    .action(
+      async (machine: string | undefined, { arch, seen, json }: { arch: string; seen?: boolean; json?: boolean }) => {
+        if (seen === true) return explainSeen(context, machine, json === true);
+        if (machine === undefined) {
+          throw new Fault('E_USAGE', {
+            what: 'expected a MAC address or a node',
+            todo: 'or every machine that was heard: rouse explain --seen',
+          });
+        }
+        const { renderExplanation } = await import('../../netboot/api/explain.ts');
+        const { askExplanation } = await import('../../netboot/api/ask.io.ts');
+        const { answer, note } = await askExplanation(context.places(), machine, arch);
+        if (note !== undefined) context.warn(`rouse: ${note}`);
+        if (json === true) context.print(JSON.stringify(answer, undefined, 2));
+        else for (const line of renderExplanation(answer)) context.print(line);
+        context.exit(answer.boots ? 0 : 1);
+      },
+    );
 
   program
     .command('check')
@@ -78,6 +91,25 @@ export function registerNetboot(program: Command, context: CommandContext): void
     });
 
   registerLease(program, context);
+}
+
+/** `rouse explain --seen`. */
+async function explainSeen(context: CommandContext, machine: string | undefined, json: boolean): Promise<void> {
+  const { askMachines, askSeen } = await import('../../netboot/api/ask.io.ts');
+  const { renderExplanation } = await import('../../netboot/api/explain.ts');
+  const ago = (atMs: number): string => `${Math.round((Date.now() - atMs) / 1000)} s ago`;
+  if (machine !== undefined) {
+    const { row, answer } = await askSeen(context.places(), machine);
+    context.exit(answer.boots ? 0 : 1);
+    if (json) return context.print(JSON.stringify({ seen: row, ...answer }, undefined, 2));
+    context.print(`heard ${ago(row.lastSeenMs)}: ${row.client ?? 'nothing by DHCP'}; ${row.said}`);
+    for (const line of renderExplanation(answer)) context.print(line);
+    return;
+  }
+  const machines = await askMachines(context.places());
+  if (json) return context.print(JSON.stringify(machines, undefined, 2));
+  const rows = machines.map((one) => [one.mac, one.node ?? '-', one.client ?? '-', ago(one.lastSeenMs), one.said]);
+  for (const line of renderTable(['MAC', 'NODE', 'CLIENT', 'HEARD', 'ANSWER'], rows)) context.print(line);
 }
 
 type LeaseRow = {

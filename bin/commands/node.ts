@@ -19,9 +19,10 @@ export function registerNode(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .action(async ({ json, new: isNew }: { json?: boolean; new?: boolean }) => {
       if (isNew === true) return listNew(context, json === true);
-      const { askNodes } = await import('../../netboot/api/ask.io.ts');
+      const { askConfigTrouble, askNodes } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askNodes(context.places());
-      if (note !== undefined) context.warn(`rouse: ${note}`);
+      const trouble = await askConfigTrouble(context.places());
+      for (const line of [note, trouble]) if (line !== undefined) context.warn(`rouse: ${line}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));
       const rows = answer.map((row) => [
         row.name,
@@ -31,7 +32,14 @@ export function registerNode(program: Command, context: CommandContext): void {
         row.runs ?? '-',
         `${row.readiness ?? '-'}${row.draining === 'no' ? '' : ', draining'}`,
         row.boot ?? '-',
-        [row.once === undefined ? '' : `once as ${row.once}`, row.change ?? '', row.note].filter(Boolean).join('; '),
+        [
+          row.insteadOf === undefined ? '' : `not what its file wants: ${row.insteadOf}`,
+          row.once === undefined ? '' : `once as ${row.once}`,
+          row.change ?? '',
+          row.note,
+        ]
+          .filter(Boolean)
+          .join('; '),
       ]);
       const heading = ['NODE', 'PROFILE', 'ADDRESS', 'SHOULD BE', 'RUNS', 'STATE', 'LAST BOOT', 'NOTE'];
       for (const line of renderTable(heading, rows)) context.print(line);

@@ -9,7 +9,9 @@ import { Fault } from '../../formats/errors.ts';
 import { parseMac } from '../../formats/mac.ts';
 import { nearest, renderProblem } from '../../formats/yaml/document.ts';
 import { askNetboot } from './client.io.ts';
-import { ARCH_NAMES, explain, type Explanation } from './explain.ts';
+import { explain, type Explanation } from './explain.ts';
+import type { MachineRow } from './machines.ts';
+import { ARCH_NAMES, archOf } from './explaindhcp.ts';
 import type { ChangeView } from './fleethandlers.io.ts';
 import { LeaseBook } from '../store/leases.ts';
 import { hostAddresses } from '../listen.io.ts';
@@ -173,16 +175,53 @@ export async function setNodes(places: AskPlaces, request: SetRequest): Promise<
   return changes;
 }
 
+/** What is wrong with the files, where a boot server runs with the last good configuration. Undefined where all is well, or none runs. */
+export async function askConfigTrouble({ runDir }: Pick<AskPlaces, 'runDir'>): Promise<string | undefined> {
+  try {
+    const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as {
+      config: string;
+      problems?: string[];
+    };
+    if (health.config === 'good') return undefined;
+    return `an edit was refused, and the last good configuration is in force: ${health.problems?.[0] ?? ''}; see all with: rouse check`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Machines that were heard on the wire; those of nodes too. */
+export async function askMachines(places: AskPlaces): Promise<readonly MachineRow[]> {
+  return (await askFleet<{ machines: MachineRow[] }>(places, '/v1/machines')).machines;
+}
+
+/** An explanation for the firmware that a machine was heard with, and what it was told. */
+export async function askSeen(
+  places: AskPlaces,
+  machine: string,
+): Promise<{ readonly row: MachineRow; readonly answer: Explanation }> {
+  const mac = parseMac(machine);
+  const rows = await askMachines(places);
+  const row = rows.find(({ macs, node }) => (mac === undefined ? node === machine : macs.includes(mac)));
+  if (row === undefined) {
+    throw new Fault('E_NOT_FOUND', {
+      what: `${machine} was not heard since the boot server started`,
+      todo: 'see who was with: rouse explain --seen',
+    });
+  }
+  const { answer } = await askExplanation(places, mac ?? row.mac, archOf(row.architecture));
+  return { row, answer };
+}
+
 /**
  * @param machine a MAC address, or the name of a node, of which the first MAC is taken.
- * @param archName one of ARCH_NAMES.
+ * @param archName one of ARCH_NAMES; bios where undefined.
  */
 export async function askExplanation(
   places: AskPlaces,
   machine: string,
-  archName: string,
+  archName: string | undefined,
 ): Promise<Answered<Explanation>> {
-  const arch = ARCH_NAMES.find((name) => name === archName);
+  const arch = archName === undefined ? 'bios' : ARCH_NAMES.find((name) => name === archName);
   if (arch === undefined) {
     throw new Fault('E_USAGE', { what: `--arch ${archName}`, why: `expected one of ${ARCH_NAMES.join(', ')}` });
   }

@@ -178,6 +178,8 @@ export function handlersOf(facts: HandlerFacts): Handlers {
           rung: (one) => rungOf(journal.ofMac(one)),
           states: facts.fleet.states,
           held: (name) => facts.segment(name)?.held,
+          heardOn: (one) => sightings.of(one)?.interfaceName,
+          configProblem: live.state().problems.map(renderProblem)[0],
           nowMs: Date.now(),
         },
         mac,

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { parseIpv4 } from '../../formats/ipv4.ts';
 import { parseMac } from '../../formats/mac.ts';
 import { NewNodeSchema } from '../site/newnodes.ts';
-import { ARCH_NAMES } from './explain.ts';
+import { ARCH_NAMES } from './explaindhcp.ts';
 
 export type Route = {
   readonly method: 'GET' | 'POST';

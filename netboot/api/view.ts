@@ -10,8 +10,9 @@ import type { Journal } from '../journal/attempts.ts';
 import { type Attempt, renderOutcome } from '../journal/journal.ts';
 import type { LeaseLookup } from '../store/leases.ts';
 import { type Change, renderSteps } from '../fleet/change.ts';
-import { type Draining, MAINTENANCE_PROFILE, type NodeState } from '../fleet/nodestate.ts';
-import { differs, renderTarget } from '../fleet/planview.ts';
+import { closed, type Draining, MAINTENANCE_PROFILE, type NodeState, planKey } from '../fleet/nodestate.ts';
+import { renderTarget } from '../fleet/planview.ts';
+import { chosenBoot } from '../boots/choice.ts';
 import type { NodeReport } from '../fleet/reports.ts';
 import type { States } from '../fleet/pools.ts';
 import type { SegmentView } from '../dhcp/foreign.ts';
@@ -43,6 +44,8 @@ export type NodeRow = {
   readonly boot: string | undefined;
   /** What it runs: "web generation 3 as web"; undefined where that is not known, or it is nothing of ours. */
   readonly runs: string | undefined;
+  /** Why it runs, or would be given, something else than its file wants: a plan that failed, boots in vain. */
+  readonly insteadOf: string | undefined;
   /** In words, by its last report: "ready", "not ready: nginx", "silent for 95 s". */
   readonly readiness: string | undefined;
   /** Whether a power cut would make it something else than it runs. */
@@ -93,6 +96,15 @@ export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
   const resolution = mac === undefined ? undefined : resolve(site, mac, { images, subnet: undefined });
   const [latest] = bootsOf(node, journal);
   const state = states.get(node.name);
+  const running = state?.boot?.plan;
+  const next =
+    mac !== undefined && resolution?.kind === 'boot'
+      ? chosenBoot(
+          resolution,
+          { site, images, mac, subnet: undefined },
+          state === undefined ? undefined : closed(state),
+        )
+      : undefined;
   return {
     name: node.name,
     macs: node.macs,
@@ -103,8 +115,9 @@ export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
     should: resolution === undefined ? '' : shouldOf(resolution),
     boot: latest === undefined ? undefined : renderOutcome(latest, nowMs),
     runs: state?.boot === undefined ? undefined : renderTarget(state.boot.plan),
+    insteadOf: state?.boot?.insteadOf ?? next?.insteadOf,
     readiness: state?.boot === undefined ? undefined : renderReadiness(state, nowMs),
-    isChanging: resolution !== undefined && differs(state, resolution),
+    isChanging: running !== undefined && (next === undefined || planKey(next.plan) !== planKey(running)),
     draining: state?.draining ?? 'no',
     once: state?.once,
     alarm: alarmOf(site, states, state),

@@ -20,12 +20,13 @@ import type { Fleet } from '../fleet/fleet.io.ts';
 import { inputsFor } from '../fleet/inputs.ts';
 import type { BootEvent } from '../journal/journal.ts';
 import { liveFiles, liveTemplates, revisionFile } from '../fleet/live.ts';
-import { type BootImage, choosePlan, closed, leftUs, loaded, MAINTENANCE_PROFILE } from '../fleet/nodestate.ts';
+import { type BootImage, closed, leftUs, loaded } from '../fleet/nodestate.ts';
+import { asWanted, type ChoiceFacts, chosenBoot, wantedBoot } from './choice.ts';
 import { buildOverlay } from './overlay.ts';
 import type { StoredBoot, StoreRecord } from '../store/records.ts';
 import { type ScriptFormat, SCRIPTS } from './formats.ts';
 import { type BootServer, layerFile } from './script.ts';
-import { type BootPlan, type Resolution, resolve } from '../site/plan.ts';
+import type { BootPlan } from '../site/plan.ts';
 import type { Images, Site } from '../site/site.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.ts';
 import { kernelNamed, layerNamed, subnetAt } from '../world.ts';
@@ -114,9 +115,12 @@ export class BootDesk {
     const address = this.#options.serverFor(peer);
     if (address === undefined) return refusal(403, `${peer} is behind none of the served interfaces`);
     const server = { address, port: site.rouse.http.port };
-    const once = this.#options.fleet.state(site.byMac.get(mac)?.name ?? '').once;
-    const as = once === undefined ? undefined : site.profiles.get(once);
-    const resolution = resolve(site, mac, { images, subnet: subnetAt(site, peer), as });
+    const { fleet } = this.#options;
+    // Whoever asks for a script starts anew: what its boot so far came to is settled before the next is chosen.
+    const known = site.byMac.get(mac)?.name;
+    if (known !== undefined) await fleet.update(known, closed);
+    const asked: ChoiceFacts = { site, images, mac, subnet: subnetAt(site, peer) };
+    const resolution = wantedBoot(asked, fleet.states);
     this.#options.scriptFetched(mac);
     if (resolution.kind === 'ignore') return refusal(404, resolution.why);
     const name = resolution.kind === 'refuse' ? resolution.match.node.name : resolution.plan.node.name;
@@ -128,7 +132,11 @@ export class BootDesk {
       return text(200, scripts.refusal(why, server, mac));
     }
     try {
-      const { plan, image, insteadOf } = await this.#chosen(resolution, site, mac, images, peer);
+      const { plan, image, insteadOf } = chosenBoot(
+        resolution,
+        asked,
+        known === undefined ? undefined : fleet.state(known),
+      );
       const made = await this.#make(plan, image, insteadOf, peer, site);
       if (made.kind === 'refused') return this.#refuse(mac, name, made.why, server, format);
       const bootId = made.kind === 'linux' ? made.boot.id : made.bootId;
@@ -143,34 +151,6 @@ export class BootDesk {
     }
   }
 
-  /** What the files want, or what the node goes back to. */
-  async #chosen(wanted: Bootable, site: Site, mac: MacAddress, images: Images, peer: Ipv4Address): Promise<Chosen> {
-    const { fleet } = this.#options;
-    const { name, known } = wanted.plan.node;
-    await fleet.update(name, closed);
-    const state = fleet.state(name);
-    const maintenance = site.profiles.get(MAINTENANCE_PROFILE);
-    const rollback = wanted.effective.rollback.value;
-    const choice = known
-      ? choosePlan(state, wanted.plan, { rollback, hasMaintenance: maintenance !== undefined })
-      : ({ kind: 'wanted' } as const);
-    const own = chosen(wanted, undefined);
-    switch (choice.kind) {
-      case 'wanted':
-        return own;
-      case 'last-good':
-        return {
-          plan: { ...choice.good.plan, node: wanted.plan.node },
-          image: choice.good.image,
-          insteadOf: choice.why,
-        };
-      case 'maintenance': {
-        const rescue = resolve(site, mac, { images, subnet: subnetAt(site, peer), as: maintenance });
-        return rescue.kind === 'boot' ? chosen(rescue, choice.why) : own;
-      }
-    }
-  }
-
   /**
    * Makes the boot that a running node is to switch to; nobody is told of it yet.
    *
@@ -182,11 +162,11 @@ export class BootDesk {
     const { boot } = state;
     if (site === undefined || boot === undefined) return { kind: 'refused', why: 'nothing is known of it' };
     const { address, plan } = boot;
-    const as = state.once === undefined ? undefined : site.profiles.get(state.once);
     const images = await this.#options.images();
-    const wanted = resolve(site, plan.node.mac, { images, subnet: subnetAt(site, address), as });
+    const asked = { site, images, mac: plan.node.mac, subnet: subnetAt(site, address) };
+    const wanted = wantedBoot(asked, this.#options.fleet.states);
     if (wanted.kind !== 'boot') return { kind: 'refused', why: wanted.why };
-    const { plan: next, image, insteadOf } = chosen(wanted, undefined);
+    const { plan: next, image, insteadOf } = asWanted(wanted);
     const made = await this.#make(next, image, insteadOf, address, site);
     if (made.kind === 'linux') return { kind: 'made', boot: made.boot };
     return { kind: 'refused', why: made.kind === 'refused' ? made.why : 'it boots no system of ours: use --cold' };
@@ -348,13 +328,6 @@ export class BootDesk {
       });
     };
   }
-}
-
-type Bootable = Extract<Resolution, { kind: 'boot' }>;
-type Chosen = { readonly plan: BootPlan; readonly image: BootImage; readonly insteadOf: string | undefined };
-
-function chosen({ plan, templates, declared }: Bootable, insteadOf: string | undefined): Chosen {
-  return { plan, image: { templates, vars: declared }, insteadOf };
 }
 
 function scriptEvent({ node, profile, target, readyTimeoutS }: BootPlan, mac: MacAddress, bootId: string): BootEvent {

@@ -57,7 +57,7 @@ export type NodeState = {
   /** Boots in a row that were loaded and never ready. */
   readonly inVain: number;
   readonly draining: Draining;
-  /** The profile of the next boot only. */
+  /** The profile that is booted one time: until it was ready, or tried in vain. */
   readonly once: string | undefined;
   readonly change: Change | undefined;
 };
@@ -94,6 +94,8 @@ export function closed(state: NodeState): NodeState {
     ...state,
     boot: { ...boot, isLoaded: false },
     inVain: state.inVain + 1,
+    // Its one try was in vain: asked for again and again it would be an endless loop.
+    once: state.once === boot.plan.profile.name ? undefined : state.once,
     // Known to be good: the machine or the network failed it, not the plan.
     failedKey: isGood || boot.plan.profile.name === MAINTENANCE_PROFILE ? state.failedKey : key,
   };
@@ -134,7 +136,6 @@ export function began(state: NodeState, boot: BegunBoot): NodeState {
     boot,
     report: undefined,
     draining: before.draining === 'change' ? 'no' : before.draining,
-    once: undefined,
   };
 }
 
@@ -156,12 +157,16 @@ export function ready(state: NodeState, bootId: string): NodeState {
   const { boot } = state;
   if (boot === undefined || boot.id !== bootId || boot.isReady) return state;
   const { plan, image } = boot;
+  const isOnce = state.once === plan.profile.name;
   const isMaintenance = plan.profile.name === MAINTENANCE_PROFILE;
   return {
     ...state,
     boot: { ...boot, isLoaded: true, isReady: true },
     inVain: 0,
-    lastGood: isMaintenance ? state.lastGood : { plan, image },
+    // Used up by being ready, not by being asked for: a loader may ask for its script any number of times.
+    once: isOnce ? undefined : state.once,
+    // What was for one time is nothing to go back to.
+    lastGood: isMaintenance || isOnce ? state.lastGood : { plan, image },
     // Somebody mended it: what failed before may be tried again once it differs; what is ready did not fail.
     failedKey: state.failedKey === planKey(plan) ? undefined : state.failedKey,
   };

@@ -4,7 +4,10 @@ import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import { parseMac } from '../../../formats/mac.ts';
 import type { Manifest } from '../../../images/manifest.ts';
-import { ARCH_NAMES, explain, type ExplainFacts, renderExplanation } from '../../../netboot/api/explain.ts';
+import { explain, type ExplainFacts, renderExplanation } from '../../../netboot/api/explain.ts';
+import { ARCH_NAMES } from '../../../netboot/api/explaindhcp.ts';
+import { freshState, planKey } from '../../../netboot/fleet/nodestate.ts';
+import { type BootPlan, resolve } from '../../../netboot/site/plan.ts';
 import { LeaseBook } from '../../../netboot/store/leases.ts';
 import { parseSite } from '../../../netboot/site/files.ts';
 import { buildSite, type ImageState } from '../../../netboot/site/site.ts';
@@ -114,10 +117,52 @@ test('every architecture has an answer, and nothing is held or leased by asking'
   expect((asked.leases as LeaseBook).size).toBe(0);
 });
 
+/** The node ran this generation well, and the one that its file wants now in vain. */
+function rolledBack(): ExplainFacts {
+  const now = facts(BUILT);
+  const plan = explainedPlan(now);
+  const good = { ...plan, target: { ...plan.target, generation: 2 } as typeof plan.target };
+  const image = { templates: [], vars: {} };
+  const state = { ...freshState('web1'), lastGood: { plan: good, image }, failedKey: planKey(plan) };
+  return { ...now, states: new Map([['web1', state]]) };
+}
+function explainedPlan({ site, images }: ExplainFacts): BootPlan {
+  const resolution = resolve(site, KNOWN, { images, subnet: undefined });
+  if (resolution.kind !== 'boot') throw new Error(resolution.why);
+  return resolution.plan;
+}
+
+test('during a rollback it says what the wire will give, and why', () => {
+  const answer = explain(rolledBack(), KNOWN, 'bios');
+  expect(answer.insteadOf).toBe('web generation 3 as web was not ready in time');
+  expect(answer.why).toContain('but it boots as web instead: web generation 3 as web was not ready in time');
+  expect(answer.steps.at(-1)?.lines).toContain('image web, generation 2');
+  expect(answer.script).toContain('image web generation 2');
+  expect(renderExplanation(answer)).toContain('values that the files want');
+});
+
+test('a refused edit stands at the top of every answer', () => {
+  const answer = explain({ ...facts(BUILT), configProblem: 'rouse.yaml:3:1 unknown key' }, KNOWN, 'bios');
+  expect(renderExplanation(answer)[1]).toBe(
+    'the files do not validate, so this is the last good configuration: rouse.yaml:3:1 unknown key',
+  );
+});
+
+test('mode: observe answers nobody and says what it would have', () => {
+  const observing = facts(BUILT);
+  const [subnet] = observing.site.subnets;
+  if (subnet === undefined) throw new Error('a subnet');
+  const subnets = [{ ...subnet, mode: 'observe' as const }];
+  const { steps } = explain({ ...observing, site: { ...observing.site, subnets } }, KNOWN, 'bios');
+  expect(steps[0]?.answer).toMatch(/^ignored: the subnet says mode: observe.*; otherwise: OFFER 10\.0\.0\.11/);
+  expect(steps[0]?.lines).toContain('yiaddr 10.0.0.11');
+  expect(steps.map(({ title }) => title)).toContain('TFTP');
+});
+
 test('without a served interface the plan is still explained', () => {
   const answer = explain({ ...facts(BUILT), interfaces: [] }, KNOWN, 'bios');
   expect(answer.steps.map(({ answer: words }) => words)).toEqual([
     'no served interface has an address now',
-    "boots: 52:54:00:77:00:01 is node 'web1' (nodes/web1.yaml), whose profile is 'web' (nodes/web1.yaml:2)",
+    'boots as web',
   ]);
 });

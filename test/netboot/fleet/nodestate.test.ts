@@ -74,6 +74,29 @@ test('maintenance that is ready is nobody’s last good plan, and the next boot 
   expect(rescued.inVain).toBe(0);
 });
 
+const booted = (state: NodeState, id: string, profile: string): NodeState =>
+  began(state, boot('web1', profile, { id, isLoaded: false, isReady: false }));
+
+test('a profile for one boot is used up by being ready, not by being asked for', () => {
+  const asked = booted(booted({ ...after('1ready'), once: 'rescue' }, 'a', 'rescue'), 'b', 'rescue');
+  expect(asked.once).toBe('rescue');
+  const done = ready(loaded(asked, 'b'), 'b');
+  expect(done.once).toBeUndefined();
+  // And it is nothing to go back to.
+  expect(done.lastGood?.plan.profile.name).toBe('web');
+});
+
+test('a profile for one boot that was tried in vain is not tried for ever', () => {
+  const failed = closed(loaded(booted({ ...after('1ready'), once: 'rescue' }, 'a', 'rescue'), 'a'));
+  expect(failed.once).toBeUndefined();
+  expect(choosePlan(failed, plan('web1', 'web', 1), RULES)).toEqual({ kind: 'wanted' });
+});
+
+test('what a node boots meanwhile leaves a profile for one boot waiting', () => {
+  const state = ready(loaded(booted({ ...after(''), once: 'rescue' }, 'a', 'web'), 'a'), 'a');
+  expect(state.once).toBe('rescue');
+});
+
 test('an operator who asks gives a failed plan another chance', () => {
   expect(choosePlan(forgiven(after('1ready 2failed')), plan('web1', 'web', 2), RULES)).toEqual({ kind: 'wanted' });
 });
