@@ -91,7 +91,7 @@ export function wantedOf(
 }
 
 /** Whether a power cut would make the node something else than it runs. */
-export function differs(state: NodeState | undefined, wanted: Resolution): boolean {
+function differs(state: NodeState | undefined, wanted: Resolution): boolean {
   const running = state?.boot;
   if (running === undefined) return false;
   return wanted.kind !== 'boot' || planKey(running.plan) !== planKey(wanted.plan);
