@@ -60,16 +60,16 @@ export async function nodeLines(places: Places, words: readonly string[], isJson
   );
   if (isJson) return [JSON.stringify({ nodes: shown })];
   const rows = shown.flatMap(({ node, report }) =>
-    report === undefined ? [[node, '-', '-', '-', '-', '-', 'no report yet']] : serviceRows(node, report),
+    report === undefined ? [[node, '-', '-', '-', '-', '-', 'no report yet', '']] : serviceRows(node, report),
   );
-  return renderTable(['NODE', 'SERVICE', 'STATE', 'PID', 'SINCE', 'READY', 'REPORTED'], rows);
+  return renderTable(['NODE', 'SERVICE', 'STATE', 'PID', 'SINCE', 'READY', 'REPORTED', 'NOTES'], rows);
 }
 
 function serviceRows(node: string, report: ReportView): string[][] {
   const { ageMs, supervisor, services } = report;
   const reported = `${renderAge(ageMs)} ago${supervisor === undefined ? '' : `, by ${supervisor}`}`;
-  if (services.length === 0) return [[node, 'none', '-', '-', '-', '-', reported]];
-  return services.map(({ name, isUp, pid, forS, isReady }) => [
+  if (services.length === 0) return [[node, 'none', '-', '-', '-', '-', reported, '']];
+  return services.map(({ name, isUp, pid, forS, isReady, why = '' }) => [
     node,
     printable(name),
     isUp ? 'up' : 'down',
@@ -77,6 +77,7 @@ function serviceRows(node: string, report: ReportView): string[][] {
     renderAge(forS * 1000 + ageMs),
     isReady ? 'yes' : 'no',
     reported,
+    printable(why),
   ]);
 }
 
@@ -84,6 +85,6 @@ function serviceRows(node: string, report: ReportView): string[][] {
 export function renderReport(report: ReportView): string[] {
   const { ageMs, uptimeMs, load, memoryFreeKb, isReady, supervisor = 'its supervisor' } = report;
   const head = `reported ${renderAge(ageMs)} ago: ${isReady ? 'ready' : 'not ready'}, up ${renderAge(uptimeMs)}, load ${load}, ${Math.round(memoryFreeKb / 1024)} MB free, services under ${supervisor}`;
-  const rows = serviceRows('', report).map(([, ...cells]) => ['', ...cells.slice(0, -1)]);
-  return [head, ...renderTable([' ', 'SERVICE', 'STATE', 'PID', 'SINCE', 'READY'], rows)];
+  const rows = serviceRows('', report).map((cells) => cells.toSpliced(6, 1));
+  return [head, ...renderTable([' ', 'SERVICE', 'STATE', 'PID', 'SINCE', 'READY', 'NOTES'], rows)];
 }

@@ -17,6 +17,8 @@ type ServiceReport = {
   /** Since it came up or went down. */
   readonly forS: number;
   readonly isReady: boolean;
+  /** Why it is not ready; undefined where it is, or the node did not say. */
+  readonly why?: string | undefined;
 };
 
 export type NodeReport = {
@@ -82,15 +84,16 @@ export function parseReport(body: Uint8Array): Read<NodeReport> {
   const refused: { path: string; detail: string }[] = [];
   for (const [word, value] of lines.value) {
     if (word === 'service') {
-      const match = /^(\S{1,64}) (up|down) (\d{1,10}) (\d{1,10}) (ready|waiting)$/.exec(value);
+      const match = /^(\S{1,64}) (up|down) (\d{1,10}) (\d{1,10}) (ready|waiting)(?: (.*))?$/.exec(value);
       if (match === null) return no("expected 'service NAME up|down PID SECONDS ready|waiting'");
-      const [, name = '', state, pid, forS, readiness] = match;
+      const [, name = '', state, pid, forS, readiness, why] = match;
       services.push({
         name,
         isUp: state === 'up',
         pid: Number(pid),
         forS: Number(forS),
         isReady: readiness === 'ready',
+        why: why?.slice(0, DETAIL_LIMIT),
       });
     } else if (word === 'address') {
       const match = /^(\S{1,32}) ([0-9.]{7,15})\/(\d{1,2})$/.exec(value);

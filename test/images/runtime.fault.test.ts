@@ -173,7 +173,7 @@ rooted("the agent has each service's readiness from the supervisor, and says wha
   expect(inside(reports)).toMatch(/^service nginx up \d+ \d+ ready$/m);
   expect(inside(reports)).toMatch(/^waiting:$/m);
   inside(': >/run/mute; /usr/bin/svc -t /service/probe');
-  await expect.poll(() => inside(reports), WAIT).toMatch(/^service probe up \d+ \d+ waiting$/m);
+  await expect.poll(() => inside(reports), WAIT).toMatch(/^service probe up \d+ \d+ waiting it has not said so$/m);
   expect(inside(reports)).toMatch(/^waiting: probe: it has not said so$/m);
   inside('rm /run/mute; /usr/bin/svc -t /service/probe');
   await expect.poll(() => inside(reports), WAIT).toMatch(/^service probe up \d+ \d+ ready$/m);

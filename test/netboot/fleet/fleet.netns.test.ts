@@ -399,13 +399,15 @@ test('a generation that never gets ready is followed by the last good one; three
 
 test('rouse status and rouse node show tell what nodes reported, how long ago, and by which supervisor', async () => {
   await bothUp();
-  await web1.report('supervisor rouse\nservice nginx up 212 58 ready\nservice agent up 80 59 ready\n');
+  await web1.report(
+    'supervisor rouse\nservice nginx up 212 58 ready\nservice agent up 80 59 waiting its check fails\n',
+  );
   const rouse = (...words: string[]): string => {
     const env = { ...process.env, ROUSE_HOME: home };
     return execFileSync(join(import.meta.dirname, '../../../bin/rouse'), words, { env, encoding: 'utf8' });
   };
   expect(rouse('status', 'web1')).toMatch(
-    /^NODE +SERVICE +STATE +PID +SINCE +READY +REPORTED\nweb1 +nginx +up +212 +\d+ s +yes +\d+ s ago, by rouse\nweb1 +agent /,
+    /^NODE +SERVICE +STATE +PID +SINCE +READY +REPORTED +NOTES\nweb1 +nginx +up +212 +\d+ s +yes +\d+ s ago, by rouse\nweb1 +agent .* no .* by rouse +its check fails\n/,
   );
   expect(rouse('status', 'web[1-1]:nginx', 'lb1').split('\n')).toEqual([
     expect.stringContaining('NODE'),

@@ -13,7 +13,7 @@ load 0.12
 supervisor rouse
 memoryFreeKb 123456
 service nginx up 212 58 ready
-service agent down 0 3 waiting
+service agent down 0 3 waiting down 3 seconds, normally up
 address lo 127.0.0.1/8
 address eth0 10.77.0.11/24
 files 0123456789abcdef
@@ -33,7 +33,7 @@ test('a whole report', () => {
       memoryFreeKb: 123_456,
       services: [
         { name: 'nginx', isUp: true, pid: 212, forS: 58, isReady: true },
-        { name: 'agent', isUp: false, pid: 0, forS: 3, isReady: false },
+        { name: 'agent', isUp: false, pid: 0, forS: 3, isReady: false, why: 'down 3 seconds, normally up' },
       ],
       addresses: [
         { interface: 'lo', address: '127.0.0.1', prefixLength: 8 },
