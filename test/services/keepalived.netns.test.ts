@@ -174,7 +174,7 @@ const VIP = `${OUTSIDE}.200`;
 const INSIDE_VIP = `${INSIDE}.254`;
 
 /** As the boot server renders it for a node among these. */
-function conf(name: string, ...names: readonly string[]): string {
+function confOf(name: string, ...names: readonly string[]): string {
   const peers = peersNamed(...names);
   const address = peers.find((peer) => peer.name === name)?.address ?? '';
   const vars = {
@@ -190,14 +190,14 @@ needsRoot(
   async () => {
     wires.make(tree, folder);
     wires.add('lb2');
-    wires.start('lb2', conf('lb2', 'lb2'));
+    wires.start('lb2', confOf('lb2', 'lb2'));
     await expect
       .poll(() => [wires.holders(VIP), wires.holders(INSIDE_VIP)], { timeout: 30_000 })
       .toEqual([['lb2'], ['lb2']]);
     const moved = wires.watchAddresses('lb2');
     // lb1 comes before it, so its priority falls as well.
     for (const names of [['lb1', 'lb2'], ['lb1', 'lb2', 'lb3'], ['lb2']]) {
-      const said = await wires.reload('lb2', conf('lb2', ...names));
+      const said = await wires.reload('lb2', confOf('lb2', ...names));
       expect(said).toContain('Reload complete');
       expect(said).not.toMatch(/BACKUP STATE|removing VIPs|sent 0 priority|died/);
       expect(wires.realTimeLimit('lb2')).toMatch(/^unlimited +unlimited$/);
@@ -213,9 +213,9 @@ needsRoot(
   'who joins with a higher priority stays a backup; when the master dies it takes both sides and says so',
   async () => {
     const moved = wires.watchAddresses('lb2');
-    await wires.reload('lb2', conf('lb2', 'lb1', 'lb2'));
+    await wires.reload('lb2', confOf('lb2', 'lb1', 'lb2'));
     wires.add('lb1');
-    wires.start('lb1', conf('lb1', 'lb1', 'lb2'));
+    wires.start('lb1', confOf('lb1', 'lb1', 'lb2'));
     await expect.poll(() => wires.log('lb1'), { timeout: 30_000 }).toMatch(/inside\) Entering BACKUP STATE/);
     await new Promise((resolve) => setTimeout(resolve, 4000));
     expect([wires.holders(VIP), wires.holders(INSIDE_VIP), moved()]).toEqual([['lb2'], ['lb2'], '']);
@@ -232,7 +232,7 @@ needsRoot(
     // Back again, the one with the lower priority leaves everything where it is.
     const stays = wires.watchAddresses('lb1');
     wires.add('lb2');
-    wires.start('lb2', conf('lb2', 'lb1', 'lb2'));
+    wires.start('lb2', confOf('lb2', 'lb1', 'lb2'));
     await expect
       .poll(() => wires.log('lb2').split('inside) Entering BACKUP STATE').length, { timeout: 30_000 })
       .toBe(3);

@@ -4,12 +4,13 @@
 // By hand (npm run test:rack): two guests, 5 to 15 minutes. Emulated machines stall for seconds: what converges is asserted,
 // what it took is printed.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unpackImage } from '../../services/image-tree.ts';
+import { Asker, say, seconds } from './asker.ts';
 import { SpaceNode, wire } from './space-node.ts';
 import { BOOT_MS, Story } from './story.ts';
 
@@ -36,51 +37,6 @@ vars: {gateway: ${INSIDE}}
 `;
 
 const story = process.getuid?.() === 0 ? describe : describe.skip;
-const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
-
-type Answer = { readonly atMs: number; readonly title: string };
-
-/** Asks for the page again and again: what came back, when. An empty title: nothing did within 2 s. */
-class Asker {
-  readonly answers: Answer[] = [];
-  readonly #child: ChildProcess;
-
-  constructor(space: string, vip: string) {
-    const ask = `curl -s -m 2 http://${vip}/ | sed -n 's/.*<title>\\([a-z0-9]*\\).*/\\1/p' | head -n 1`;
-    const script = `while :; do title=$(${ask}); echo "$(date +%s%3N) $title"; sleep 0.2; done`;
-    const child = spawn('ip', ['netns', 'exec', space, 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'ignore'] });
-    let rest = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      const lines = (rest + chunk.toString()).split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        const [at = '0', title = ''] = line.split(' ');
-        this.answers.push({ atMs: Number(at), title });
-      }
-    });
-    this.#child = child;
-  }
-
-  since(atMs: number): Answer[] {
-    return this.answers.filter((answer) => answer.atMs >= atMs);
-  }
-
-  /** "3 of 120 failed, 8.2 s between the last good answer and the next". */
-  told(sinceMs: number): string {
-    const asked = this.since(sinceMs);
-    const good = asked.filter(({ title }) => title !== '').map(({ atMs }) => atMs);
-    const gaps = good.slice(1).map((atMs, index) => atMs - (good[index] ?? atMs));
-    const failed = asked.length - good.length;
-    return `${failed} of ${asked.length} failed, at most ${seconds(Math.max(0, ...gaps))} between two answers`;
-  }
-
-  async end(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.#child.kill('SIGKILL');
-    await once(this.#child, 'exit');
-  }
-}
 
 story('two load balancers and their web servers', () => {
   let lab: Story;

@@ -92,6 +92,11 @@ export class Story {
     }
   }
 
+  /** A command that the story does not wait for. */
+  rouseInBackground(...args: string[]): ChildProcess {
+    return spawn(ROUSE, args, { env: this.#environment(), stdio: 'ignore' });
+  }
+
   /** The output of a command in the shell on a machine's console. */
   on(node: string, command: string): string {
     return this.rouse('lab', 'exec', node, '--', command).stdout.trim();
