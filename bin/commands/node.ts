@@ -217,6 +217,19 @@ function registerChanges(node: Command, context: CommandContext): void {
       for (const { path, diff } of view.files) for (const line of [path, ...diff]) context.print(line);
     });
 
+  node
+    .command('service')
+    .description('order something of a service on a node, and wait until it is done')
+    .argument('<node>')
+    .argument('<service>')
+    .argument('<verb>', 'up, down, once, restart, reload, kill, pause, cont')
+    .addHelpText('after', '\nExample:\n  rouse node service web1 nginx restart')
+    .action(async (name: string, service: string, verb: string) => {
+      const { orderService } = await import('../../netboot/api/ask.io.ts');
+      await orderService(context.places(), name, service, verb);
+      context.print(`${name}: ${service} ${verb} done`);
+    });
+
   for (const verb of ['drain', 'undrain'] as const) {
     node
       .command(verb)

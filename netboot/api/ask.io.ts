@@ -13,6 +13,7 @@ import { explain, type Explanation } from './explain.ts';
 import type { MachineRow } from './machines.ts';
 import { ARCH_NAMES, archOf } from './explaindhcp.ts';
 import type { ChangeView } from './fleethandlers.io.ts';
+import type { Order } from '../fleet/orders.ts';
 import { LeaseBook } from '../store/leases.ts';
 import { hostAddresses } from '../listen.io.ts';
 import { type FileChange, readNodeEdit } from '../site/edit.ts';
@@ -137,6 +138,28 @@ export async function followChange(
 }
 
 const FOLLOW_EVERY_MS = 500;
+/** A node hears of an order at once, and carries out those before it first. */
+const ACKNOWLEDGED_WITHIN_MS = 30_000;
+
+/** Orders something of a node's service and waits for its word. @throws Fault with what it said, or that it said nothing. */
+export async function orderService(places: AskPlaces, node: string, service: string, verb: string): Promise<void> {
+  const path = `/v1/nodes/${encodeURIComponent(node)}`;
+  const { number } = await askFleet<{ number: number }>(places, `${path}/service`, { service, verb }, 'POST');
+  for (let waitedMs = 0; waitedMs < ACKNOWLEDGED_WITHIN_MS; waitedMs += FOLLOW_EVERY_MS) {
+    const { orders } = await askFleet<{ orders: readonly Order[] }>(places, `${path}/orders`);
+    const outcome = orders.find((order) => order.number === number)?.outcome;
+    if (outcome?.kind === 'done') return;
+    if (outcome?.kind === 'failed') {
+      throw new Fault('E_NO', { what: `${node} could not carry out ${service} ${verb}`, why: outcome.detail });
+    }
+    await delay(FOLLOW_EVERY_MS);
+  }
+  throw new Fault('E_TIMEOUT', {
+    what: `${node} has not said that ${service} got its ${verb}`,
+    why: `nothing was heard for ${ACKNOWLEDGED_WITHIN_MS / 1000} s; the order stands until the node takes it or boots anew`,
+    todo: 'see: rouse node ls',
+  });
+}
 
 export type SetRequest = {
   readonly range: string;

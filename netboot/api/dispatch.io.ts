@@ -45,6 +45,7 @@ const AUDITED: { readonly [Name in RouteName]?: (asked: Asked<Name>) => { what: 
     node: params.name,
   }),
   drain: ({ params }) => ({ what: 'node drain', node: params.name }),
+  orderService: ({ params, query }) => ({ what: `node service ${query.service} ${query.verb}`, node: params.name }),
   undrain: ({ params }) => ({ what: 'node undrain', node: params.name }),
   releaseLease: ({ params }) => ({ what: 'lease release', address: params.address }),
   copyStore: () => ({ what: 'backup' }),

@@ -10,7 +10,8 @@ import { type Change, renderSteps } from '../fleet/change.ts';
 import type { Changes } from '../fleet/changes.io.ts';
 import type { Fleet } from '../fleet/fleet.io.ts';
 import { type LiveDiff, liveDiff } from '../fleet/livediff.ts';
-import { planOf } from '../fleet/planview.ts';
+import { serviceArgument } from '../fleet/orders.ts';
+import { isReporting, planOf } from '../fleet/planview.ts';
 import type { LiveSite } from '../site/load.io.ts';
 import { withAnswers } from '../fleet/vips.ts';
 import { expandNoderange } from '../site/noderange.ts';
@@ -37,7 +38,18 @@ export type ChangeView = {
 
 export type DiffView = LiveDiff & { readonly node: string };
 
-type FleetRoutes = 'plan' | 'change' | 'bootNode' | 'drain' | 'undrain' | 'orders' | 'diff' | 'pools' | 'pool' | 'vips';
+type FleetRoutes =
+  | 'plan'
+  | 'change'
+  | 'bootNode'
+  | 'drain'
+  | 'undrain'
+  | 'orderService'
+  | 'orders'
+  | 'diff'
+  | 'pools'
+  | 'pool'
+  | 'vips';
 
 export function fleetHandlers({ live, fleet, changes, interfaces, log }: FleetFacts): Pick<Handlers, FleetRoutes> {
   const viewOf = (node: string): ChangeView => {
@@ -89,6 +101,17 @@ export function fleetHandlers({ live, fleet, changes, interfaces, log }: FleetFa
     undrain: async ({ params: { name } }) => {
       await changes.undrain(name);
       return viewOf(name);
+    },
+    orderService: async ({ params: { name }, query: { service, verb } }) => {
+      mustKnow(name);
+      const { report } = fleet.state(name);
+      if (report === undefined || !isReporting({ report }, fleet.hearing())) {
+        throw new Refusal(400, `${name} does not report, so it takes no orders`);
+      }
+      const known = report.report.services.map((one) => one.name);
+      const asked = serviceArgument(known, service, verb);
+      if (!asked.ok) throw new Refusal(400, `${name}: ${asked.why}`);
+      return { node: name, number: await fleet.order(name, 'service', asked.argument) };
     },
     orders: ({ params: { name } }) => {
       mustKnow(name);

@@ -224,6 +224,14 @@ export const ROUTES = {
     Change,
     undefined,
   ),
+  orderService: change(
+    '/v1/nodes/{name}/service',
+    'orders something of a service on a node: up, down, once, restart, reload, kill, pause, cont',
+    BY_NAME,
+    z.strictObject({ ...SAYS, service: z.string().max(64), verb: z.string().max(16) }),
+    z.object({ node: text, number: z.number() }),
+    undefined,
+  ),
   orders: read(
     '/v1/nodes/{name}/orders',
     'what is ordered of a node',

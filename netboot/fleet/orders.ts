@@ -5,6 +5,8 @@
 //
 // To add a verb: a row in VERBS, here and in services/base's agent. Source: ARCHITECTURE.md, "Node protocol". Pure.
 
+import { unknownName } from '../site/checks.ts';
+
 /** Whether a newer order of the same verb makes an older one that was not acknowledged pointless. */
 const VERBS = {
   files: { replaces: true },
@@ -32,6 +34,22 @@ export type Order = {
   readonly madeAtMs: number;
   readonly outcome: OrderOutcome;
 };
+
+/** What a node does with one of its services; services/base's `order` has a letter of svc(8) for each. */
+export const SERVICE_VERBS = ['up', 'down', 'once', 'restart', 'reload', 'kill', 'pause', 'cont'] as const;
+
+/** The argument of a `service` order; or why it is none. @param known the services that the node reports. */
+export function serviceArgument(
+  known: readonly string[],
+  service: string,
+  verb: string,
+): { readonly ok: true; readonly argument: string } | { readonly ok: false; readonly why: string } {
+  if (!known.includes(service)) return { ok: false, why: unknownName('service', service, known) };
+  const isVerb = (SERVICE_VERBS as readonly string[]).includes(verb);
+  return isVerb
+    ? { ok: true, argument: `${service} ${verb}` }
+    : { ok: false, why: unknownName('order', verb, SERVICE_VERBS) };
+}
 
 const KEPT_PER_BOOT = 200;
 

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { orderService } from '../../../netboot/api/ask.io.ts';
 import { Rack } from '../dhcp/rack.ts';
 import { publishImage, writeTree } from '../home.ts';
 import { filesOf, ShellNode } from './shell-node.ts';
@@ -356,6 +357,27 @@ test('a boot server that has just come back takes orders for nodes that it last 
   expect(await api('/v1/nodes/web1/orders')).toMatchObject({ orders: [{ verb: 'drain' }] });
   expect((await apply(lb1, weightless)).get('etc/lb.conf')).toMatch(/web1 10\.77\.2\.11 weight 0\n/);
   expect(await web1.orders(1)).toEqual([expect.stringMatching(/^order 2 switch [0-9a-f]{16}$/)]);
+});
+
+test('a service of a node is ordered by name, and the node says how it went', async () => {
+  await bothUp();
+  const places = { configDir: join(home, 'etc'), libDir: join(home, 'lib'), runDir: join(home, 'run'), roleDirs: [] };
+  const ordered = (service: string, verb: string) => orderService(places, 'web1', service, verb);
+  await expect(ordered('nginx', 'restart')).rejects.toThrow(
+    "web1: unknown service 'nginx', expected a service that exists",
+  );
+  await web1.report('service nginx up 100 20 ready\n');
+  await expect(ordered('ngnix', 'restart')).rejects.toThrow("web1: unknown service 'ngnix', did you mean 'nginx'?");
+  await expect(ordered('nginx', 'burn')).rejects.toThrow("web1: unknown order 'burn', expected up, down,");
+  expect(await api('/v1/nodes/web1/orders')).toMatchObject({ orders: [] });
+  const going = ordered('nginx', 'restart');
+  expect(await web1.orders()).toEqual(['order 1 service nginx restart']);
+  await web1.tell('acks', 'order 1 done\n');
+  await going;
+  const failing = expect(ordered('nginx', 'up')).rejects.toThrow('web1 could not carry out nginx up: svc is gone');
+  expect(await web1.orders(1)).toEqual(['order 2 service nginx up']);
+  await web1.tell('acks', 'order 2 failed svc is gone\n');
+  await failing;
 });
 
 test('a node that cannot switch goes back into service, and says why', async () => {

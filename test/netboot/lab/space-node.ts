@@ -6,7 +6,7 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Rack } from '../dhcp/rack.ts';
 import { ShellNode } from '../fleet/shell-node.ts';
@@ -60,7 +60,7 @@ export class SpaceNode {
 
   /** Lease, script and overlay as a loader takes them, then the services. */
   async boot(): Promise<void> {
-    const address = await this.#shell.lease();
+    await this.#shell.lease();
     await this.#shell.script();
     await this.#shell.become(this.#shell.bootId);
     for (const [path, text] of this.#shell.overlay) {
@@ -68,10 +68,8 @@ export class SpaceNode {
       writeFileSync(join(this.#tree, path), text);
     }
     chmodSync(join(this.#tree, 'etc/rouse/boot'), 0o600);
-    writeFileSync(
-      join(this.#tree, 'boot.env'),
-      `server=${SERVER}:8080\nboot=${this.#shell.bootId}\ntimeoutS=300\naddress=${address}\n`,
-    );
+    // Without a deadline: the host's uptime, which is all that it sees, is past any.
+    writeFileSync(join(this.#tree, 'boot.env'), `server=${SERVER}:8080\nboot=${this.#shell.bootId}\ntimeoutS=\n`);
     this.#child = spawn(
       'ip',
       [
@@ -82,23 +80,19 @@ export class SpaceNode {
     );
   }
 
-  /** A command in its namespace and tree; not among its processes. */
+  /** A command as on its console. */
   run(...words: readonly string[]): string {
-    const all = [
-      'netns',
-      'exec',
-      this.space,
-      'chroot',
-      this.#tree,
-      '/usr/bin/env',
-      'PATH=/usr/sbin:/usr/bin',
-      ...words,
-    ];
-    return execFileSync('ip', all, { encoding: 'utf8' });
+    const pid = this.#child?.pid;
+    const first = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    const inside = ['-t', first, '-m', '-n', '-p', '--root', '--wd=/'];
+    return execFileSync('nsenter', [...inside, '/usr/bin/env', 'PATH=/usr/sbin:/usr/bin', ...words], {
+      encoding: 'utf8',
+    });
   }
 
   /** A file that clients can ask for. */
   publish(path: string, content: Uint8Array): void {
+    mkdirSync(join(this.#tree, 'srv/www'), { recursive: true });
     writeFileSync(join(this.#tree, 'srv/www', path), content, { mode: 0o644 });
   }
 
