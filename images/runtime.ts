@@ -39,8 +39,8 @@ export function nodeEntry(octets: Uint8Array): CpioEntry | undefined {
 }
 
 /**
- * Young generations of 1 MB and no code optimised in advance: the supervisor forks once per start, and a fork costs by its
- * memory. The log writer is started by the supervisor and takes none of this: its loops are hot.
+ * A young generation of 1 MB: the supervisor forks once per start, and a fork costs by the memory of the process. The log
+ * writer is started by the supervisor without this: its loops are hot.
  */
 const LAUNCHER = `#!/bin/sh
 # rouse - the supervisor's own commands on this node, and (supervise) the supervisor itself.

@@ -24,7 +24,10 @@ story('a node under rouse', () => {
     cpSync(join(ROOT, 'services/web'), join(roles, 'web'), { recursive: true });
     const recipe = join(roles, 'web/recipe.yaml');
     const text = readFileSync(recipe, 'utf8').replace('memoryMb: 128', 'memoryMb: 384');
-    writeFileSync(recipe, `${text}\nsupervisor: rouse\n`);
+    writeFileSync(recipe, `${text.replace('services: [nginx]', 'services: [nginx, bounded]')}\nsupervisor: rouse\n`);
+    mkdirSync(join(roles, 'web/bounded'));
+    writeFileSync(join(roles, 'web/bounded/run'), '#!/bin/sh\nsleep 1000000 &\nexec sleep 1000000\n', { mode: 0o755 });
+    writeFileSync(join(roles, 'web/bounded/cgroup'), 'memoryMaxBytes 50000000\npidsMax 20\n');
     await lab.begin();
   }, BOOT_MS + 10_000);
 
@@ -46,6 +49,13 @@ story('a node under rouse', () => {
     await expect.poll(shown, WAIT).toMatch(new RegExp(`^web1 +nginx +up +${pid} .* yes +\\d+ s ago, by rouse$`, 'm'));
     expect(lab.rouse('node', 'show', 'web1').stdout).toMatch(/reported \d+ s ago: ready, .* services under rouse/);
     expect(lab.rouse('image', 'show', 'web').stdout).toMatch(/^node +24\.\d+\.\d+ +\d{9}$/m);
+  });
+
+  test('a service has its cgroup, with its limits', () => {
+    const folder = '/sys/fs/cgroup/rouse-*';
+    expect(
+      lab.on('web1', `cat ${folder}/memory.max ${folder}/pids.max; wc -l <$(echo ${folder}/cgroup.procs)`),
+    ).toMatch(/^499\d{5}\s+20\s+2$/);
   });
 
   test('the two processes of rouse have at most 28 MB of their own', () => {
