@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { reasonOf } from '../formats/errors.ts';
+import { DHCP_SERVERS, type DhcpRow, type DhcpServerName, measureDhcp } from './dhcp.io.ts';
+import { renderDhcpReport } from './dhcpreport.ts';
 import { type NetRow, renderNetReport } from './netreport.ts';
 import { type Content, type NetServer, type NetServerName, SERVERS } from './netservers.io.ts';
 import { type Cost, MOST_CLIENTS, Wire } from './nettraffic.io.ts';
@@ -17,7 +19,7 @@ import { obtain } from './peers.io.ts';
 
 const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
 const USAGE =
-  'usage: npm run bench netboot -- [--servers rouse,nginx,…] [--clients 1,10,100] [--loads tftp,http,storm] [--repeats 3] [--json]';
+  'usage: npm run bench netboot -- [--servers rouse,nginx,…] [--clients 1,10,100] [--loads dhcp,tftp,http,storm] [--repeats 3] [--json]';
 
 /** By the number of clients: the file that each fetches by TFTP, so that all together fetch 64 to 200 MB. */
 const TFTP_FILES = [
@@ -36,6 +38,7 @@ const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`
 
 type Wanted = {
   readonly servers: readonly NetServerName[];
+  readonly dhcpServers: readonly DhcpServerName[];
   readonly clients: readonly number[];
   readonly loads: readonly string[];
   readonly repeats: number;
@@ -56,6 +59,7 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
     return 111;
   }
   const rows: NetRow[] = [];
+  const dhcp: DhcpRow[] = [];
   const skipped: { readonly name: string; readonly why: string }[] = [];
   const content: Content = {
     tftp: Object.fromEntries(TFTP_FILES.map(({ name, bytes }) => [name, randomBytes(bytes)])),
@@ -72,6 +76,7 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
   chmodSync(folder, 0o755);
   try {
     wire.open();
+    if (wanted.loads.includes('dhcp')) dhcp.push(...(await measureDhcp(wire, wanted.dhcpServers, CACHE, folder, say)));
     for (const name of wanted.servers) {
       const server: NetServer = SERVERS[name];
       const had = await obtain(name, server, CACHE);
@@ -93,12 +98,13 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
   const order = (row: NetRow): number =>
     ['TFTP', 'HTTP', 'storm'].indexOf(row.protocol) * 1e6 + (row.windowBlocks ?? 0) * 1e4 + row.clients;
   rows.sort((a, b) => order(a) - order(b));
-  if (wanted.json) process.stdout.write(`${JSON.stringify({ rows, skipped })}\n`);
+  if (wanted.json) process.stdout.write(`${JSON.stringify({ dhcp, rows, skipped })}\n`);
   else {
-    for (const line of renderNetReport(rows)) process.stdout.write(`${line}\n`);
+    for (const line of renderDhcpReport(dhcp)) process.stdout.write(`${line}\n`);
+    if (rows.length > 0) for (const line of renderNetReport(rows)) process.stdout.write(`${line}\n`);
     for (const { name, why } of skipped) process.stdout.write(`left out: ${name} (${why})\n`);
   }
-  return rows.length > 0 ? 0 : 111;
+  return rows.length + dhcp.length > 0 ? 0 : 111;
 }
 
 async function measure(
@@ -202,10 +208,12 @@ function readWords(words: readonly string[]): Wanted {
       json: { type: 'boolean' },
     },
   });
-  const servers = (values.servers?.split(',') ?? Object.keys(SERVERS)).map((word) => {
-    if (Object.hasOwn(SERVERS, word)) return word as NetServerName;
-    throw new Error(`unknown server '${word}', expected ${Object.keys(SERVERS).join(', ')}`);
-  });
+  const known = [...new Set([...Object.keys(SERVERS), ...Object.keys(DHCP_SERVERS)])];
+  const named = values.servers?.split(',') ?? known;
+  const unknown = named.find((word) => !known.includes(word));
+  if (unknown !== undefined) throw new Error(`unknown server '${unknown}', expected ${known.join(', ')}`);
+  const servers = named.filter((word): word is NetServerName => Object.hasOwn(SERVERS, word));
+  const dhcpServers = named.filter((word): word is DhcpServerName => Object.hasOwn(DHCP_SERVERS, word));
   const number = (word: string, most: number): number => {
     const count = Number(word);
     if (Number.isInteger(count) && count > 0 && count <= most) return count;
@@ -213,8 +221,9 @@ function readWords(words: readonly string[]): Wanted {
   };
   return {
     servers,
+    dhcpServers,
     clients: (values.clients ?? '1,10,100').split(',').map((word) => number(word, MOST_CLIENTS)),
-    loads: (values.loads ?? 'tftp,http,storm').split(','),
+    loads: (values.loads ?? 'dhcp,tftp,http,storm').split(','),
     repeats: number(values.repeats ?? '3', 100),
     json: values.json ?? false,
   };

@@ -16,7 +16,7 @@ import { inodesOnPort, portTaken } from './ports.ts';
  */
 export async function bindUdp(address: string, port: number, where: string): Promise<Socket> {
   // Addresses are numbers here; the usual lookup asks a resolver for each packet that is sent.
-  const socket = createSocket({ type: 'udp4', lookup: (address, _options, done) => done(null, address, 4) });
+  const socket = createSocket({ type: 'udp4', lookup: (host, _options, done) => done(null, host, 4) });
   try {
     await new Promise<void>((resolve, reject) => {
       socket.once('error', reject);

@@ -224,9 +224,9 @@ const PAIRS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padSt
 
 /** "01525400770001". */
 export function toHex(value: Uint8Array): string {
-  let text = '';
-  for (const octet of value) text += PAIRS[octet];
-  return text;
+  let digits = '';
+  for (const octet of value) digits += PAIRS[octet];
+  return digits;
 }
 
 function readU16(value: Uint8Array, at: number): number {
