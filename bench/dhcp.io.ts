@@ -12,7 +12,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { reasonOf } from '../formats/errors.ts';
-import { SERVER_ADDRESS, SERVER_INTERFACE, type Started } from './netservers.io.ts';
+import { completeBundle, SERVER_ADDRESS, SERVER_INTERFACE, type Started } from './netservers.io.ts';
 import type { RunningServer, Wire } from './nettraffic.io.ts';
 import { obtain } from './peers.io.ts';
 
@@ -21,7 +21,7 @@ const run = promisify(execFile);
 /** Leases that are there before what is measured. */
 const LEASES_BEFORE = [0, 1000, 10_000] as const;
 const POOL = ['10.99.64.0', '10.99.191.255'] as const;
-const PRELOAD_PER_S = 1000;
+const PRELOAD_PER_S = 500;
 const TIMEOUT_MS = 300_000;
 const KEA_PACKAGES = ['kea-common', 'kea-admin', 'kea-dhcp4-server', 'liblog4cplus-2.0.5', 'libmariadb3', 'libpq5'];
 const BOOST_PACKAGES = ['libboost-system1.74.0', 'libldap-2.5-0', 'libsasl2-2'];
@@ -48,6 +48,7 @@ export const DHCP_SERVERS = {
     load: STEADY,
     startsWithLeases: false,
     prepare: (home, folder) => {
+      completeBundle(home);
       mkdirSync(join(folder, 'etc/profiles'), { recursive: true });
       writeFileSync(join(folder, 'etc/profiles/none.yaml'), 'boot: local\n');
       const subnet = `{name: bench, interface: ${SERVER_INTERFACE}, network: 10.99.0.0/16, pools: [${POOL.join('-')}], unknown: default}`;

@@ -168,6 +168,12 @@ function nginxOf(home: string, folder: string, http: Uint8Array): Started {
   return { argv, env: inHome(home), http: ':8080/body' };
 }
 
+/** The bundle looks for its version and for roles where the package has them. */
+export function completeBundle(home: string): void {
+  copyFileSync(join(ROOT, 'package.json'), join(home, 'package.json'));
+  mkdirSync(join(home, 'services'), { recursive: true });
+}
+
 /** A site with one image, whose only layer is the HTTP body; machines without a node file boot it. */
 async function prepareRouse(
   home: string,
@@ -212,9 +218,7 @@ async function prepareRouse(
     join(folder, 'etc/rouse.yaml'),
     `version: 1\ndefaultProfile: bench\nsubnets:\n  - {name: bench, interface: ${SERVER_INTERFACE}, network: 10.99.0.0/16, pools: [10.99.16.0-10.99.31.255], unknown: default}\n`,
   );
-  // The bundle looks for its version and for roles where the package has them.
-  copyFileSync(join(ROOT, 'package.json'), join(home, 'package.json'));
-  mkdirSync(join(home, 'services'), { recursive: true });
+  completeBundle(home);
   writeFileSync(join(folder, 'etc/profiles/bench.yaml'), 'boot: linux\nimage: bench\n');
   return {
     argv: [join(home, 'node'), join(home, 'bin/rouse.cjs'), 'netboot'],
