@@ -8,11 +8,12 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { reasonOf } from '../formats/errors.ts';
 import { pathOfFd, readSmallFile } from './directory.io.ts';
+import type { UnitHost } from './host.io.ts';
 import { encodeList } from './logwriter/list.ts';
 import type { LogEntry } from './logwriter/list.ts';
 import { openDirectories } from './open.io.ts';
 import { replaceFile } from './statefile.io.ts';
-import type { Unit, UnitHost } from './unit.io.ts';
+import type { Unit } from './unit.io.ts';
 
 /** No service has it: svscan skips names with a leading dot. */
 export const LOG_WRITER_NAME = '.log-writer';

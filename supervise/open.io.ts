@@ -10,9 +10,9 @@ import { resolve } from 'node:path';
 import { reasonOf } from '../formats/errors.ts';
 import { lockFiles, makeFifos } from './commands.io.ts';
 import { errorCode, exists } from './directory.io.ts';
+import type { StandardStreams, UnitHost } from './host.io.ts';
 import { openFifo, openStateFile } from './statefile.io.ts';
 import { Unit } from './unit.io.ts';
-import type { StandardStreams, UnitHost } from './unit.io.ts';
 
 export type OpenRequest = {
   readonly name: string;

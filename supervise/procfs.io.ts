@@ -22,19 +22,23 @@ export function readBootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }
 
-/** @returns undefined where no process has this pid. Throws where that cannot be told. */
-function processStat(pid: number): ProcessStat | undefined {
-  let text: string;
+/** Fields of /proc/PID/stat from the third on; undefined where no process has this pid. Throws where that cannot be told. */
+function statFields(pid: number): string[] | undefined {
   try {
-    text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    const text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    // The name in parentheses may itself hold blanks and parentheses; the fields follow the last one.
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
   } catch (thrown) {
     if (isShortage(thrown)) throw thrown;
     return undefined;
   }
-  // The name in parentheses may itself hold blanks and parentheses; the fields follow the last one.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state = '', parent = '', group = ''] = fields;
-  const startTime = fields[19];
+}
+
+/** @returns undefined where no process has this pid. Throws where that cannot be told. */
+function processStat(pid: number): ProcessStat | undefined {
+  const fields = statFields(pid);
+  const [state = '', parent = '', group = ''] = fields ?? [];
+  const startTime = fields?.[19];
   if (startTime === undefined) return undefined;
   return { parentPid: Number(parent), isZombie: state === 'Z' || state === 'X', groupId: Number(group), startTime };
 }
@@ -64,22 +68,13 @@ export function processOf(pid: number): Member | undefined {
 
 /**
  * What the services with these main processes use. One scan of /proc, whatever their number. Clock ticks are hundredths of a
- * second and pages 4 KiB on every Linux that Node runs on.
+ * second and pages 4 KiB on every Linux that Node runs on. Throws where /proc cannot be looked at.
  */
 export function usageOf(mains: readonly number[]): Map<number, Usage> {
   return usageByMain(
     mains,
     listPids().flatMap((pid) => {
-      let text: string;
-      try {
-        text = withReserve(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
-      } catch {
-        return [];
-      }
-      const fields = text
-        .slice(text.lastIndexOf(')') + 2)
-        .split(' ')
-        .map(Number);
+      const fields = statFields(pid)?.map(Number) ?? [];
       const [, parentPid = 0, , sessionId = 0] = fields;
       const ticks = fields.slice(11, 15).reduce((sum, each) => sum + each, 0);
       const pages = fields[21] ?? Number.NaN;

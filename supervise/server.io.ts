@@ -108,7 +108,13 @@ function boundConnections(server: Server): void {
 }
 
 function withUsage(views: readonly ServiceView[]): ServiceView[] {
-  const usage = usageOf(views.flatMap(({ pid }) => (pid === 0 ? [] : [pid])));
+  let usage: ReturnType<typeof usageOf>;
+  try {
+    usage = usageOf(views.flatMap(({ pid }) => (pid === 0 ? [] : [pid])));
+  } catch {
+    // Out of descriptors: what is used is not told, everything else is.
+    return [...views];
+  }
   return views.map((view) => (view.pid === 0 ? view : { ...view, usage: usage.get(view.pid) }));
 }
 

@@ -5,11 +5,12 @@
 
 import { constants, fstatSync, openSync } from 'node:fs';
 import { pathOfFd } from './directory.io.ts';
+import type { StandardStreams } from './host.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import type { LogKind, Part, Slot } from './scan.ts';
 import type { Ordered } from './shutdown.ts';
 import { openFifo } from './statefile.io.ts';
-import type { StandardStreams, Unit } from './unit.io.ts';
+import type { Unit } from './unit.io.ts';
 
 export type SlotState = {
   readonly id: string;

@@ -6,13 +6,14 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
 import { fileOf, readSmallFile } from './directory.io.ts';
+import type { UnitHost } from './host.io.ts';
 import { openDirectories } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
 import type { Part, ScanAction } from './scan.ts';
 import { cycleOf, missingOf, stopSteps } from './shutdown.ts';
 import { holdLog, nameOf, openRequest, orderedFacts, shownNames } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
-import type { Unit, UnitHost } from './unit.io.ts';
+import type { Unit } from './unit.io.ts';
 
 /** How long a logger may go on reading after its service has ended, before it gets TERM. */
 const LOG_DRAIN_MS = 5000;

@@ -8,23 +8,22 @@
 
 import { reasonOf } from '../formats/errors.ts';
 import { printable } from '../formats/printable.ts';
-import { wallTimeFromMs } from '../formats/tai64n.ts';
 import type { Applied } from './api.ts';
 import { Changes } from './changes.ts';
 import { listServices } from './directory.io.ts';
 import { FolderWatch } from './folderwatch.io.ts';
 import type { HistoryEntry } from './history.ts';
+import { now, unitHost } from './host.io.ts';
 import { listAll } from './listing.io.ts';
 import { LOG_WRITER_NAME, LogWriterHost } from './logs.io.ts';
-import { readBootId } from './procfs.io.ts';
 import { Repeats } from './repeats.ts';
 import { scan } from './scan.ts';
-import type { Event, Moment } from './service.ts';
+import type { Event } from './service.ts';
 import { slotFacts } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
 import { Slots } from './slots.io.ts';
 import { Spawner } from './spawner.io.ts';
-import type { Unit, UnitHost } from './unit.io.ts';
+import type { Unit } from './unit.io.ts';
 import type { ServiceView } from './view.ts';
 
 /** svscan's interval: the net under the watch. */
@@ -33,14 +32,6 @@ const SCAN_EVERY_MS = 5000;
 const OPEN_AT_ONCE = 128;
 /** Entries in an answer of the socket. */
 const HISTORY_SHOWN = 200;
-
-function now(): Moment {
-  return {
-    monotonicMs: Number(process.hrtime.bigint() / 1000n) / 1000,
-    wall: wallTimeFromMs(Date.now()),
-    random: Math.random(),
-  };
-}
 
 /** Supervises one folder from `run` until told to leave. */
 export class Supervisor {
@@ -69,16 +60,11 @@ export class Supervisor {
       if (news !== undefined) log(printable(news));
     };
     this.#spawner = new Spawner(this.#log);
-    const host: UnitHost = {
-      bootId: readBootId(),
-      now,
+    const host = unitHost(this.#spawner, {
       log: this.#log,
       enqueueStart: (start) => this.#enqueueStart(start),
-      launch: (plan, onAnswer) => this.#spawner.launch(plan, onAnswer),
-      watchDeath: (pid, startTime, onDeath) => this.#spawner.watch(pid, startTime, onDeath),
       onChange: () => this.#askReview(),
-      pids: new Map(),
-    };
+    });
     this.#slots = new Slots(directory, host);
     this.#logWriter = new LogWriterHost(logFolder, host);
     this.#watch = new FolderWatch(directory, () => void this.#scan(), this.#log);

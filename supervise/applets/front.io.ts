@@ -9,14 +9,12 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
-import { wallTimeFromMs } from '../../formats/tai64n.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
+import { unitHost } from '../host.io.ts';
 import { closeInherited } from '../inherited.io.ts';
 import { openDirectories } from '../open.io.ts';
-import { readBootId } from '../procfs.io.ts';
 import { Spawner } from '../spawner.io.ts';
 import { Supervisor } from '../supervisor.io.ts';
-import type { UnitHost } from '../unit.io.ts';
 import type { FrontName } from './table.ts';
 
 type Front = (args: readonly string[], log: (line: string) => void) => Promise<number>;
@@ -60,20 +58,11 @@ async function runSupervise(args: readonly string[], log: (line: string) => void
   }
   const spawner = new Spawner((line) => log(`supervise: warning: ${line}`));
   let review = (): void => undefined;
-  const host: UnitHost = {
-    bootId: readBootId(),
-    now: () => ({
-      monotonicMs: Number(process.hrtime.bigint() / 1000n) / 1000,
-      wall: wallTimeFromMs(Date.now()),
-      random: Math.random(),
-    }),
+  const host = unitHost(spawner, {
     log: (line) => log(`supervise: warning: ${line}`),
     enqueueStart: (start) => void setImmediate(start),
-    launch: (plan, onAnswer) => spawner.launch(plan, onAnswer),
-    watchDeath: (pid, startTime, onDeath) => spawner.watch(pid, startTime, onDeath),
     onChange: () => review(),
-    pids: new Map(),
-  };
+  });
   const [answer] = await openDirectories(
     [
       {

@@ -1,6 +1,6 @@
 // The supervisor's own files are removed under it: nobody is left without a supervisor, and nothing runs on unseen.
 
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { eventually, Rig } from './rig.ts';
@@ -27,11 +27,13 @@ test('only the socket removed: made again, the services untouched, and their log
   rig.start();
   const { pid } = await rig.until('web', 'ready', ({ ready }) => ready);
   const writer = await rig.until('.log-writer', 'ready', ({ ready }) => ready);
+  const current = join(rig.folder, 'web/log/main/current');
+  const lines = (): number => (existsSync(current) ? readFileSync(current, 'latin1').split('\n').length : 0);
+  await eventually('a line', () => (lines() > 1 ? true : undefined));
   rmSync(join(rig.root, 'run'), { recursive: true });
   expect(await rig.until('web', 'there again', () => true)).toMatchObject({ pid, starts: 1 });
   expect(rig.said).toContain('had been removed: made again');
   await rig.until('.log-writer', 'another', (view) => view.ready && view.pid !== writer.pid);
-  const lines = (): number => readFileSync(join(rig.folder, 'web/log/main/current'), 'latin1').split('\n').length;
   const before = lines();
   await eventually('more lines', () => (lines() > before + 3 ? true : undefined));
   // The next supervisor finds everything.
