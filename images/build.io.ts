@@ -13,7 +13,8 @@ import { Fault, reasonOf } from '../formats/errors.ts';
 import { type Apt, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import type { OnBuildEvent } from './event.ts';
-import { publishFile, readIfThere, sha256Of } from './files.io.ts';
+import { publishFile, sha256Of } from './files.io.ts';
+import { keepLayer, readKept } from './keptlayers.io.ts';
 import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
 import { readLicences } from './licences.io.ts';
 import { withBuildLock } from './lock.io.ts';
@@ -367,10 +368,11 @@ async function cached(
   make: () => Promise<{ name: string; files: readonly OwnedEntry[] }>,
 ): Promise<LayerRecord> {
   const key = sha256Of(JSON.stringify([BUILDER_VERSION, inputs]));
-  const path = join(work.cacheDir, 'layers', `${key}.json`);
+  const folder = join(work.cacheDir, 'layers');
+  const path = join(folder, `${key}.json`);
   const before = await readCached(path, isLayerRecord);
   if (before !== undefined && (await work.store.hasLayer(before.layer))) return before;
-  const kept = before === undefined ? undefined : await readKept(work, before.layer);
+  const kept = before === undefined ? undefined : await readKept(folder, before.layer);
   if (before !== undefined && kept !== undefined)
     return { ...before, layer: await work.store.putLayer({ layer: before.layer, octets: kept }) };
   const { name, files } = await make();
@@ -380,23 +382,11 @@ async function cached(
     files.map(({ entry }) => entry),
   );
   const layer = await work.store.putLayer(packed);
-  if (packed.octets.length >= KEPT_FROM_BYTES) await publishFile(keptPath(work, packed.layer), packed.octets);
+  await keepLayer(folder, packed);
   const paths = files.flatMap(({ entry }) => (entry.kind === 'directory' ? [] : [entry.path])).sort();
   const record: LayerRecord = { layer, paths, bytesByOwner: bytesByOwner(files) };
   await publishFile(path, JSON.stringify(record));
   return record;
-}
-
-/** Layers that took long to compress stay in the cache: another store need not wait for them again. */
-const KEPT_FROM_BYTES = 500_000;
-
-function keptPath({ cacheDir }: Work, { servedSha256 }: Layer): string {
-  return join(cacheDir, 'layers', `${servedSha256}.zst`);
-}
-
-async function readKept(work: Work, layer: Layer): Promise<Uint8Array | undefined> {
-  const octets = await readIfThere(keptPath(work, layer));
-  return octets !== undefined && sha256Of(octets) === layer.servedSha256 ? octets : undefined;
 }
 
 async function packagesLayer(
