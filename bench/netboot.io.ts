@@ -19,7 +19,7 @@ import { obtain } from './peers.io.ts';
 
 const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
 const USAGE =
-  'usage: npm run bench netboot -- [--servers rouse,nginx,…] [--clients 1,10,100] [--loads dhcp,tftp,http,storm] [--repeats 3] [--json]';
+  'usage: npm run bench netboot -- [--servers rouse,nginx,…] [--clients 1,10,100] [--loads dhcp,tftp,http,storm] [--repeats 3] [--nodes 1000] [--json]';
 
 /** By the number of clients: the file that each fetches by TFTP, so that all together fetch 64 to 200 MB. */
 const TFTP_FILES = [
@@ -31,6 +31,7 @@ const HTTP_BYTES = 100_000_000;
 const WINDOWS = [1, 16] as const;
 /** What each node of a storm fetches: little, so that what is measured is the server and not the wire. */
 const STORM_NODES = 1000;
+const MOST_STORM_NODES = 4000;
 const STORM_LOADER_BYTES = 200_000;
 const STORM_FILE_BYTES = 1_000_000;
 
@@ -42,6 +43,8 @@ type Wanted = {
   readonly clients: readonly number[];
   readonly loads: readonly string[];
   readonly repeats: number;
+  /** Of a storm. */
+  readonly nodes: number;
   readonly json: boolean;
 };
 
@@ -74,6 +77,11 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'rouse-bench-'));
   // Clients run as users of their own.
   chmodSync(folder, 0o755);
+  // However it ends: ctrl-C too.
+  process.once('exit', () => {
+    wire.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
   try {
     wire.open();
     if (wanted.loads.includes('dhcp')) dhcp.push(...(await measureDhcp(wire, wanted.dhcpServers, CACHE, folder, say)));
@@ -87,12 +95,11 @@ export async function benchNetboot(words: readonly string[]): Promise<number> {
       }
       rows.push(...(await measure(wire, name, had.home, join(folder, name), content, wanted)));
       if (server.speaks.includes('storm') && wanted.loads.includes('storm')) {
-        rows.push(await measureStorm(wire, name, had.home, join(folder, `${name}-storm`), storm, wanted.repeats));
+        rows.push(await measureStorm(wire, name, had.home, join(folder, `${name}-storm`), storm, wanted));
       }
     }
   } finally {
     wire.close();
-    rmSync(folder, { recursive: true, force: true });
   }
   // One load after the other, all servers of it together.
   const order = (row: NetRow): number =>
@@ -171,20 +178,20 @@ async function measureStorm(
   home: string,
   folder: string,
   content: Content,
-  repeats: number,
+  { repeats, nodes }: Wanted,
 ): Promise<NetRow> {
   const { prepare }: NetServer = SERVERS[name];
-  const head = { server: name, protocol: 'storm', clients: STORM_NODES, windowBlocks: undefined };
+  const head = { server: name, protocol: 'storm', clients: nodes, windowBlocks: undefined };
   const runs: Cost[] = [];
   try {
     for (let turn = 0; turn < repeats; turn += 1) {
-      say(`${name}: storm of ${STORM_NODES} nodes`);
+      say(`${name}: storm of ${nodes} nodes`);
       const own = `${folder.replaceAll(' ', '')}-${turn}`;
       mkdirSync(own, { recursive: true });
       const started = await prepare(home, own, content);
       const server = await wire.serve(started, { kind: 'tcp', number: 8080 }, join(own, 'server.log'));
       try {
-        runs.push(await wire.storm(server, STORM_NODES));
+        runs.push(await wire.storm(server, nodes));
       } finally {
         await server.stop();
       }
@@ -205,6 +212,7 @@ function readWords(words: readonly string[]): Wanted {
       clients: { type: 'string' },
       loads: { type: 'string' },
       repeats: { type: 'string' },
+      nodes: { type: 'string' },
       json: { type: 'boolean' },
     },
   });
@@ -225,6 +233,7 @@ function readWords(words: readonly string[]): Wanted {
     clients: (values.clients ?? '1,10,100').split(',').map((word) => number(word, MOST_CLIENTS)),
     loads: (values.loads ?? 'dhcp,tftp,http,storm').split(','),
     repeats: number(values.repeats ?? '3', 100),
+    nodes: number(values.nodes ?? String(STORM_NODES), MOST_STORM_NODES),
     json: values.json ?? false,
   };
 }

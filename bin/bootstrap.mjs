@@ -14,7 +14,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /**
  * Debian packages by what shows that they are there: a program on PATH, or a file.
- * `for`: start = the lab needs it; test = only the tests do (peers that rouse is measured against).
+ * `for`: start = the lab needs it; test = only the tests do (peers that rouse is measured against);
+ * rack = only the long tests, by hand.
  */
 const DEBIAN_PACKAGES = [
   { name: 'qemu-system-x86', shows: 'qemu-system-x86_64', for: 'start' },
@@ -41,8 +42,10 @@ const DEBIAN_PACKAGES = [
   { name: 'dhcpcd-base', shows: 'dhcpcd', for: 'test' },
   { name: 'debootstrap', shows: 'debootstrap', for: 'test' },
   { name: 'python3-jsonschema', shows: '/usr/lib/python3/dist-packages/jsonschema/__init__.py', for: 'test' },
-  { name: 'tcpdump', shows: 'tcpdump', for: 'test' },
   { name: 'python3-minimal', shows: 'python3', for: 'test' },
+  { name: 'ovmf', shows: '/usr/share/OVMF/OVMF_CODE.fd', for: 'rack' },
+  { name: 'qemu-system-arm', shows: 'qemu-system-aarch64', for: 'rack' },
+  { name: 'qemu-efi-aarch64', shows: '/usr/share/AAVMF/AAVMF_CODE.fd', for: 'rack' },
 ];
 
 /** Peers whose packages would start a daemon of their own: unpacked for the tests and not installed. */
@@ -97,7 +100,8 @@ function installNpmPackages() {
 }
 
 function installDebianPackages(purpose) {
-  const wanted = DEBIAN_PACKAGES.filter((row) => row.for === 'start' || purpose === 'test');
+  const purposes = ['start', ...(purpose === 'test' ? ['test'] : []), ...(rest.includes('rack') ? ['rack'] : [])];
+  const wanted = DEBIAN_PACKAGES.filter((row) => purposes.includes(row.for));
   const missing = wanted.filter((row) => !isThere(row.shows)).map((row) => row.name);
   if (missing.length === 0) return;
   const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;

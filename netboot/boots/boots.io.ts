@@ -67,6 +67,8 @@ const EXTENSION_TYPES: Readonly<Record<string, string>> = { efi: 'application/ef
 /** The answer to every request of the boot port. */
 export class BootDesk {
   readonly #options: BootDeskOptions;
+  /** As they were when last looked at. */
+  #images: Images | undefined;
   /** Each script makes a boot, which is rendered, compressed and stored. */
   readonly #scripts = new Pacer(SCRIPTS_PACE);
   /** No octet of an image leaves that its signed manifest does not name. */
@@ -80,10 +82,15 @@ export class BootDesk {
   readonly respond = async (request: HttpRequest): Promise<HttpResponse> => {
     const site = this.#options.site();
     if (site === undefined) return refusal(404, 'no configuration is in force on this boot server');
+    // Files are named by their hashes: what was built a moment ago names them as well as what is built now.
+    const before = this.#images;
+    const known = before === undefined ? undefined : route(this.#options.world(site, before), request);
+    if (before !== undefined && known !== undefined && known.kind !== 'script' && known.kind !== 'refuse') {
+      return this.#carryOut(known, request, site, before);
+    }
     const images = await this.#options.images();
-    const world = this.#options.world(site, images);
-    const answer = route(world, request);
-    return this.#carryOut(answer, request, site, images);
+    this.#images = images;
+    return this.#carryOut(route(this.#options.world(site, images), request), request, site, images);
   };
 
   async #carryOut(answer: HttpAnswer, request: HttpRequest, site: Site, images: Images): Promise<HttpResponse> {

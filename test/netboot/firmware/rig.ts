@@ -6,7 +6,17 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +41,15 @@ const OVMF = ['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=/usr/share
 const AAVMF = '/usr/share/AAVMF/AAVMF_CODE.fd';
 const ARM64 = ['qemu-system-aarch64', '-machine', 'virt', '-cpu', 'cortex-a57', '-m', '512', '-bios', AAVMF];
 
+type Machine = {
+  readonly package: string;
+  readonly needs: string;
+  readonly rom: boolean;
+  readonly qemu: readonly string[];
+  /** The firmware's variables, with the keys of Secure Boot; each machine has a copy. */
+  readonly keys?: string;
+};
+
 /**
  * QEMU for each kind of machine, and the Debian package that must be there. `rom`: the card has QEMU's own ROM, which is
  * iPXE; without it UEFI boots with its own drivers.
@@ -44,9 +63,20 @@ export const MACHINES = {
     rom: false,
     qemu: [...X64, ...OVMF, ...WITHOUT_PXE],
   },
+  'uefi-secure': {
+    package: 'ovmf',
+    needs: '/usr/share/OVMF/OVMF_CODE_4M.ms.fd',
+    rom: false,
+    qemu: [
+      ...['qemu-system-x86_64', '-machine', 'q35,graphics=off,smm=on', '-cpu', 'max', '-m', '512', '-boot', 'n'],
+      ...['-global', 'driver=cfi.pflash01,property=secure,value=on'],
+      ...['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.ms.fd'],
+    ],
+    keys: '/usr/share/OVMF/OVMF_VARS_4M.ms.fd',
+  },
   'arm64-pxe': { package: 'qemu-efi-aarch64', needs: AAVMF, rom: false, qemu: ARM64 },
   'arm64-http': { package: 'qemu-efi-aarch64', needs: AAVMF, rom: false, qemu: [...ARM64, ...WITHOUT_PXE] },
-} as const satisfies Record<string, { package: string; needs: string; rom: boolean; qemu: readonly string[] }>;
+} as const satisfies Record<string, Machine>;
 
 /** Builds the image `web` and fetches the loaders, with the cache of the clone; a home that tests link to. */
 export function buildHome(): string {
@@ -151,10 +181,15 @@ export class Rig {
 
   /** Switches the machine on. */
   power(): void {
-    const { qemu, rom } = MACHINES[this.#options.machine];
+    const { qemu, rom, keys }: Machine = MACHINES[this.#options.machine];
+    const vars = join(this.#folder, 'vars.fd');
+    if (keys !== undefined && !existsSync(vars)) copyFileSync(keys, vars);
     const [program = '', ...args] = qemu;
+    // What the machine said before is not to be taken for what it says now.
+    rmSync(join(this.#folder, 'console.log'), { force: true });
     this.start('qemu', program, [
       ...args,
+      ...(keys === undefined ? [] : ['-drive', `if=pflash,format=raw,unit=1,file=${vars}`]),
       ...['-accel', 'tcg', '-nodefaults', '-no-user-config', '-display', 'none'],
       ...['-uuid', '11223344-5566-7788-99aa-bbccddeeff00'],
       ...['-netdev', 'tap,id=net0,ifname=tap0,script=no,downscript=no'],
@@ -162,6 +197,17 @@ export class Rig {
       ...['-device', 'virtio-rng-pci'],
       ...['-serial', `file:${join(this.#folder, 'console.log')}`],
     ]);
+  }
+
+  /** Pulls the plug; power() may follow. */
+  async cut(): Promise<void> {
+    const machine = this.#children.findLast(({ spawnargs }) =>
+      spawnargs.some((word) => word.startsWith('qemu-system-')),
+    );
+    if (machine === undefined) return;
+    this.#children.splice(this.#children.indexOf(machine), 1);
+    machine.kill('SIGKILL');
+    if (machine.exitCode === null && machine.signalCode === null) await once(machine, 'exit');
   }
 
   text(name: string): string {
