@@ -97,105 +97,139 @@ const memoryMb = z
 /** An address for a machine without a node file: what it boots, `unknown` says. */
 const ReservationSchema = z
   .strictObject({
-    address: ipv4,
-    clientId: parsed<string>(parseClientId, 'expected 2 to 64 octets such as 01:52:54:00:77:00:01').optional(),
-    uuid: parsed<string>(
-      parseUuid,
-      'expected a UUID such as 4c4c4544-0033-5a10-8052-b4c04f4d3132, not all zeros',
-    ).optional(),
-    mac: mac.optional(),
+    address: ipv4.describe('what it is given'),
+    clientId: parsed<string>(parseClientId, 'expected 2 to 64 octets such as 01:52:54:00:77:00:01')
+      .optional()
+      .describe('DHCP option 61'),
+    uuid: parsed<string>(parseUuid, 'expected a UUID such as 4c4c4544-0033-5a10-8052-b4c04f4d3132, not all zeros')
+      .optional()
+      .describe('DHCP option 97'),
+    mac: mac.optional().describe('its card'),
   })
   .refine(({ clientId, uuid, mac: of }) => [clientId, uuid, of].filter((one) => one !== undefined).length === 1, {
     error: 'expected exactly one of clientId, uuid and mac',
   });
 
 const SubnetSchema = z.strictObject({
-  name: slug,
-  interface: interfaceName,
-  network,
-  /** dhcp: rouse gives addresses; proxy: another server does; observe: nothing is answered, everything journalled. */
-  mode: z.enum(['dhcp', 'proxy', 'observe']).default('dhcp'),
-  /** With mode dhcp: answer though another DHCP server answers on the interface. */
-  answerBesideOthers: z.boolean().default(false),
-  /** Addresses for machines that have none of their own. */
-  pools: z.array(range).default([]),
-  reservations: z.array(ReservationSchema).max(4096).default([]),
-  router: ipv4.optional(),
-  dns: z.array(ipv4).max(8).default([]),
+  name: slug.describe('what messages and leases call it'),
+  interface: interfaceName.describe('where its machines are heard, directly or through relays'),
+  network: network.describe('its addresses'),
+  mode: z
+    .enum(['dhcp', 'proxy', 'observe'])
+    .default('dhcp')
+    .describe(
+      'dhcp: rouse gives addresses; proxy: another server does; observe: nothing is answered, everything journalled',
+    ),
+  answerBesideOthers: z
+    .boolean()
+    .default(false)
+    .describe('with mode dhcp: answer though another DHCP server answers on the interface'),
+  pools: z.array(range).default([]).describe('addresses for machines that have none of their own'),
+  reservations: z.array(ReservationSchema).max(4096).default([]).describe('addresses for machines without a node file'),
+  router: ipv4.optional().describe('the default route of its machines'),
+  dns: z.array(ipv4).max(8).default([]).describe('their resolvers'),
   leaseTimeS: z
     .int('expected whole seconds')
     .min(60, 'expected at least 60 seconds')
     .max(31_536_000, 'expected at most 31536000 seconds (a year)')
-    .default(3600),
-  /** What becomes of a machine that no node file names. */
-  unknown: z.enum(['ignore', 'discover', 'default']).default('ignore'),
+    .default(3600)
+    .describe('how long an address is given for'),
+  unknown: z
+    .enum(['ignore', 'discover', 'default'])
+    .default('ignore')
+    .describe('a machine that no node file names: ignore, boot its inventory, or boot defaultProfile'),
 });
 
 export const RouseSchema = z.strictObject({
-  version: z.literal(1),
-  subnets: z.array(SubnetSchema).min(1, 'expected at least one subnet'),
-  /** What `unknown: default` boots. */
-  defaultProfile: slug.optional(),
-  /** Vars for every node whose labels contain all of match; later groups win. */
-  groups: z.array(z.strictObject({ match: labels, vars: vars.default({}) })).default([]),
-  /** Queries over node files. */
+  version: z.literal(1).describe('of this format'),
+  subnets: z.array(SubnetSchema).min(1, 'expected at least one subnet').describe('the networks that are served'),
+  defaultProfile: slug.optional().describe('what `unknown: default` boots'),
+  groups: z
+    .array(
+      z.strictObject({
+        match: labels.describe('labels that a node must have, all of them'),
+        vars: vars.default({}).describe('what those nodes have in common'),
+      }),
+    )
+    .default([])
+    .describe('vars for nodes by their labels; later groups win'),
   pools: z
     .record(
       slug,
       z.strictObject({
-        match: z.strictObject({ profile: slug.optional(), labels: labels.default({}) }),
-        minimum: z.int('expected a whole number').min(0, 'expected 0 or more').default(0),
+        match: z
+          .strictObject({
+            profile: slug.optional().describe('nodes of this profile'),
+            labels: labels.default({}).describe('nodes with these labels'),
+          })
+          .describe('which nodes are in it'),
+        minimum: z
+          .int('expected a whole number')
+          .min(0, 'expected 0 or more')
+          .default(0)
+          .describe('how many must stay in service while others are changed'),
       }),
     )
-    .default({}),
+    .default({})
+    .describe('queries over node files, for load balancers'),
   http: z
     .strictObject({
       port: z
         .int('expected a port number')
         .min(1, 'expected a port number, 1 to 65535')
         .max(65_535, 'expected a port number, 1 to 65535')
-        .default(8080),
+        .default(8080)
+        .describe('TCP port of boot files and of the node protocol'),
     })
-    .default({ port: 8080 }),
-  store: z.strictObject({ kind: z.literal('sqlite') }).default({ kind: 'sqlite' }),
+    .default({ port: 8080 })
+    .describe('the boot port'),
+  store: z
+    .strictObject({ kind: z.literal('sqlite').describe('a file of this machine') })
+    .default({ kind: 'sqlite' })
+    .describe('where leases and boots are kept'),
 });
 
 /** Every key optional: a profile says what differs from what it extends. */
 export const ProfileSchema = z.strictObject({
-  extends: extendsName.optional(),
-  /** linux: kernel and layers of an image; local: the machine's own disk; chain: another boot server's file. */
-  boot: z.enum(['linux', 'local', 'chain']).optional(),
-  image: slug.optional(),
-  /** What `boot: chain` hands over to. */
+  extends: extendsName.optional().describe('a profile, or role/NAME, that this one differs from'),
+  boot: z
+    .enum(['linux', 'local', 'chain'])
+    .optional()
+    .describe("linux: kernel and layers of an image; local: the machine's own disk; chain: another boot server's file"),
+  image: slug.optional().describe('what `boot: linux` boots'),
   url: z
     .string()
     .regex(
       /^(https?|tftp):\/\/(?!.*\$\{)[!#-&(-~]{1,480}$/,
       'expected an http, https or tftp URL without blanks and user data',
     )
-    .optional(),
-  cmdline: z.array(kernelParameter).max(64).optional(),
-  loader: loader.optional(),
+    .optional()
+    .describe('what `boot: chain` hands over to'),
+  cmdline: z.array(kernelParameter).max(64).optional().describe('further parameters of the kernel'),
+  loader: loader.optional().describe('the boot program; auto tries one after the other'),
   readyTimeoutS: z
     .int('expected whole seconds')
     .min(10, 'expected at least 10 seconds')
     .max(86_400, 'expected at most 86400 seconds (a day)')
-    .optional(),
-  rollback: z.boolean().optional(),
-  memoryMb,
-  vars: vars.optional(),
+    .optional()
+    .describe('a boot that is not ready by then has failed; 300 where nobody says'),
+  rollback: z
+    .boolean()
+    .optional()
+    .describe('whether the last good boot follows one that failed; true where nobody says'),
+  memoryMb: memoryMb.describe('what its machines have: an image that needs more is refused'),
+  vars: vars.optional().describe('values for the templates of the image; its recipe declares them'),
 });
 
 export const NodeSchema = z.strictObject({
-  /** Any of them may boot it. */
-  macs: z.array(mac).min(1, 'expected at least one MAC address').max(64),
-  profile: slug,
-  address: ipv4.optional(),
-  labels: labels.default({}),
-  note: line.default(''),
-  loader: loader.optional(),
-  memoryMb,
-  vars: vars.default({}),
+  macs: z.array(mac).min(1, 'expected at least one MAC address').max(64).describe('its cards: any of them may boot it'),
+  profile: slug.describe('what it is'),
+  address: ipv4.optional().describe('its own; without one it is given one of a pool'),
+  labels: labels.default({}).describe('for groups and pools'),
+  note: line.default('').describe('for people'),
+  loader: loader.optional().describe('as in its profile, which it goes before'),
+  memoryMb: memoryMb.describe('as in its profile, which it goes before'),
+  vars: vars.default({}).describe('as in its profile, which they go before'),
 });
 
 export type VarValue = PlainValue;
