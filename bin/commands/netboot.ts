@@ -81,11 +81,14 @@ export function registerNetboot(program: Command, context: CommandContext): void
         warnings: result.ok ? problems : [],
         sinceMs: Date.now(),
       });
-      if (json === true) context.print(JSON.stringify(view, undefined, 2));
+      const { hostAddresses } = await import('../../netboot/listen.io.ts');
+      const { servedInterfaces } = await import('../../netboot/world.ts');
+      const absent = result.ok ? servedInterfaces(result.site, hostAddresses()).waiting : [];
+      if (json === true) context.print(JSON.stringify({ ...view, notes: [...view.notes, ...absent] }, undefined, 2));
       else {
         for (const line of [...view.problems, ...view.warnings]) context.print(line);
         if (problems.length === 0) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
-        for (const note of view.notes) context.print(`note: ${note}`);
+        for (const note of [...view.notes, ...absent]) context.print(`note: ${note}`);
       }
       context.exit(problems.length === 0 ? 0 : 1);
     });

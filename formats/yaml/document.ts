@@ -9,6 +9,7 @@
 
 import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { yamlWords } from './words.ts';
 
 /** A place in a file; line and column start at 1. */
 export type Position = { readonly file: string; readonly line: number; readonly column: number };
@@ -64,9 +65,10 @@ export function parseYaml<T>(file: string, text: string, schema: z.ZodType<T>): 
   if (faulty.length > 0) {
     return {
       ok: false,
-      problems: faulty.map((error) => {
+      // What follows the first error of a text is mostly what the first one caused.
+      problems: faulty.slice(0, 1).map((error) => {
         const { line, col } = lines.linePos(error.pos[0]);
-        return at(line, col, error.message);
+        return at(line, col, yamlWords(error.code, error.message.trim()));
       }),
     };
   }

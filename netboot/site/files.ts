@@ -37,6 +37,8 @@ export type SiteTexts = {
   readonly roles: ReadonlyMap<string, SiteText>;
   /** Folders that could not be listed: what is in them is unknown, so nothing of the site can be said. */
   readonly faults?: readonly Problem[];
+  /** Files in places of the site's that are none of it: somebody may believe that they count. */
+  readonly strays?: readonly Problem[];
 };
 
 export type ParsedSite = {

@@ -57,13 +57,15 @@ export class SiteReader {
     const { configDir, roleDirs } = this.#places;
     const seen = new Set<string>();
     const faults: Problem[] = [];
+    const strays: Problem[] = [];
     const rouse = await this.#read(join(configDir, 'rouse.yaml'), 'rouse.yaml', seen);
     const texts = {
       rouse,
-      profiles: await this.#readFolder('profiles', seen, faults),
-      nodes: await this.#readFolder('nodes', seen, faults),
+      profiles: await this.#readFolder('profiles', seen, faults, strays),
+      nodes: await this.#readFolder('nodes', seen, faults, strays),
       roles: await this.#readRoles(roleDirs, seen, faults),
       faults,
+      strays,
     };
     for (const file of this.#files.keys()) if (!seen.has(file)) this.#files.delete(file);
     return texts;
@@ -72,7 +74,8 @@ export class SiteReader {
   /** @param images what is built, as images.read() says. */
   build(texts: SiteTexts, images: Images): SiteResult {
     if (texts.faults !== undefined && texts.faults.length > 0) return { ok: false, problems: texts.faults };
-    return buildSite(parseSite(texts, this.#cache), images);
+    const result = buildSite(parseSite(texts, this.#cache), images);
+    return result.ok ? { ...result, warnings: [...result.warnings, ...(texts.strays ?? [])] } : result;
   }
 
   /** Tells what is in force: a folder that held some of it and is gone is a fault, not an empty folder. */
@@ -80,7 +83,12 @@ export class SiteReader {
     this.#filesInForce = { profiles: profiles.size, nodes: nodes.size };
   }
 
-  async #readFolder(name: 'profiles' | 'nodes', seen: Set<string>, faults: Problem[]): Promise<Map<string, SiteText>> {
+  async #readFolder(
+    name: 'profiles' | 'nodes',
+    seen: Set<string>,
+    faults: Problem[],
+    strays: Problem[],
+  ): Promise<Map<string, SiteText>> {
     const folder = join(this.#places.configDir, name);
     const found = new Map<string, SiteText>();
     const listing = await listFolder(folder);
@@ -91,7 +99,11 @@ export class SiteReader {
     }
     if (listing.kind !== 'names') return found;
     // Editors leave .web1.yaml.swp and web1.yaml~ beside the file; a hidden file is never a node.
-    for (const file of listing.names.filter((one) => /^[^.].*\.yaml$/.test(one))) {
+    for (const file of listing.names.filter((one) => !/^\.|~$/.test(one))) {
+      if (!file.endsWith('.yaml')) {
+        strays.push(problemOf(`${name}/${file}`, `is not read: expected a name that ends in .yaml`));
+        continue;
+      }
       const text = await this.#read(join(folder, file), `${name}/${file}`, seen);
       if (text !== undefined) found.set(basename(file, '.yaml'), text);
     }
@@ -208,7 +220,7 @@ export async function watchSite(
     const built = Array.from(images, ([name, image]) =>
       image.kind === 'built' ? [name, image.manifest.generation] : [name, image.kind],
     );
-    const next = JSON.stringify([encodeTexts(texts), built]);
+    const next = JSON.stringify([encodeTexts(texts), texts.strays, built]);
     if (next === fingerprint) return state;
     const isFirst = fingerprint === '';
     fingerprint = next;

@@ -46,8 +46,8 @@ const WRONG: readonly (readonly [string, string, readonly string[]])[] = [
       "f.yaml:3:1 unknown key 'nmae', did you mean 'name'?",
     ],
   ],
-  ['a key twice', 'version: 1\nname: a\nname: b\n', ['f.yaml:3:1 Map keys must be unique']],
-  ['an open quote', 'version: 1\nname: "a\n', ['f.yaml:3:1 Missing closing "quote']],
+  ['a key twice', 'version: 1\nname: a\nname: b\n', ['f.yaml:3:1 this key is in the map already: keep one of the two']],
+  ['an open quote', 'version: 1\nname: "a\n', ['f.yaml:3:1 a quote is opened and not closed']],
   ['a list at the top', '- 1\n', ['f.yaml:1:1 expected keys with values, got [1]']],
 ];
 
@@ -105,4 +105,25 @@ test('what a file makes a problem say is printable: no escape sequence, no secon
   expect(line).toMatch(/^f\\u001b\[2J\.yaml:2:1 .*a\\u001b\[31m\\u000arouse: fake/);
   // oxlint-disable-next-line no-control-regex
   expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
+});
+
+const JARGON: readonly [text: string, words: string][] = [
+  ['a: b: c', "1:4 two 'key:' on one line: put the value in quotes, or begin a new line further to the right"],
+  ['a: [1, 2', '1:9 a [ list ] is opened and not closed, or goes on too far to the left'],
+  ['{a: 1', '1:6 a { is opened and not closed'],
+  ['a:\n\tb: 1', '2:1 a tab at the beginning of the line: use blanks'],
+  ['- a\nb: 1', '2:1 this belongs to nothing before it: is it indented as the lines that it belongs to?'],
+  ['a: %x', '1:4 a text cannot begin with %: put it in quotes'],
+  ['a: @x', '1:4 a text cannot begin with @: put it in quotes'],
+  [
+    'a: >\n  x\n y',
+    '3:1 the line begins in another column than those beside it: what belongs together begins in one column',
+  ],
+  ['!!foo a: 1', '1:1 a tag that means nothing here (foo): leave it out, or put the text in quotes'],
+  ['--- a\n--- b', '2:1 a line --- begins a second document: a file holds one'],
+];
+test.each(JARGON)('a slip is told in words of who typed it, and once: %j', (text, words) => {
+  const parsed = parseYaml('f.yaml', text, z.strictObject({}));
+  const shown = parsed.ok ? [] : parsed.problems.map(({ line, column, message }) => `${line}:${column} ${message}`);
+  expect(shown).toEqual([words]);
 });

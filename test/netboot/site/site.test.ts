@@ -324,12 +324,12 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
   {
     what: 'two lines of one key',
     files: { 'nodes/web1.yaml': 'macs: [52:54:00:77:00:01]\nprofile: web\nprofile: web\n' },
-    says: ['nodes/web1.yaml:3:1 Map keys must be unique'],
+    says: ['nodes/web1.yaml:3:1 this key is in the map already: keep one of the two'],
   },
   {
     what: 'half a file',
     files: { 'nodes/web1.yaml': 'macs: [52:54:00:77:00:01]\nprofile: "we' },
-    says: ['nodes/web1.yaml:2:13 Missing closing "quote'],
+    says: ['nodes/web1.yaml:2:13 a quote is opened and not closed'],
   },
   {
     what: 'a newer version',
