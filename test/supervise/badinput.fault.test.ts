@@ -11,7 +11,7 @@ import { Rig, run } from './rig.ts';
 
 const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
 
-test('run without #! is run by the shell; one that is no program at all is tried each second, and said', async () => {
+test.concurrent('run without #! is run by the shell; one that is no program at all is tried each second, and said', async () => {
   await using rig = new Rig();
   rig.write({
     'plain/run': 'echo $$ >pid\nexec sleep 1000\n',
@@ -33,7 +33,7 @@ test('run without #! is run by the shell; one that is no program at all is tried
   expect(await rig.until('good', 'untouched', () => true)).toMatchObject({ phase: 'up', starts: 1 });
 });
 
-test('a FIFO for down counts as one, and nobody waits for its writer; a link to nothing does not', async () => {
+test.concurrent('a FIFO for down counts as one, and nobody waits for its writer; a link to nothing does not', async () => {
   await using rig = new Rig();
   rig.write({ 'fifo/run': SLEEP, 'dangling/run': SLEEP, 'folder/run': SLEEP, 'good/run': SLEEP });
   await run('mkfifo', join(rig.folder, 'fifo/down'), join(rig.folder, 'good/depends'));
@@ -50,7 +50,7 @@ test('a FIFO for down counts as one, and nobody waits for its writer; a link to 
   await rig.until('fifo', 'up', ({ phase }) => phase === 'up');
 });
 
-test('names: the longest that the kernel takes works with its log; a longer one is nobody’s; odd ones are names', async () => {
+test.concurrent('names: the longest that the kernel takes works with its log; a longer one is nobody’s; odd ones are names', async () => {
   await using rig = new Rig();
   const longest = 'n'.repeat(255);
   const odd = ['-rf', 'a b', 'ünï', '%2f', 'x:y', "it's", 'web,db'];
@@ -69,7 +69,7 @@ test('names: the longest that the kernel takes works with its log; a longer one 
   await rig.until('good', 'up once its file was mended', ({ phase }) => phase === 'up');
 });
 
-test('settings that are too long, no text or no file: each said, none taken for a default', async () => {
+test.concurrent('settings that are too long, no text or no file: each said, none taken for a default', async () => {
   await using rig = new Rig();
   rig.write({
     'long/run': SLEEP,

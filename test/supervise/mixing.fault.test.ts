@@ -62,7 +62,7 @@ const CLIENTS = (applets: string): Record<string, Client> => ({
 });
 
 for (const name of Object.keys(CLIENTS(''))) {
-  test(`${name} gives every order to a service of ours`, async () => {
+  test.concurrent(`${name} gives every order to a service of ours`, async () => {
     await using rig = new Rig();
     const applets = join(rig.root, 'applets');
     writeApplets(applets, { scriptsDir: join(ROOT, 'supervise/applets/scripts'), front: ['/bin/false'] });
@@ -109,7 +109,7 @@ for (const name of Object.keys(CLIENTS(''))) {
   });
 }
 
-test("runit's sv waits: start, stop, restart and check, with its own words", async () => {
+test.concurrent("runit's sv waits: start, stop, restart and check, with its own words", async () => {
   await using rig = new Rig();
   rig.write({ 'web/run': '#!/bin/sh\nexec sleep 1000\n', 'web/down': '' });
   const web = join(rig.folder, 'web');

@@ -192,7 +192,7 @@ function living(whose: Whose, args: readonly string[]): { path: string; child: C
 }
 
 for (const whose of BOTH) {
-  test(`${whose}: ALRM begins a new file, TERM reads on to the end of the line, then ends the file`, async () => {
+  test.concurrent(`${whose}: ALRM begins a new file, TERM reads on to the end of the line, then ends the file`, async () => {
     const { path, child, current } = living(whose, ['./main']);
     child.stdin?.write('one\n');
     await eventually('one is written', () => (current() === 'one\n' ? true : undefined));
@@ -208,7 +208,7 @@ for (const whose of BOTH) {
     expect(Object.keys(filesOf(join(path, 'main')))).toEqual(['@TIME.s 1', 'current 1', 'lock 1', 'state 1']);
   });
 
-  test(`${whose}: a folder that is taken is refused, a processor that fails is run again`, async () => {
+  test.concurrent(`${whose}: a folder that is taken is refused, a processor that fails is run again`, async () => {
     const { path, child, current } = living(whose, ['s4096', '!test -f ../go && cat', './main']);
     child.stdin?.write('x\n'.repeat(1000));
     await eventually('it writes', () => (current() === 'x\n'.repeat(1000) ? true : undefined));
@@ -232,23 +232,25 @@ for (const whose of BOTH) {
   });
 }
 
-test.skipIf(process.getuid?.() !== 0)('a full disk: both wait, say so, and go on', async () => {
-  for (const whose of BOTH) {
-    const path = folder();
-    expect(await run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path)).toMatchObject({ exitCode: 0 });
-    try {
-      const child = spawn(PROGRAMS[whose], ['s1000000', './main'], { cwd: path, stdio: ['pipe', 'ignore', 'pipe'] });
-      let said = '';
-      child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
-      const text = Array.from({ length: 30_000 }, (_, index) => `${index}\n`).join('');
-      child.stdin.end(text);
-      await eventually('it is said', () => (said === '' ? undefined : true));
-      expect(said).toBe('multilog: warning: unable to write to ./main/current, pausing: out of disk space\n');
-      await run('mount', '-o', 'remount,size=1m', path);
-      await eventually('it ends', () => (child.exitCode === null ? undefined : true));
-      expect(readFileSync(join(path, 'main/current'), 'latin1')).toBe(text);
-    } finally {
-      await run('umount', '-l', path);
-    }
-  }
-});
+for (const whose of BOTH) {
+  test
+    .skipIf(process.getuid?.() !== 0)
+    .concurrent(`${whose}: a full disk is waited for, said, and gone on from`, async () => {
+      const path = folder();
+      expect(await run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', path)).toMatchObject({ exitCode: 0 });
+      try {
+        const child = spawn(PROGRAMS[whose], ['s1000000', './main'], { cwd: path, stdio: ['pipe', 'ignore', 'pipe'] });
+        let said = '';
+        child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+        const text = Array.from({ length: 30_000 }, (_, index) => `${index}\n`).join('');
+        child.stdin.end(text);
+        await eventually('it is said', () => (said === '' ? undefined : true));
+        expect(said).toBe('multilog: warning: unable to write to ./main/current, pausing: out of disk space\n');
+        await run('mount', '-o', 'remount,size=1m', path);
+        await eventually('it ends', () => (child.exitCode === null ? undefined : true));
+        expect(readFileSync(join(path, 'main/current'), 'latin1')).toBe(text);
+      } finally {
+        await run('umount', '-l', path);
+      }
+    });
+}
