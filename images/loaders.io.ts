@@ -30,6 +30,8 @@ export type FetchLoaders = {
   readonly libDir: string;
   readonly cacheDir: string;
   readonly onProgress: OnBuildEvent;
+  /** Only those of these packages; all where it is left out. */
+  readonly packages?: readonly string[] | undefined;
 };
 
 /**
@@ -42,10 +44,11 @@ export async function fetchLoaders(wanted: FetchLoaders): Promise<string[]> {
   return withBuildLock(wanted.cacheDir, wanted.onProgress, () => fetchMissing(wanted));
 }
 
-async function fetchMissing({ libDir, cacheDir, onProgress }: FetchLoaders): Promise<string[]> {
+async function fetchMissing({ libDir, cacheDir, onProgress, packages }: FetchLoaders): Promise<string[]> {
   const folder = join(libDir, 'loaders');
   const missing: [string, { package: string; path: string }][] = [];
   for (const row of Object.entries(LOADER_FILES)) {
+    if (packages !== undefined && !packages.includes(row[1].package)) continue;
     if ((await readIfThere(join(folder, row[0]))) === undefined) missing.push(row);
   }
   if (missing.length === 0) return [];

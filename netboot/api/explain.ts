@@ -9,7 +9,7 @@
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { type Chosen, type ChoiceFacts, chosenBoot, wantedBoot } from '../boots/choice.ts';
-import { bootScript, refusalScript } from '../boots/script.ts';
+import { SCRIPTS, type ScriptFormat } from '../boots/formats.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from '../boots/templates.ts';
 import type { Hold } from '../dhcp/foreign.ts';
 import { inputsFor } from '../fleet/inputs.ts';
@@ -78,13 +78,18 @@ export function explain(facts: ExplainFacts, mac: MacAddress, arch: ArchName): E
   const wanted = wantedBoot(asked, state === undefined ? states : new Map([[state.node, state]]));
   const chosen = wanted.kind === 'boot' ? chosenBoot(wanted, asked, state) : undefined;
   const steps: Step[] = [];
+  let format: ScriptFormat = 'ipxe';
   if (served === undefined) {
     steps.push({
       title: 'DHCP',
       answer: interfaces.length === 0 ? 'no served interface has an address now' : 'no subnet of rouse.yaml fits',
       lines: [],
     });
-  } else steps.push(...dhcpSteps(facts, served, mac, arch));
+  } else {
+    const byDhcp = dhcpSteps(facts, served, mac, arch);
+    steps.push(...byDhcp.steps);
+    format = byDhcp.format;
+  }
   const server = served === undefined ? undefined : { address: served.address, port: site.rouse.http.port };
   const templateProblem = chosen === undefined ? undefined : templateRefusal(chosen, facts);
   const refusal = wanted.kind === 'refuse' ? wanted.why : templateProblem;
@@ -92,10 +97,10 @@ export function explain(facts: ExplainFacts, mac: MacAddress, arch: ArchName): E
     server === undefined
       ? undefined
       : refusal !== undefined
-        ? refusalScript(refusal, server, mac)
+        ? SCRIPTS[format].refusal(refusal, server, mac)
         : chosen === undefined
           ? undefined
-          : bootScript(chosen.plan, server, PLACEHOLDERS);
+          : SCRIPTS[format].boot(chosen.plan, server, PLACEHOLDERS);
   const match = chosen?.plan ?? (wanted.kind === 'refuse' ? wanted.match : undefined);
   return {
     mac,

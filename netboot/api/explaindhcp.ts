@@ -5,6 +5,7 @@
 
 import { IPV4_ANY } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
+import { type ScriptFormat, scriptOfLoader } from '../boots/formats.ts';
 import { clientOf, describeClient } from '../dhcp/clients.ts';
 import { decide } from '../dhcp/decide.ts';
 import { describeDecision } from '../dhcp/event.ts';
@@ -34,8 +35,13 @@ export function archOf(architecture: number | undefined): ArchName | undefined {
   return ARCH_NAMES.find((name) => DHCP_CLIENTS[name].architecture === (architecture === 9 ? 7 : architecture));
 }
 
-/** What a machine of that firmware asks by DHCP until it has its script, and what it is answered. */
-export function dhcpSteps(facts: ExplainFacts, served: HostAddress, mac: MacAddress, arch: ArchName): Step[] {
+/** What a machine of that firmware asks by DHCP until it has its script, what it is answered, and the script's language. */
+export function dhcpSteps(
+  facts: ExplainFacts,
+  served: HostAddress,
+  mac: MacAddress,
+  arch: ArchName,
+): { steps: Step[]; format: ScriptFormat } {
   const { site, leases, nowMs } = facts;
   const world = (hasLoader: boolean): DhcpWorld =>
     dhcpWorld({
@@ -52,7 +58,7 @@ export function dhcpSteps(facts: ExplainFacts, served: HostAddress, mac: MacAddr
   const decision = ask(world(false), first, held);
   const steps: Step[] = [dhcpStep(`DISCOVER of ${describeClient(clientOf(first))} on ${served.name}`, decision)];
   const offer = offerOf(decision);
-  if (offer === undefined) return steps;
+  if (offer === undefined) return { steps, format: 'ipxe' };
   const { boot } = offer;
   if (boot.kind === 'tftp' || boot.kind === 'http') {
     const file = boot.kind === 'tftp' ? boot.file : (boot.url.split('/').at(-1) ?? '');
@@ -62,10 +68,15 @@ export function dhcpSteps(facts: ExplainFacts, served: HostAddress, mac: MacAddr
         : `${file} is not on disk: the request will be refused`;
       steps.push({ title: boot.kind === 'tftp' ? 'TFTP' : 'HTTP', answer, lines: [] });
     }
+    const own = scriptOfLoader(file, mac);
+    if (own !== undefined) {
+      steps.push({ title: `script of ${file}`, answer: `asked for as ${own.path}`, lines: [] });
+      return { steps, format: own.format };
+    }
     const second = discover(mac, arch, 'ipxe');
     steps.push(dhcpStep(`DISCOVER of the loader, ${describeClient(clientOf(second))}`, ask(world(true), second, held)));
   }
-  return steps;
+  return { steps, format: 'ipxe' };
 }
 
 function dhcpStep(title: string, decision: Decision): Step {

@@ -3,7 +3,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { SCRIPT_FORMATS, SCRIPTS } from '../../../netboot/boots/formats.ts';
+import { SCRIPT_FORMATS, scriptOfLoader, SCRIPTS } from '../../../netboot/boots/formats.ts';
 import { A, B, C, IDENTITY, K, LINUX, MAC, plan, SERVER } from './plan.ts';
 
 const WORDS = `rouse.server=10.77.0.1:8080 rouse.boot=0123456789abcdef rouse.layers=${A},${B},${C} rouse.readyTimeoutS=120 console=ttyS0`;
@@ -67,4 +67,18 @@ test('a refusal stays one line of text, whatever the reason', () => {
       expect(text.split('\n').length).toBe({ ipxe: 8, grub: 2, pxelinux: 7 }[format]);
     }),
   );
+});
+
+test('what follows a loader: its own file and language, or iPXE’s DHCP', () => {
+  const follows = (file: string) => {
+    const found = scriptOfLoader(file, MAC);
+    return found === undefined ? 'DHCP' : `${found.format} ${found.path}`;
+  };
+  expect(['shimx64.efi', 'grubx64.efi', 'lpxelinux.0', 'snponly.efi', 'undionly.kpxe'].map(follows)).toEqual([
+    'grub /grub/52:54:00:77:00:01.cfg',
+    'grub /grub/52:54:00:77:00:01.cfg',
+    'pxelinux /pxelinux.cfg/01-52-54-00-77-00-01',
+    'DHCP',
+    'DHCP',
+  ]);
 });
