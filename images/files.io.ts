@@ -1,9 +1,10 @@
 // images/files.io.ts - files that are whole or not there.
 //
-// Owns: atomic publication (write beside, fsync, rename, fsync of the folder), hashes of files. No decisions.
+// Owns: atomic publication (write beside, fsync, rename, fsync of the folder), hashes of files. No decisions. The boot server
+// writes its configuration with it too; the supervisor, which ships without this room, has its own (supervise/statefile.io.ts).
 
 import { createHash, randomBytes } from 'node:crypto';
-import { copyFile, link, mkdir, open, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { chown, copyFile, link, mkdir, open, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /** SHA-256 of the pieces, as 64 hexadecimal digits. */
@@ -44,6 +45,31 @@ export async function publishFile(path: string, data: Uint8Array | string, mode 
   const beside = await writeBeside(path, data, mode);
   await rename(beside, path);
   await syncFolder(dirname(path));
+}
+
+/**
+ * Writes a file anew that people edit: its mode stays, and its owner where we may give files away.
+ *
+ * @param isStillWanted asked when all is written, at the last instant. @returns whether the file was replaced.
+ */
+export async function replaceFile(
+  path: string,
+  data: Uint8Array | string,
+  isStillWanted: () => Promise<boolean>,
+): Promise<boolean> {
+  const { mode, uid, gid } = await stat(path);
+  const beside = await writeBeside(path, data, mode & 0o7777);
+  try {
+    await chown(beside, uid, gid).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPERM') throw error;
+    });
+    if (!(await isStillWanted())) return false;
+    await rename(beside, path);
+  } finally {
+    await rm(beside, { force: true });
+  }
+  await syncFolder(dirname(path));
+  return true;
 }
 
 /** Writes the file unless there is one of that name. @returns whether it was written. */

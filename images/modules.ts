@@ -2,7 +2,7 @@
 //
 // Owns: the table of machine classes, the closure over dependencies, the load list, and modules.dep, modules.alias and
 // modules.softdep for busybox's modprobe.
-// Does not own: reading a module (modinfo.ts), the kernel package (build.io.ts).
+// Does not own: reading a module (modinfo.ts), the kernel package (kernel.io.ts).
 //
 // To make another class of machines bootable, add a row to MODULE_CLASSES. `load` is loaded by init in that order;
 // `coldplug` modules are carried, and loaded on the nodes that have a device which asks for them.

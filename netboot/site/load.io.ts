@@ -7,10 +7,11 @@
 // the same. A slow scan is the net under it. Measured: chokidar misses the atomic replacement of symbolic links.
 
 import { watch } from 'chokidar';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
 import { type Problem, renderProblem } from '../../formats/yaml/document.ts';
+import { publishFile } from '../../images/files.io.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
 import { listFolder, readRegular } from './read.io.ts';
@@ -338,10 +339,8 @@ function encodeTexts({ rouse, profiles, nodes, roles, faults }: SiteTexts): Enco
 }
 
 async function saveLastGood(file: string, texts: SiteTexts): Promise<void> {
-  const next = `${file}.new`;
   await mkdir(join(file, '..'), { recursive: true, mode: 0o700 });
-  await writeFile(next, JSON.stringify(encodeTexts(texts)), { mode: 0o600, flush: true });
-  await rename(next, file);
+  await publishFile(file, JSON.stringify(encodeTexts(texts)), 0o600);
 }
 
 type LastGood = { readonly texts: SiteTexts; readonly sinceMs: number };

@@ -3,9 +3,10 @@
 // Owns: the order (read, edit, check the whole site with the edit in place, see that nobody wrote meanwhile, write beside,
 // rename) and the audit log's lines. Does not own the edit (edit.ts), the checks (site.ts), who may ask (api.io.ts).
 
-import { appendFile, link, mkdir, open, rename, unlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { appendFile, mkdir, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
+import { publishNew, replaceFile } from '../../images/files.io.ts';
 import { nearest, renderProblem } from '../../formats/yaml/document.ts';
 import { type Assignment, editNodeText, type FileChange, lineDiff } from './edit.ts';
 import type { SitePlaces, SiteReader } from './load.io.ts';
@@ -54,7 +55,7 @@ export async function editNodes(places: SitePlaces, reader: SiteReader, edit: No
   await mustValidate(reader, { ...texts, nodes });
   const shown = changes.map(({ file, before, after }) => ({ file, diff: lineDiff(before, after) }));
   if (edit.isDryRun || changes.length === 0) return { changes: shown, texts: new Map() };
-  for (const { file, before, after } of changes) await replaceFile(join(places.configDir, file), before, after);
+  for (const { file, before, after } of changes) await replaceIfSame(join(places.configDir, file), before, after);
   await audit(places.libDir, { who: edit.who, what: edit.what, changes: shown });
   return { changes: shown, texts: new Map(changes.map(({ file, after }) => [file, after])) };
 }
@@ -120,37 +121,26 @@ async function mustValidate(reader: SiteReader, texts: SiteTexts): Promise<void>
 
 /** Whole from the start, and never over another's. @returns the path. */
 async function createFile(path: string, text: string): Promise<string> {
-  const next = join(dirname(path), `.${path.split('/').at(-1)}.new`);
   try {
-    await writeFile(next, text, { flush: true });
-    await link(next, path);
-    return path;
+    if (await publishNew(path, text)) return path;
   } catch (error) {
     throw new Fault('E_NO', { what: `cannot make ${path}`, why: reasonOf(error) }, { cause: error });
-  } finally {
-    await unlink(next).catch(() => undefined);
   }
+  throw new Fault('E_NO', { what: `cannot make ${path}`, why: 'somebody else made it meanwhile' });
 }
 
-async function replaceFile(path: string, before: string, after: string): Promise<void> {
-  const next = join(dirname(path), `.${path.split('/').at(-1)}.new`);
-  await writeFile(next, after, { flush: true });
+async function replaceIfSame(path: string, before: string, after: string): Promise<void> {
   // An editor that saved between our reading and now would lose its work; the last instant is as good as it gets.
-  const now = await readRegular(path);
-  if (now.kind !== 'text' || now.text !== before) {
-    throw new Fault('E_NO', {
-      what: `${path} was not changed`,
-      why: 'somebody else changed it meanwhile',
-      todo: 'try again',
-    });
-  }
-  await rename(next, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  const isSame = async (): Promise<boolean> => {
+    const now = await readRegular(path);
+    return now.kind === 'text' && now.text === before;
+  };
+  if (await replaceFile(path, after, isSame)) return;
+  throw new Fault('E_NO', {
+    what: `${path} was not changed`,
+    why: 'somebody else changed it meanwhile',
+    todo: 'try again',
+  });
 }
 
 /** One line of lib/audit.jsonl: who did what, and when. */

@@ -1,0 +1,36 @@
+// Files that are whole or not there: what an edit by command keeps of a file, and what it leaves behind where it may not.
+
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { publishNew, replaceFile } from '../../images/files.io.ts';
+
+let folder = '';
+beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'rouse-files-'))));
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+test('a file that is replaced keeps its mode, whatever the umask', async () => {
+  const path = join(folder, 'web1.yaml');
+  writeFileSync(path, 'before');
+  chmodSync(path, 0o660);
+  expect(await replaceFile(path, 'after', async () => true)).toBe(true);
+  expect(readFileSync(path, 'utf8')).toBe('after');
+  expect(statSync(path).mode & 0o7777).toBe(0o660);
+});
+
+test('one that is not wanted any more at the last instant stays, and nothing lies beside it', async () => {
+  const path = join(folder, 'web1.yaml');
+  writeFileSync(path, 'before');
+  expect(await replaceFile(path, 'after', async () => false)).toBe(false);
+  expect(readFileSync(path, 'utf8')).toBe('before');
+  expect(readdirSync(folder)).toEqual(['web1.yaml']);
+});
+
+test('a new file never replaces one', async () => {
+  const path = join(folder, 'web1.yaml');
+  expect(await publishNew(path, 'first')).toBe(true);
+  expect(await publishNew(path, 'second')).toBe(false);
+  expect(readFileSync(path, 'utf8')).toBe('first');
+  expect(readdirSync(folder)).toEqual(['web1.yaml']);
+});
