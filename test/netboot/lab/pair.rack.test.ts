@@ -108,11 +108,12 @@ story('two load balancers and their web servers', () => {
       .toMatch(/web1 .* in\s+web2 .* in/s);
     askers.push(new Asker(near, DIRECT), new Asker(far, NAT));
     for (const asker of askers) {
-      const titles = (): string[] => asker.answers.slice(-20).map(({ title }) => title);
-      await expect.poll(() => new Set(titles()), { timeout: 120_000 }).toEqual(new Set(['web1', 'web2']));
-      for (const name of ['web1', 'web2']) {
-        expect(titles().filter((title) => title === name).length).toBeGreaterThan(5);
-      }
+      // Round robin: of twenty in a row, neither has fewer than a third.
+      const least = (): number => {
+        const titles = asker.answers.slice(-20).map(({ title }) => title);
+        return Math.min(...['web1', 'web2'].map((name) => titles.filter((title) => title === name).length));
+      };
+      await expect.poll(least, { timeout: 120_000 }).toBeGreaterThan(6);
     }
     expect(holders()).toHaveLength(1);
   });
