@@ -111,7 +111,7 @@ export function fleetHandlers({ live, fleet, changes, interfaces, log }: FleetFa
       const known = report.report.services.map((one) => one.name);
       const asked = serviceArgument(known, service, verb);
       if (!asked.ok) throw new Refusal(400, `${name}: ${asked.why}`);
-      return { node: name, number: await fleet.order(name, 'service', asked.argument) };
+      return { node: name, number: (await fleet.order(name, 'service', asked.argument)) ?? 0 };
     },
     orders: ({ params: { name } }) => {
       mustKnow(name);

@@ -58,8 +58,7 @@ export class Changes {
     const { fleet } = this.#options;
     const { site } = this.#node(name);
     this.#refuseLoss(site, name, isForced);
-    await fleet.update(name, (state) => ({ ...state, draining: 'operator' }));
-    await fleet.order(name, 'drain', '');
+    await fleet.order(name, 'drain', '', (state) => ({ ...state, draining: 'operator' }));
   }
 
   async undrain(name: string): Promise<void> {
@@ -68,8 +67,7 @@ export class Changes {
     if (fleet.state(name).change?.outcome.kind === 'running') {
       throw new Fault('E_NO', { what: `${name} is being changed`, todo: 'wait for its end, or see rouse node show' });
     }
-    await fleet.update(name, (state) => ({ ...state, draining: 'no' }));
-    await fleet.order(name, 'undrain', '');
+    await fleet.order(name, 'undrain', '', (state) => ({ ...state, draining: 'no' }));
   }
 
   /**
@@ -119,7 +117,6 @@ export class Changes {
     const vips = vipsHeldBy(site, fleet.states, name).filter(
       () => nextHolder(facts, boot.plan.profile.name, name) !== undefined,
     );
-    const drainOrder = (await fleet.order(name, 'drain', '')) ?? 0;
     const change: Change = {
       who: request.who,
       mode: request.isCold ? 'cold' : 'kexec',
@@ -128,17 +125,17 @@ export class Changes {
       toBootId: undefined,
       drainTimeoutS: request.drainTimeoutS,
       readyTimeoutS: wanted.plan.readyTimeoutS,
-      drainOrder,
+      drainOrder: 0,
       goOrder: undefined,
       vips,
       steps: [{ name: 'drain', startedAtMs: Date.now(), endedAtMs: undefined }],
       outcome: { kind: 'running' },
     };
-    await fleet.update(name, (before) => ({
+    await fleet.order(name, 'drain', '', (before, number) => ({
       ...forgiven(before),
       once: once?.name,
       draining: before.draining === 'operator' ? 'operator' : 'change',
-      change,
+      change: { ...change, drainOrder: number ?? 0 },
     }));
     this.#options.log(
       `${request.who} boots ${name} now: from ${renderTarget(boot.plan)} to ${renderTarget(wanted.plan)}`,
@@ -195,31 +192,31 @@ export class Changes {
   }
 
   async #look(name: string, state: NodeState, before: Change): Promise<void> {
-    const { fleet, log } = this.#options;
+    const { fleet } = this.#options;
     const { boot } = state;
     if (boot === undefined) return;
     const { change, effect } = stepChange(before, this.#factsOf(name, boot, before));
     if (change === before) return;
-    let next = change;
     switch (effect.kind) {
       case 'switch':
-        next = await this.#switch(name, boot, change);
-        break;
-      case 'reboot': {
+        return this.#switch(name, boot, change);
+      case 'reboot':
         await this.#tellSwitch(boot, change, undefined, 0);
-        next = { ...change, goOrder: await fleet.order(name, 'reboot', '') };
-        break;
-      }
+        await fleet.order(name, 'reboot', '', (current, goOrder) => ({ ...current, change: { ...change, goOrder } }));
+        return;
       case 'undrain':
-        await this.#back(name);
-        break;
+        return this.#back(name, change);
       case 'nothing':
-        break;
+        await fleet.update(name, (current) => ({ ...current, change }));
+        return this.#tellEnd(name, change);
     }
-    await fleet.update(name, (current) => ({ ...current, change: next }));
-    if (next.outcome.kind === 'done') log(`${name} is ${next.profile}: ${renderSteps(next, Date.now())}`);
-    if (next.outcome.kind === 'failed')
-      log(`${name} is not ${next.profile}: ${next.outcome.why} (${renderSteps(next, Date.now())})`);
+  }
+
+  #tellEnd(name: string, change: Change): void {
+    const { outcome, profile } = change;
+    const steps = renderSteps(change, Date.now());
+    if (outcome.kind === 'done') this.#options.log(`${name} is ${profile}: ${steps}`);
+    if (outcome.kind === 'failed') this.#options.log(`${name} is not ${profile}: ${outcome.why} (${steps})`);
   }
 
   #factsOf(name: string, boot: BegunBoot, change: Change): ChangeFacts {
@@ -248,7 +245,10 @@ export class Changes {
     for (const [node, { boot, report }] of hearing.states) {
       if (node === name || boot === undefined || report === undefined) continue;
       if (silentMs(report, hearing) > BALANCER_SILENT_MS) continue;
-      if (fleet.orders.waiting(boot.id, 0).some(({ verb }) => verb === 'files')) return false;
+      // Who could not take its files, or refused them, sends what it did before: the node's own health check, or the limit of
+      // the drain, ends that.
+      const files = fleet.orders.of(boot.id).findLast(({ verb }) => verb === 'files');
+      if (files !== undefined && files.outcome.kind !== 'done') return false;
     }
     return fleet
       .vips()
@@ -256,16 +256,18 @@ export class Changes {
       .every(({ holders }) => holders.length > 0 && holders.every(({ node }) => node !== name));
   }
 
-  async #switch(name: string, boot: BegunBoot, change: Change): Promise<Change> {
+  async #switch(name: string, boot: BegunBoot, change: Change): Promise<void> {
     const { desk, fleet } = this.#options;
     const made = await desk.prepare(name);
     if (made.kind === 'refused') {
-      await this.#back(name);
-      return { ...change, outcome: { kind: 'failed', atMs: Date.now(), why: made.why } };
+      return this.#back(name, { ...change, outcome: { kind: 'failed', atMs: Date.now(), why: made.why } });
     }
     const { id, plan } = made.boot;
     await this.#tellSwitch(boot, change, id, plan.target.kind === 'linux' ? plan.target.layers.length + 1 : 0);
-    return { ...change, toBootId: id, goOrder: await fleet.order(name, 'switch', id) };
+    await fleet.order(name, 'switch', id, (current, goOrder) => ({
+      ...current,
+      change: { ...change, toBootId: id, goOrder },
+    }));
   }
 
   async #tellSwitch({ plan }: BegunBoot, change: Change, bootId: string | undefined, files: number): Promise<void> {
@@ -285,12 +287,12 @@ export class Changes {
     });
   }
 
-  /** It stays what it is and serves again. */
-  async #back(name: string): Promise<void> {
+  /** It stays what it is and serves again; whom an operator drained stays drained. */
+  async #back(name: string, change: Change): Promise<void> {
     const { fleet } = this.#options;
-    if (fleet.state(name).draining !== 'change') return;
-    await fleet.update(name, (state) => ({ ...state, draining: 'no', once: undefined }));
-    await fleet.order(name, 'undrain', '');
+    if (fleet.state(name).draining !== 'change') await fleet.update(name, (state) => ({ ...state, change }));
+    else await fleet.order(name, 'undrain', '', (state) => ({ ...state, draining: 'no', once: undefined, change }));
+    this.#tellEnd(name, change);
   }
 
   async close(): Promise<void> {

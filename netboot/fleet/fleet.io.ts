@@ -54,6 +54,7 @@ export class Fleet {
   readonly #watchers = new Set<() => void>();
   /** Nodes whose state in memory the disk refused: written again with their next update, whatever that one is. */
   readonly #unsaved = new Set<string>();
+  readonly #unwritten = new WeakSet<Order>();
   #pools: readonly PoolView[] = [];
   #timer: NodeJS.Timeout | undefined;
 
@@ -99,16 +100,24 @@ export class Fleet {
     const before = this.state(node);
     const state = next(before);
     if (state === before && !this.#unsaved.has(node)) return;
-    this.states.set(node, state);
+    this.#take(before, state);
+    if (isLasting || this.#unsaved.has(node)) await this.#commit(state, []);
+  }
+
+  #take(before: NodeState, state: NodeState): void {
+    this.states.set(state.node, state);
     // Reports of a whole rack come all the time; only these are inputs of other nodes' files.
     if (state.boot !== before.boot || state.draining !== before.draining) this.touch();
     for (const watcher of this.#watchers) watcher();
-    if (!isLasting && !this.#unsaved.has(node)) return;
+  }
+
+  /** All of it or nothing is on disk. */
+  async #commit(state: NodeState, others: readonly StoreRecord[]): Promise<void> {
     try {
-      await this.#options.commit([{ kind: 'node', state }]);
-      this.#unsaved.delete(node);
+      await this.#options.commit([...others, { kind: 'node', state }]);
+      this.#unsaved.delete(state.node);
     } catch (error) {
-      this.#unsaved.add(node);
+      this.#unsaved.add(state.node);
       throw error;
     }
   }
@@ -155,15 +164,35 @@ export class Fleet {
     }
   }
 
-  /** Orders something of the boot that a node runs. @returns the order's number; undefined where it runs none. */
-  async order(node: string, verb: Verb, argument: string): Promise<number | undefined> {
-    const bootId = this.state(node).boot?.id;
-    if (bootId === undefined) return undefined;
-    const made = this.orders.made(bootId, verb, argument, Date.now());
-    for (const order of made) this.orders.put(order);
-    await this.#options.commit(made.map((order): StoreRecord => ({ kind: 'order', order })));
-    this.#wake(bootId);
-    return made.at(-1)?.number;
+  /**
+   * Orders something of the boot that a node runs; a node that runs none gets the new state alone.
+   *
+   * @param also what the order makes of the node's state. Both go to disk as one: a boot server that is killed between them
+   *   would order it again, or wait for what is done already.
+   * @returns the order's number; undefined where the node runs nothing.
+   */
+  async order(
+    node: string,
+    verb: Verb,
+    argument: string,
+    also?: (state: NodeState, number: number | undefined) => NodeState,
+  ): Promise<number | undefined> {
+    const before = this.state(node);
+    const bootId = before.boot?.id;
+    const made = bootId === undefined ? [] : this.orders.made(bootId, verb, argument, Date.now());
+    const number = made.at(-1)?.number;
+    const state = also === undefined ? before : also(before, number);
+    // Not handed out before it is on disk: what a node does must be known after any restart.
+    for (const order of made) {
+      this.#unwritten.add(order);
+      this.orders.put(order);
+    }
+    if (state !== before) this.#take(before, state);
+    const records = made.map((order): StoreRecord => ({ kind: 'order', order }));
+    await (state === before ? this.#options.commit(records) : this.#commit(state, records));
+    for (const order of made) this.#unwritten.delete(order);
+    if (bootId !== undefined) this.#wake(bootId);
+    return number;
   }
 
   async acknowledge(stored: StoredBoot, acks: readonly Acknowledgement[], atMs: number): Promise<readonly Order[]> {
@@ -187,7 +216,8 @@ export class Fleet {
 
   /** The orders of a boot above `after`: at once where there are any, else after at most LONG_POLL_MS. */
   async waitForOrders(bootId: string, after: number): Promise<readonly Order[]> {
-    const now = this.orders.waiting(bootId, after);
+    const written = (): Order[] => this.orders.waiting(bootId, after).filter((order) => !this.#unwritten.has(order));
+    const now = written();
     if (now.length > 0) return now;
     await new Promise<void>((resolve) => {
       const polls = this.#polls.get(bootId) ?? new Set<() => void>();
@@ -204,7 +234,7 @@ export class Fleet {
       const [oldest] = polls;
       if (polls.size > POLLS_PER_BOOT) oldest?.();
     });
-    return this.orders.waiting(bootId, after);
+    return written();
   }
 
   #wake(bootId: string): void {

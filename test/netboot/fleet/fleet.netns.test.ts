@@ -359,6 +359,19 @@ test('a boot server that has just come back takes orders for nodes that it last 
   expect(await web1.orders(1)).toEqual([expect.stringMatching(/^order 2 switch [0-9a-f]{16}$/)]);
 });
 
+test('a balancer that refuses the files with weight 0 has not taken the node out: the drain goes on to its limit', async () => {
+  await bothUp();
+  publishImage(join(home, 'lib'), 'web', { generation: 2 });
+  await api('/v1/nodes/web1/boot?now=1&force=1&drainTimeoutS=4', 'POST');
+  expect(await web1.orders()).toEqual(['order 1 drain']);
+  const [weightless = ''] = await lb1.orders(1);
+  await web1.tell('acks', 'order 1 done\n');
+  await lb1.tell('acks', `order ${weightless.split(' ')[1]} failed /etc/lb.conf: no\n`);
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  expect(await api('/v1/nodes/web1/orders')).toMatchObject({ orders: [{ verb: 'drain' }] });
+  expect(await web1.orders(1)).toEqual([expect.stringMatching(/^order 2 switch /)]);
+});
+
 test('a service of a node is ordered by name, and the node says how it went', async () => {
   await bothUp();
   const places = { configDir: join(home, 'etc'), libDir: join(home, 'lib'), runDir: join(home, 'run'), roleDirs: [] };
