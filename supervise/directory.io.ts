@@ -64,8 +64,10 @@ export function listServices(folder: string): Entry[] {
 }
 
 function logKind(path: string): LogKind {
-  if (!exists(`${path}/log`) && !makeInstanceLog(path)) return 'none';
-  return exists(fileOf(`${path}/log`, 'multilog')) ? 'writer' : 'program';
+  // By the scanned name alone: a thousand directories are looked at every five seconds.
+  const isInstance = instanceOf(path) !== undefined;
+  if (!exists(`${path}/log`) && !(isInstance && makeInstanceLog(path))) return 'none';
+  return exists(isInstance ? fileOf(`${path}/log`, 'multilog') : `${path}/log/multilog`) ? 'writer' : 'program';
 }
 
 /** @returns whether the instance of a template with a log has one now. */
