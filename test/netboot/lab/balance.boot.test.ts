@@ -87,7 +87,7 @@ story('a web server behind a load balancer that fills its own pool', () => {
     expect(lab.on('web1', 'svstat /service/keepalived')).toMatch(/up/);
     await expect
       .poll(() => lab.rouse('vip', 'ls').stdout, { timeout: 60_000, interval: 2000 })
-      .toMatch(/lb1 \([^)]*\)\s*$/m);
+      .toMatch(/ lb1 \([^)]*\) +lb1$/m);
     expect(lab.on('web1', 'ip addr show eth0')).not.toContain('10.77.0.200');
   });
 
