@@ -24,6 +24,10 @@ export type RunningTransfer = {
 /** The timer is left alone where the deadline has only moved on, or come nearer by less than this. */
 const TIMER_SLACK_MS = 20;
 
+/** A port that is let go of is bound again within a second, or the client is left to begin anew. */
+const REOPEN_TRIES = 50;
+const REOPEN_AFTER_MS = 20;
+
 /** Runs one transfer. Exactly one of onEnd and onFail is called, unless it is stopped; onProven before. */
 export function runTransfer(job: {
   local: Ipv4Address;
@@ -99,7 +103,14 @@ export function runTransfer(job: {
     const { port } = socket.address();
     const before = socket;
     socket = undefined;
-    before.close(() => open(createSocket({ type: 'udp4' }), port, () => feed({ kind: 'timeout' })));
+    before.close(() => reopen(port, REOPEN_TRIES));
+  };
+  /** The helper that made the socket may hold the port a moment longer. */
+  const reopen = (port: number, tries: number): void => {
+    const again = (): void => {
+      if (tries > 0) setTimeout(() => reopen(port, tries - 1), REOPEN_AFTER_MS);
+    };
+    open(createSocket({ type: 'udp4' }), port, () => feed({ kind: 'timeout' }), again);
   };
 
   const apply = ([next, packets]: StepResult): void => {
@@ -124,15 +135,16 @@ export function runTransfer(job: {
   };
 
   const begin = (): void => apply(job.start(performance.now()));
-  const open = (fresh: Socket, port: number | 'bound', then: () => void): void => {
+  const open = (fresh: Socket, port: number | 'bound', then: () => void, otherwise: (why: string) => void): void => {
     if (isOver) return void fresh.close();
     opening = fresh;
-    // Before the first packet: no socket to be had. After it: "connection refused", the client's port is gone; treated as
+    // Before it is connected: no socket to be had. After it: "connection refused", the client's port is gone; treated as
     // silence, for a forged ICMP message says so as well.
     fresh.on('error', (error) => {
-      if (transfer !== undefined || isOver) return;
-      stop();
-      onFail(error.message);
+      if (opening !== fresh || isOver) return;
+      opening = undefined;
+      fresh.close();
+      otherwise(error.message);
     });
     fresh.on('message', (octets) => {
       const decoded = decodePacket(octets);
@@ -142,6 +154,7 @@ export function runTransfer(job: {
       if (isOver) return;
       fresh.once('connect', () => {
         if (isOver) return;
+        opening = undefined;
         socket = fresh;
         then();
       });
@@ -152,13 +165,17 @@ export function runTransfer(job: {
     else fresh.bind({ address: local, port, exclusive: true }, connect);
   };
 
-  const plain = (): void => open(createSocket({ type: 'udp4' }), 0, begin);
+  const fail = (why: string): void => {
+    stop();
+    onFail(why);
+  };
+  const plain = (): void => open(createSocket({ type: 'udp4' }), 0, begin, fail);
   if (job.cutting === undefined) plain();
   else {
     void job.cutting.then((cutting) => {
       isCutting = cutting !== undefined;
       if (cutting === undefined) plain();
-      else open(cutting, 'bound', begin);
+      else open(cutting, 'bound', begin, fail);
     });
   }
   return { stop, feed };

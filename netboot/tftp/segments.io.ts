@@ -45,6 +45,11 @@ export class Segments {
   readonly #waiting = new Map<number, Waiting>();
   #helper: ChildProcess | 'none' | undefined;
   #asked = 0;
+  readonly #patienceMs: number;
+
+  constructor(patienceMs = PATIENCE_MS) {
+    this.#patienceMs = patienceMs;
+  }
 
   /**
    * A socket bound to a free port of `address`, which cuts what it is sent into datagrams of `bytes`.
@@ -57,7 +62,7 @@ export class Segments {
     this.#asked += 1;
     const id = this.#asked;
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.#answer(id, undefined), PATIENCE_MS);
+      const timer = setTimeout(() => this.#answer(id, undefined), this.#patienceMs);
       this.#waiting.set(id, { resolve, timer });
       helper.send({ id, address, bytes }, (error) => {
         if (error !== null) this.#answer(id, undefined);

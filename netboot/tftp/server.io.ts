@@ -15,7 +15,7 @@ import { toNetascii } from './netascii.ts';
 import { decodePacket, encodePacket, ERROR_CODES, type Request } from './packet.ts';
 import { runTransfer, type RunningTransfer, type TftpPeer } from './run.io.ts';
 import { Segments } from './segments.io.ts';
-import { beginTransfer, type Outcome, segmentBytes } from './transfer.ts';
+import { beginTransfer, blockFitting, type Outcome, segmentBytes } from './transfer.ts';
 
 export type FileAnswer =
   | {
@@ -77,10 +77,6 @@ export type RunningTftp = {
   /** The port it listens on. */
   readonly port: number;
 };
-
-const ETHERNET_BLOCK_BYTES = 1468;
-/** The headers of IPv4, UDP and DATA. */
-const HEADER_BYTES = 32;
 
 type Served = TftpServerOptions['interfaces'][number] & { readonly mostBlockBytes: number };
 type Job = { readonly served: Served; readonly request: Request; readonly peer: TftpPeer; readonly key: string };
@@ -196,7 +192,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
   };
   try {
     for (const one of interfaces) {
-      const served = { ...one, mostBlockBytes: mostBlockBytes ?? (await fittingBlock(one.name)) };
+      const served = { ...one, mostBlockBytes: mostBlockBytes ?? blockFitting(await mtuOf(one.name)) };
       const socket = await bindUdp(served.address, port, `${served.name} (${served.address})`);
       listening.push(socket);
       socket.on('message', (octets, from) => receive(served, octets, from));
@@ -208,10 +204,9 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
   return { close, port: listening[0]?.address().port ?? port };
 }
 
-/** What one datagram on the interface can hold of a file. */
-async function fittingBlock(interfaceName: string): Promise<number> {
-  const mtuBytes = Number(await readFile(`/sys/class/net/${interfaceName}/mtu`, 'utf8').catch(() => NaN));
-  return Math.min(ETHERNET_BLOCK_BYTES, mtuBytes > HEADER_BYTES ? mtuBytes - HEADER_BYTES : ETHERNET_BLOCK_BYTES);
+async function mtuOf(interfaceName: string): Promise<number | undefined> {
+  const text = await readFile(`/sys/class/net/${interfaceName}/mtu`, 'utf8').catch(() => '');
+  return Number(text) || undefined;
 }
 
 /** One ERROR from a port of its own, as the answer to a request must come. */

@@ -31,6 +31,10 @@ const LATE_REQUEST_MS = 1000;
 /** Windows beyond this overrun a NIC's or a client's queue and gain nothing. */
 export const MOST_WINDOW_BLOCKS = 32;
 const DEFAULT_BLOCK_BYTES = 512;
+/** Ethernet's datagram. Larger ones would reach the client only where every switch on the way carries them. */
+const ETHERNET_MTU_BYTES = 1500;
+/** The headers of IPv4, UDP and DATA. */
+const HEADER_BYTES = 32;
 
 export type Outcome =
   | 'complete'
@@ -110,6 +114,11 @@ export function beginTransfer(request: Request, content: Uint8Array, limits: Lim
   };
   if (oack === undefined) return sendWindow(transfer, nowMs);
   return [transfer, [{ kind: 'oack', options: oack }]];
+}
+
+/** The largest block that one datagram holds on a network with that MTU; many a ROM cannot put fragments together. */
+export function blockFitting(mtuBytes = ETHERNET_MTU_BYTES): number {
+  return Math.max(DEFAULT_BLOCK_BYTES, Math.min(mtuBytes, ETHERNET_MTU_BYTES) - HEADER_BYTES);
 }
 
 /**

@@ -7,7 +7,7 @@ import { type Ipv4Address, parseIpv4 } from '../../../formats/ipv4.ts';
 import { decodePacket, encodePacket, type Request } from '../../../netboot/tftp/packet.ts';
 import { runTransfer } from '../../../netboot/tftp/run.io.ts';
 import { Segments } from '../../../netboot/tftp/segments.io.ts';
-import { beginTransfer, segmentBytes, type Transfer } from '../../../netboot/tftp/transfer.ts';
+import { beginTransfer, blockFitting, segmentBytes, type Transfer } from '../../../netboot/tftp/transfer.ts';
 
 const LOOPBACK: Ipv4Address = parseIpv4('127.0.0.1')!;
 const LIMITS = { mostBlockBytes: 1468 };
@@ -20,7 +20,8 @@ let lengths: number[];
 let senders: Set<number>;
 
 beforeEach(async () => {
-  segments = new Segments();
+  // A busy machine may take its time; what is tested is what it does.
+  segments = new Segments(30_000);
   client = createSocket('udp4');
   await new Promise<void>((resolve) => client.bind(0, '127.0.0.1', resolve));
   lengths = [];
@@ -121,4 +122,10 @@ test('only windows want one, and only files longer than a window', () => {
   expect(wants({ blksize: 1428, windowsize: 1 })).toBeUndefined();
   expect(wants({ blksize: 1428, windowsize: 16 }, 10_000)).toBeUndefined();
   expect(wants({ blksize: 1428, windowsize: 16 }, FILE.length, 'netascii')).toBeUndefined();
+});
+
+test('a block fits one datagram of the interface, and no more than Ethernet carries', () => {
+  expect([1500, 1400, 9000, 65_536, 300, undefined].map((mtuBytes) => blockFitting(mtuBytes))).toEqual([
+    1468, 1368, 1468, 1468, 512, 1468,
+  ]);
 });
