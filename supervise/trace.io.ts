@@ -33,6 +33,8 @@ import type { Member } from './trace.ts';
 /** Above 255, where daemons that close "all" descriptors commonly stop. */
 export const LIFELINE_FD = 300;
 
+/** Each costs a walk through all processes; whoever is not found by then holds the FIFO where nobody looks for it. */
+const LOOKS_MAX = 4;
 const CGROUP_PATH_BYTES_MAX = 4096;
 
 export type Marks = {
@@ -139,11 +141,31 @@ function cgroupOf(statePath: string): string | undefined {
   }
 }
 
-/** The living processes of the service. Throws where they cannot be told. */
+/**
+ * The living processes of the service. Throws where they cannot be told.
+ *
+ * A process that hands over and ends while it is looked at would hide the one it hands over to: nobody is found only
+ * where nobody is marked.
+ */
 export function findMembers(statePath: string): Member[] {
   const cgroup = cgroupOf(statePath);
-  const marked = new Set([...(cgroup === undefined ? [] : pidsOfCgroup(cgroup)), ...holders(statePath)]);
-  return [...marked].flatMap((pid) => processOf(pid) ?? []);
+  for (let look = 1; ; look += 1) {
+    const marked = new Set([...(cgroup === undefined ? [] : pidsOfCgroup(cgroup)), ...holders(statePath)]);
+    const members = [...marked].flatMap((pid) => processOf(pid) ?? []);
+    if (members.length > 0 || look === LOOKS_MAX) return members;
+    if (marked.size === 0 && !isLifelineHeld(statePath)) return [];
+  }
+}
+
+/** Whether anybody has it open to read: told at one moment, unlike a walk through all processes. */
+function isLifelineHeld(statePath: string): boolean {
+  try {
+    closeSync(withReserve(() => openFifo(`${statePath}/lifeline.fifo`, constants.O_WRONLY)));
+    return true;
+  } catch (thrown) {
+    if (isShortage(thrown)) throw thrown;
+    return false;
+  }
 }
 
 function pidsOfCgroup(path: string): number[] {
