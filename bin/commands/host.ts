@@ -2,12 +2,34 @@
 //
 // Owns: the words on the command line and the layout of the answers. Does not own any of the work (netboot/host/).
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
 import type { CommandContext } from '../context.ts';
+import { IS_CLONE, ROOT } from '../places.ts';
 import { renderTable } from '../table.ts';
+
+/** Where rouse is installed with its user: the boot server as a service, and what it may write. */
+async function installService(context: CommandContext, configDir: string): Promise<void> {
+  const { userNamed } = await import('../../netboot/host/backup.io.ts');
+  const { netbootService } = await import('../../netboot/host/setup.ts');
+  const user = IS_CLONE || process.getuid?.() !== 0 ? undefined : await userNamed('rouse');
+  if (user === undefined) return;
+  // Commands write node files through the boot server; what root runs, services/, stays root's alone.
+  for (const folder of ['profiles', 'nodes']) {
+    chownSync(join(configDir, folder), 0, user.gid);
+    chmodSync(join(configDir, folder), 0o2775);
+  }
+  const service = join(configDir, 'services', 'netboot');
+  if (existsSync(service)) return;
+  for (const [name, text] of netbootService(join(ROOT, 'bin', 'rouse'))) {
+    mkdirSync(dirname(join(service, name)), { recursive: true });
+    // The supervisor starts a directory as soon as it holds an executable run.
+    writeFileSync(join(service, name), text, { mode: name === 'run' ? 0o755 : 0o644 });
+  }
+  context.print(`wrote ${service}: the boot server as a service of rouse supervise`);
+}
 
 const collect = (one: string, all: readonly string[]): string[] => [...all, one];
 
@@ -35,11 +57,14 @@ export function registerHost(program: Command, context: CommandContext): void {
       }
       for (const folder of ['profiles', 'nodes']) mkdirSync(join(configDir, folder), { recursive: true });
       writeFileSync(file, result.text, { flag: 'wx' });
+      await installService(context, configDir);
       context.print(`wrote ${file}: ${result.interfaces.join(', ')} in mode: observe, which answers nobody`);
       context.print('next:');
       for (const [command, text] of [
         ['rouse doctor', 'what keeps this machine from being a boot server'],
-        ['rouse netboot', 'start it (as a service: systemctl restart rouse)'],
+        IS_CLONE
+          ? ['rouse netboot', 'start it']
+          : ['rouse status netboot', 'whether it runs; rouse logs -f netboot: what it says'],
         ['rouse node ls --new', 'which machines it hears'],
         ['rouse image build web', 'what they are to boot'],
       ] as const) {

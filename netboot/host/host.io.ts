@@ -40,6 +40,8 @@ export type HostPlaces = SitePlaces & { readonly runDir: string; readonly cacheD
 
 /** dnsmasq pings the address that it will offer for 3 s. */
 const LISTEN_MS = 4000;
+/** Bridges of containers, tunnels, ends of virtual pairs, by the names that their makers give them. */
+const NO_WIRE = /^(docker|br-|virbr|veth|cni|flannel|tun|tap|wg|podman)/;
 const TFTP_PORT = 69;
 const ARCHIVE_TIMEOUT_MS = 8000;
 const DEFAULT_HTTP_PORT = 8080;
@@ -55,19 +57,13 @@ export async function lookAtHost(): Promise<HostFacts> {
       const mask = (0xffffffff << (32 - prefix)) >>> 0;
       const network = parseNetwork(`${ipv4FromNumber((ipv4ToNumber(parsed) & mask) >>> 0)}/${prefix}`);
       if (network === undefined) continue;
-      interfaces.push({ name, address: parsed, network, isWire: await isWire(name) });
+      interfaces.push({ name, address: parsed, network, isWire: !NO_WIRE.test(name) });
     }
   }
   const resolv = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
   const dns = resolv.split('\n').flatMap((line) => parseIpv4(/^nameserver\s+(\S+)/.exec(line)?.[1] ?? '') ?? []);
   // A resolver on the loopback is nobody's but this machine's.
   return { interfaces, router: await defaultRouter(), dns: dns.filter((one) => !one.startsWith('127.')).slice(0, 8) };
-}
-
-/** A card, a VLAN or a bond on one, or a bridge that is not of containers; not a tunnel and not one end of a pair. */
-async function isWire(name: string): Promise<boolean> {
-  if (/^(docker|br-|virbr|veth|cni|flannel|tun|tap|wg|podman)/.test(name)) return false;
-  return (await stat(`/sys/class/net/${name}`).catch(() => undefined)) !== undefined;
 }
 
 /** /proc/net/route: addresses as 8 hexadecimal digits in the machine's byte order. */

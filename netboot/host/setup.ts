@@ -1,6 +1,7 @@
 // netboot/host/setup.ts - the first rouse.yaml of a boot server, written from what its interfaces say.
 //
-// Owns: which interfaces are worth serving, and the commented text: mode: observe, so that the first start answers nobody.
+// Owns: which interfaces are worth serving, and the commented text: mode: observe, so that the first start answers nobody; the
+// service directory under which an installed boot server runs.
 // Does not own the schema (site/schema.ts), looking at the machine (host.io.ts). Pure.
 
 import { type Ipv4Address, networkContains, type Ipv4Network, renderNetwork } from '../../formats/ipv4.ts';
@@ -83,4 +84,32 @@ function subnetLines({ name, network }: HostInterface, { router, dns }: HostFact
     '    leaseTimeS: 3600',
     '    unknown: ignore          # ignore | discover (boot an inventory: rouse image build discover) | default',
   ];
+}
+
+/**
+ * The service directory of an installed boot server, by file: what `rouse supervise` keeps running.
+ *
+ * The supervisor is root and the boot server is not: it becomes the user of the package, with the two capabilities that open
+ * port 67 and a packet socket. /run/rouse is sticky, so that it makes its socket there and cannot touch the supervisor's.
+ *
+ * @param rouse absolute path of the command.
+ */
+export function netbootService(rouse: string): ReadonlyMap<string, string> {
+  const capabilities = '+net_bind_service,+net_raw';
+  return new Map([
+    // Before run: with that the supervisor starts it.
+    ['log/multilog', 't s1000000 n10 ./main\n'],
+    [
+      'run',
+      `#!/bin/sh
+# The boot server: not as root, with the two capabilities that it needs and no other.
+exec 2>&1
+mkdir -p /run/rouse
+chgrp rouse /run/rouse
+chmod 1775 /run/rouse
+exec setpriv --reuid rouse --regid rouse --init-groups --ambient-caps -all,${capabilities} \\
+  --inh-caps -all,${capabilities} --bounding-set -all,${capabilities} --no-new-privs ${rouse} netboot
+`,
+    ],
+  ]);
 }
