@@ -54,7 +54,8 @@ export function registerLab(program: Command, context: CommandContext): void {
     .action(async ({ json }: { json?: boolean }) => {
       const { livingParts, requireLab } = await import('../../netboot/lab/rack.io.ts');
       const { listBoots } = await import('../../netboot/lab/follow.io.ts');
-      const { renderOutcome, renderWaterfall } = await import('../../netboot/journal/journal.ts');
+      const { renderOutcome } = await import('../../netboot/journal/progress.ts');
+      const { renderWaterfall } = await import('../../netboot/journal/waterfall.ts');
       const { runDir } = context.places();
       const state = requireLab(runDir);
       const parts = livingParts(state);
@@ -181,7 +182,7 @@ async function follow(context: CommandContext, node: string, sinceMs: number): P
   const { followBoot, nodeFacts } = await import('../../netboot/lab/follow.io.ts');
   const { requireNode } = await import('../../netboot/lab/rack.io.ts');
   const { askConfigTrouble } = await import('../../netboot/api/ask.io.ts');
-  const { renderOutcome } = await import('../../netboot/journal/journal.ts');
+  const { renderOutcome } = await import('../../netboot/journal/progress.ts');
   const { runDir } = context.places();
   const socketPath = join(runDir, 'netboot.sock');
   const trouble = await askConfigTrouble({ runDir });

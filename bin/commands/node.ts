@@ -54,7 +54,7 @@ export function registerNode(program: Command, context: CommandContext): void {
     .addHelpText('after', '\nExample:\n  rouse node show web1')
     .action(async (name: string, { json }: { json?: boolean }) => {
       const { askNode } = await import('../../netboot/api/ask.io.ts');
-      const { renderWaterfall } = await import('../../netboot/journal/journal.ts');
+      const { renderWaterfall } = await import('../../netboot/journal/waterfall.ts');
       const { answer, note } = await askNode(context.places(), name);
       if (note !== undefined) context.warn(`rouse: ${note}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));

@@ -7,7 +7,7 @@ import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { printableAscii } from '../../formats/printable.ts';
 import type { Journal } from '../journal/attempts.ts';
-import { renderOutcome } from '../journal/journal.ts';
+import { renderOutcome } from '../journal/progress.ts';
 import type { Sighting } from '../journal/sightings.ts';
 import { type Inventory, type MachineRecord, renderHardware } from '../site/inventory.ts';
 import type { Site } from '../site/site.ts';

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';
 import { askNetboot } from '../api/client.io.ts';
 import type { NodeView } from '../api/view.ts';
-import { type Attempt, renderOutcome, STAGES } from '../journal/journal.ts';
+import { type Attempt, STAGES } from '../journal/journal.ts';
+import { renderOutcome } from '../journal/progress.ts';
 
 const POLL_MS = 400;
 /** Firmware speaks within seconds; an emulated one on a busy machine within half a minute. */

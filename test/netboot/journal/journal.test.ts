@@ -4,14 +4,9 @@ import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
 import { Journal, rungOf } from '../../../netboot/journal/attempts.ts';
-import {
-  type Attempt,
-  type BootEvent,
-  type NodeStage,
-  progressOf,
-  renderOutcome,
-  renderWaterfall,
-} from '../../../netboot/journal/journal.ts';
+import type { Attempt, BootEvent, NodeStage } from '../../../netboot/journal/journal.ts';
+import { progressOf, renderOutcome } from '../../../netboot/journal/progress.ts';
+import { renderWaterfall } from '../../../netboot/journal/waterfall.ts';
 
 const MAC = '52:54:00:77:00:01' as MacAddress;
 const IP = '10.0.0.11' as Ipv4Address;
