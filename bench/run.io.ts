@@ -1,4 +1,4 @@
-// bench/run.io.ts - `npm run bench`: hands `netboot` on; `supervise`: rouse beside the supervisors of the field, on the same
+// bench/run.io.ts - `npm run bench`: hands `netboot` and `images` on; `supervise`: rouse beside the supervisors of the field, on the same
 // services.
 //
 // Owns: the arguments, the order, progress on standard error, the result on standard output. Never a test: figures depend
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { reasonOf } from '../formats/errors.ts';
 import { abandon, measureCrowd, measureLogs, measureRestart } from './measure.io.ts';
+import { benchImages } from './images.io.ts';
 import { benchNetboot } from './netboot.io.ts';
 import { obtain, PEERS } from './peers.io.ts';
 import type { Peer, PeerName } from './peers.io.ts';
@@ -16,7 +17,7 @@ import type { CrowdResult, LogResult, PeerResult, RestartResult } from './report
 
 const CACHE = fileURLToPath(new URL('../.rouse/cache/bench', import.meta.url));
 const USAGE =
-  'usage: npm run bench supervise -- [--peers rouse,runit,…] [--counts 10,100,1000] [--json], or: npm run bench netboot';
+  'usage: npm run bench supervise -- [--peers rouse,runit,…] [--counts 10,100,1000] [--json], or: npm run bench netboot|images';
 const BULK_LINES_PER_WRITE = 600;
 const PARTS = ['crowds', 'restart', 'logs'] as const;
 type Part = (typeof PARTS)[number];
@@ -26,7 +27,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => void abandon().finally(() => process.exit(130)));
 }
 const [benchmark, ...words] = process.argv.slice(2);
-process.exitCode = benchmark === 'netboot' ? await benchNetboot(words) : await main();
+const OTHERS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
+  netboot: benchNetboot,
+  images: benchImages,
+};
+process.exitCode = await (OTHERS[benchmark ?? '']?.(words) ?? main());
 
 async function main(): Promise<number> {
   let names: PeerName[];
@@ -44,7 +49,7 @@ async function main(): Promise<number> {
       },
     });
     if (positionals.length !== 1 || positionals[0] !== 'supervise')
-      throw new Error('there are two benchmarks, supervise and netboot');
+      throw new Error('there are three benchmarks: supervise, netboot, images');
     names = (values.peers?.split(',') ?? Object.keys(PEERS)).map(peerName);
     counts = (values.counts ?? '10,100,1000').split(',').map(positive);
     parts = values.only?.split(',').map(partName) ?? [...PARTS];

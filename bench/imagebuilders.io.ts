@@ -1,0 +1,222 @@
+// bench/imagebuilders.io.ts - the same web server as an initrd, by rouse and by the builders of the field.
+//
+// Owns: each builder's commands, as its manual has them, told to take no more than it must. Does not own: the clock
+// (images.io.ts).
+//
+// What all of them put in: nginx, a configuration, a page, busybox, and the modules of a virtio network card. dracut and
+// initramfs-tools copy from an installed system: here one that mmdebstrap makes, so that the host stays as it is. Their
+// initrds, and mmdebstrap's, start the shortest script that can serve the page; rouse's starts its own init, which
+// checks its layers, asks DHCP, and keeps nginx under a supervisor.
+//
+// Sources: mmdebstrap(1), dracut(8), initramfs-tools(7), mkinitramfs(8).
+
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const PACKAGES = 'nginx,busybox-static,linux-image-cloud-amd64,kmod,cpio,zstd';
+const NGINX_CONF = `user www-data;
+worker_processes 1;
+pid /run/nginx.pid;
+error_log stderr;
+events {}
+http { access_log off; server { listen 80; root /srv/www; } }
+`;
+
+/** What all builders work with. */
+export type Workshop = {
+  /** Thrown away before a cold build; a warm one finds packages here. */
+  readonly folder: string;
+  /** The installed system that dracut and initramfs-tools copy from; made where it is missing. */
+  readonly root: string;
+  /** Changes the page. */
+  readonly page: (text: string) => void;
+};
+
+export type Builder = {
+  /** Removes everything of the image but the packages. */
+  readonly forget: (shop: Workshop) => void;
+  /** @returns the initrd's path. */
+  readonly build: (shop: Workshop) => Promise<string>;
+  /** Behind the kernel's console words. */
+  readonly cmdline: (shop: Workshop) => Promise<readonly string[]>;
+};
+
+const run = (file: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  execa(file, args, { env, stdin: 'ignore', maxBuffer: 256 * 2 ** 20 });
+
+const siteFiles = (shop: Workshop): string => join(shop.folder, 'site');
+const rouseHome = (shop: Workshop): string => join(shop.folder, 'rouse');
+const debs = (shop: Workshop): string => join(shop.folder, 'debs');
+
+/** Started as the first program by the initrds that are not rouse's. */
+const SCRIPT = `#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+busybox mkdir -p /proc /sys /dev /run /tmp /var/log/nginx /var/lib/nginx
+busybox mount -t proc proc /proc
+busybox mount -t sysfs sys /sys
+busybox mount -t devtmpfs dev /dev
+modprobe virtio_pci
+modprobe virtio_net
+busybox ip link set lo up
+busybox ip link set eth0 up
+busybox ip addr add 10.0.2.15/24 dev eth0
+exec nginx -e stderr -g 'daemon off;'
+`;
+
+/** Lays out the files that all builders take, and a role of rouse with the same. */
+export function makeWorkshop(folder: string, root = join(folder, 'installed')): Workshop {
+  const site = join(folder, 'site');
+  const role = join(folder, 'rouse/etc/roles/bench');
+  for (const path of ['etc/nginx', 'srv/www']) {
+    mkdirSync(join(site, path), { recursive: true });
+    mkdirSync(join(role, 'files', path), { recursive: true });
+  }
+  mkdirSync(join(role, 'nginx'), { recursive: true });
+  for (const base of [site, join(role, 'files')]) writeFileSync(join(base, 'etc/nginx/nginx.conf'), NGINX_CONF);
+  writeFileSync(join(site, 'bench-init'), SCRIPT);
+  chmodSync(join(site, 'bench-init'), 0o755);
+  writeFileSync(join(role, 'nginx/run'), "#!/bin/sh\nmkdir -p /var/lib/nginx\nexec nginx -e stderr -g 'daemon off;'\n");
+  chmodSync(join(role, 'nginx/run'), 0o755);
+  writeFileSync(
+    join(role, 'recipe.yaml'),
+    'version: 1\nextends: base\npackages: [nginx]\nleaveOut: [/etc/nginx/, /usr/share/nginx/, /var/www/]\nservices: [nginx]\nusers: [{name: www-data, uid: 33}]\n',
+  );
+  const page = (text: string): void => {
+    for (const base of [site, join(role, 'files')]) writeFileSync(join(base, 'srv/www/index.html'), text);
+  };
+  page('first\n');
+  return { folder, root, page };
+}
+
+const rouse = (shop: Workshop, args: readonly string[]) =>
+  run(process.execPath, [join(ROOT, 'bin/rouse.ts'), ...args], {
+    ROUSE_HOME: rouseHome(shop),
+    ROUSE_CACHE: join(rouseHome(shop), 'cache'),
+    ROUSE_CONFIG: join(rouseHome(shop), 'etc'),
+  });
+
+/** Everything that the others copy from. */
+async function installRoot(shop: Workshop): Promise<void> {
+  if (existsSync(shop.root)) return;
+  await debstrap(shop, shop.root, `${PACKAGES},dracut-core,initramfs-tools-core`);
+}
+
+/** mmdebstrap, with the packages of the build before put back, as its manual says. */
+async function debstrap(shop: Workshop, into: string, packages: string): Promise<void> {
+  mkdirSync(debs(shop), { recursive: true });
+  await run('mmdebstrap', [
+    ...['--quiet', '--mode=root', '--variant=apt', `--include=${packages}`, '--skip=download/empty,cleanup/apt'],
+    `--setup-hook=mkdir -p "$1/var/cache/apt/archives"; cp -al ${debs(shop)}/. "$1/var/cache/apt/archives/"`,
+    `--customize-hook=cp -aln "$1"/var/cache/apt/archives/*.deb ${debs(shop)}/; rm -f "$1"/var/cache/apt/archives/*.deb`,
+    ...['bookworm', into],
+  ]);
+}
+
+function releaseOf(root: string): string {
+  const [release] = readdirSync(join(root, 'lib/modules'));
+  if (release === undefined) throw new Error(`${root} has no kernel modules`);
+  return release;
+}
+
+/** By the names that people know them by. */
+export const BUILDERS = {
+  rouse: {
+    forget(shop) {
+      rmSync(join(rouseHome(shop), 'lib'), { recursive: true, force: true });
+      for (const name of ['layers', 'kernels', 'licences']) {
+        rmSync(join(rouseHome(shop), 'cache', name), { recursive: true, force: true });
+      }
+    },
+    async build(shop) {
+      await rouse(shop, ['image', 'build', 'bench']);
+      const initrd = join(shop.folder, 'rouse.initrd');
+      const { stdout } = await rouse(shop, ['image', 'ls', '--json']);
+      const [image] = JSON.parse(stdout) as { generations: number[] }[];
+      await rouse(shop, ['image', 'flatten', 'bench', initrd, '--generation', String(image?.generations.at(-1))]);
+      return initrd;
+    },
+    async cmdline(shop) {
+      // The edited one waits for its promotion.
+      await rouse(shop, ['image', 'promote', 'bench']);
+      const { stdout } = await rouse(shop, ['image', 'show', 'bench', '--json']);
+      const { layers } = JSON.parse(stdout) as { layers: { sha256: string }[] };
+      return [`rouse.layers=${layers.map(({ sha256 }) => sha256).join(',')}`, 'rouse.readyTimeoutS=600'];
+    },
+  },
+  mmdebstrap: {
+    forget(shop) {
+      rmSync(join(shop.folder, 'debstrapped'), { recursive: true, force: true });
+    },
+    async build(shop) {
+      const root = join(shop.folder, 'debstrapped');
+      const initrd = join(shop.folder, 'mmdebstrap.initrd');
+      rmSync(root, { recursive: true, force: true });
+      await debstrap(shop, root, PACKAGES);
+      cpSync(siteFiles(shop), root, { recursive: true });
+      for (const path of ['boot', 'usr/share/doc', 'usr/share/locale', 'usr/share/man', 'var/lib/apt', 'var/cache']) {
+        rmSync(join(root, path), { recursive: true, force: true });
+      }
+      await run('sh', ['-c', `cd ${root} && find . | cpio -o -H newc --quiet | zstd -q -19 -T0 -f -o ${initrd}`]);
+      return initrd;
+    },
+    cmdline: async () => ['rdinit=/bench-init'],
+  },
+  dracut: {
+    forget() {
+      // It keeps nothing from one build to the next.
+    },
+    async build(shop) {
+      await installRoot(shop);
+      const { root } = shop;
+      cpSync(siteFiles(shop), join(root, 'bench'), { recursive: true });
+      const out = 'dracut.initrd';
+      await run('chroot', [
+        root,
+        ...['dracut', '--quiet', '--force', '--no-hostonly', '--zstd', '--modules', 'base kernel-modules'],
+        ...['--drivers', 'virtio_pci virtio_net', '--install', 'nginx busybox modprobe /etc/passwd /etc/group'],
+        ...['--include', '/bench', '/', '--kver', releaseOf(root), `/${out}`],
+      ]);
+      return join(root, out);
+    },
+    cmdline: async () => ['rdinit=/bench-init'],
+  },
+  'initramfs-tools': {
+    forget() {
+      // It keeps nothing from one build to the next.
+    },
+    async build(shop) {
+      await installRoot(shop);
+      const { root } = shop;
+      const conf = join(root, 'bench-conf');
+      cpSync(siteFiles(shop), join(root, 'bench'), { recursive: true });
+      for (const name of ['hooks', 'scripts', 'conf.d']) mkdirSync(join(conf, name), { recursive: true });
+      writeFileSync(join(conf, 'initramfs.conf'), 'MODULES=list\nBUSYBOX=y\nCOMPRESS=zstd\nFSTYPE=auto\n');
+      writeFileSync(join(conf, 'modules'), 'virtio_pci\nvirtio_net\n');
+      writeFileSync(
+        join(conf, 'hooks/nginx'),
+        '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\ncopy_exec /usr/sbin/nginx\ncopy_exec /bin/busybox /bin/busybox\ncp -a /bench/. "$DESTDIR/"\nmkdir -p "$DESTDIR/etc"\ncp /etc/passwd /etc/group "$DESTDIR/etc/"\n',
+      );
+      chmodSync(join(conf, 'hooks/nginx'), 0o755);
+      const out = 'initramfs-tools.initrd';
+      await run('chroot', [root, 'mkinitramfs', '-d', '/bench-conf', '-o', `/${out}`, releaseOf(root)]);
+      return join(root, out);
+    },
+    cmdline: async () => ['rdinit=/bench-init'],
+  },
+} as const satisfies Record<string, Builder>;
+
+export type BuilderName = keyof typeof BUILDERS;
+
+/** The kernel that all initrds are booted with: the one that rouse's image names. */
+export async function kernelOf(shop: Workshop): Promise<string> {
+  const { stdout } = await rouse(shop, ['image', 'show', 'bench', '--json']);
+  const { kernel } = JSON.parse(stdout) as { kernel: { sha256: string } };
+  return join(rouseHome(shop), 'lib/images/kernels', kernel.sha256);
+}
+
+export function bytesOf(path: string): number {
+  return statSync(path).size;
+}

@@ -1,0 +1,49 @@
+// bench/imagereport.ts - figures of the image builders into a table: times, size, first answer, and ratios to rouse.
+//
+// Owns: what is shown. Does not own measuring (images.io.ts). Pure.
+
+import { renderTable } from '../bin/table.ts';
+import { median } from './report.ts';
+
+export type BuilderResult = {
+  readonly name: string;
+  /** From nothing: lists and packages are fetched, and what the builder copies from is made. */
+  readonly coldMs: number;
+  /** Packages are at hand, nothing of the image is. */
+  readonly warmMs: readonly number[];
+  /** One file of the role was edited since the last build. */
+  readonly editMs: readonly number[];
+  readonly compressedBytes: number;
+  readonly boots: readonly {
+    /** Of the whole machine, by QEMU's processor time, from power-on to nginx's first answer. */
+    readonly cpuMs: number;
+    readonly wallMs: number;
+  }[];
+  /** Why there are none. */
+  readonly why?: string;
+};
+
+/** Lines of text, one row per builder; in brackets how many times rouse's figure it is. */
+export function renderImageReport(results: readonly BuilderResult[]): string[] {
+  const ours = results.find(({ name }) => name === 'rouse');
+  const cell =
+    (of: (result: BuilderResult) => number, digits: number) =>
+    (result: BuilderResult): string => {
+      const value = of(result);
+      if (!Number.isFinite(value)) return '-';
+      const ratio = ours === undefined || ours === result ? Number.NaN : value / of(ours);
+      return `${value.toFixed(digits)}${Number.isFinite(ratio) ? ` (${ratio.toPrecision(2)})` : ''}`;
+    };
+  const columns = [
+    cell(({ coldMs }) => coldMs / 1000, 1),
+    cell(({ warmMs }) => median(warmMs) / 1000, 1),
+    cell(({ editMs }) => median(editMs) / 1000, 2),
+    cell(({ compressedBytes }) => compressedBytes / 1e6, 2),
+    cell(({ boots }) => median(boots.map(({ cpuMs }) => cpuMs / 1000)), 1),
+    cell(({ boots }) => median(boots.map(({ wallMs }) => wallMs / 1000)), 1),
+  ];
+  const heading = ['BUILDER', 'COLD s', 'WARM s', 'ONE FILE s', 'MB', 'ANSWER CPU s', 'ANSWER s'];
+  const rows = results.map((result) => [result.name, ...columns.map((each) => each(result))]);
+  const failed = results.flatMap(({ name, why }) => (why === undefined ? [] : [`${name}: ${why}`]));
+  return [...renderTable(heading, rows), ...failed];
+}

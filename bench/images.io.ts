@@ -1,0 +1,211 @@
+// bench/images.io.ts - `npm run bench images`: rouse beside the builders of the field, on the same web server.
+//
+// Owns: the arguments, the order, the clock, the guests, progress on standard error, the result on standard output. Never
+// a test: figures depend on the machine; ratios are what to read. Needs root (mmdebstrap, chroot), QEMU and a network.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { reasonOf } from '../formats/errors.ts';
+import type { CpioEntry } from '../images/cpio.ts';
+import { packLayer } from '../images/layers.io.ts';
+import {
+  type Builder,
+  type BuilderName,
+  BUILDERS,
+  bytesOf,
+  kernelOf,
+  makeWorkshop,
+  type Workshop,
+} from './imagebuilders.io.ts';
+import { type BuilderResult, renderImageReport } from './imagereport.ts';
+import { median } from './report.ts';
+
+const USAGE =
+  'usage: npm run bench images -- [--builders rouse,dracut,…] [--repeats 3] [--boots 1] [--root DIR] [--json]';
+const BOOT_LIMIT_MS = 300_000;
+const GUEST_MEMORY_MB = 1024;
+const OVERLAYS = 50;
+/** Of /proc/PID/stat: USER_HZ is 100 on every Linux that Node runs on. */
+const MS_PER_TICK = 10;
+
+const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
+
+/** @param words of the command line, behind "images". @returns the exit status. */
+export async function benchImages(words: readonly string[]): Promise<number> {
+  let names: BuilderName[];
+  let repeats: number;
+  let boots: number;
+  let json: boolean;
+  let root: string | undefined;
+  try {
+    const { values } = parseArgs({
+      args: [...words],
+      options: {
+        builders: { type: 'string' },
+        repeats: { type: 'string' },
+        boots: { type: 'string' },
+        root: { type: 'string' },
+        json: { type: 'boolean' },
+      },
+    });
+    names = (values.builders?.split(',') ?? Object.keys(BUILDERS)).map(builderName);
+    repeats = count(values.repeats ?? '3');
+    boots = count(values.boots ?? '1');
+    json = values.json ?? false;
+    ({ root } = values);
+  } catch (thrown) {
+    say(`${reasonOf(thrown)}; ${USAGE}`);
+    return 100;
+  }
+  if (process.getuid?.() !== 0) {
+    say('mmdebstrap and chroot need root');
+    return 111;
+  }
+  const shop = makeWorkshop(mkdtempSync(join(tmpdir(), 'rouse-bench-')), root);
+  const results: BuilderResult[] = [];
+  try {
+    // Its kernel is what the others' initrds are booted with.
+    for (const name of ['rouse' as const, ...names.filter((one) => one !== 'rouse')]) {
+      results.push(await measure(name, shop, repeats, boots));
+    }
+  } finally {
+    rmSync(shop.folder, { recursive: true, force: true });
+  }
+  const overlayMs = await measureOverlay();
+  if (json) process.stdout.write(`${JSON.stringify({ results, overlayMs })}\n`);
+  else {
+    for (const line of renderImageReport(results)) process.stdout.write(`${line}\n`);
+    process.stdout.write(`rouse's overlay of one node: ${overlayMs.toFixed(1)} ms (median of ${OVERLAYS})\n`);
+  }
+  return results.every(({ why }) => why === undefined) ? 0 : 111;
+}
+
+async function measure(name: BuilderName, shop: Workshop, repeats: number, boots: number): Promise<BuilderResult> {
+  const builder: Builder = BUILDERS[name];
+  const timed = async (): Promise<{ ms: number; path: string }> => {
+    const startedAtMs = performance.now();
+    const path = await builder.build(shop);
+    return { ms: performance.now() - startedAtMs, path };
+  };
+  const nothing = { name, coldMs: Number.NaN, warmMs: [], editMs: [], compressedBytes: Number.NaN, boots: [] };
+  try {
+    say(`${name}: cold`);
+    const cold = await timed();
+    const warmMs: number[] = [];
+    const editMs: number[] = [];
+    const answers: { cpuMs: number; wallMs: number }[] = [];
+    let { path } = cold;
+    for (let repeat = 0; repeat < repeats; repeat += 1) {
+      say(`${name}: warm`);
+      builder.forget(shop);
+      warmMs.push((await timed()).ms);
+      say(`${name}: one file edited`);
+      shop.page(`edited ${repeat}\n`);
+      const edited = await timed();
+      editMs.push(edited.ms);
+      ({ path } = edited);
+    }
+    const compressedBytes = bytesOf(path);
+    const cmdline = await builder.cmdline(shop);
+    for (let boot = 0; boot < boots; boot += 1) {
+      say(`${name}: boot`);
+      answers.push(await bootOnce(await kernelOf(shop), path, cmdline));
+    }
+    return { name, coldMs: cold.ms, warmMs, editMs, compressedBytes, boots: answers };
+  } catch (error) {
+    return { ...nothing, why: reasonOf(error).slice(0, 600) };
+  }
+}
+
+/** Boots a guest and asks for the page until it answers. */
+async function bootOnce(
+  kernel: string,
+  initrd: string,
+  cmdline: readonly string[],
+): Promise<{ cpuMs: number; wallMs: number }> {
+  const port = await freePort();
+  const startedAtMs = performance.now();
+  const guest: ChildProcess = spawn(
+    'qemu-system-x86_64',
+    [
+      ...['-accel', 'tcg', '-nodefaults', '-no-reboot', '-display', 'none', '-m', String(GUEST_MEMORY_MB)],
+      ...['-kernel', kernel, '-initrd', initrd, '-append', ['console=ttyS0', 'quiet', 'panic=5', ...cmdline].join(' ')],
+      ...['-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${port}-:80`],
+      ...['-device', 'virtio-net-pci,netdev=net0,mac=52:54:00:77:00:01,romfile=', '-serial', 'stdio'],
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  let said = '';
+  guest.stdout?.on('data', (chunk: Buffer) => (said = `${said}${chunk.toString()}`.slice(-2000)));
+  try {
+    for (;;) {
+      if (guest.exitCode !== null) throw new Error(`the guest ended before it answered: ${said.slice(-300)}`);
+      if (performance.now() - startedAtMs > BOOT_LIMIT_MS) throw new Error(`no answer: ${said.slice(-300)}`);
+      if (await answers(port)) {
+        return { cpuMs: cpuMsOf(guest.pid ?? 0), wallMs: performance.now() - startedAtMs };
+      }
+      await delay(100);
+    }
+  } finally {
+    guest.kill('SIGKILL');
+  }
+}
+
+async function answers(port: number): Promise<boolean> {
+  try {
+    const response = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) });
+    await response.text();
+    return response.ok;
+  } catch {
+    return false;
+  }
+}
+
+function cpuMsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+}
+
+/** What a boot server does for each boot. */
+async function measureOverlay(): Promise<number> {
+  const file = (path: string, bytes: number): CpioEntry => {
+    return { kind: 'file', path, mode: 0o644, uid: 0, gid: 0, data: new Uint8Array(bytes).fill(0x61) };
+  };
+  const files = [file('etc/hostname', 5), file('etc/rouse/boot', 80), file('etc/nginx/nginx.conf', 4000)];
+  const times: number[] = [];
+  for (let turn = 0; turn < OVERLAYS; turn += 1) {
+    const startedAtMs = performance.now();
+    await packLayer('overlay', files, 'gzip', 'quick');
+    times.push(performance.now() - startedAtMs);
+  }
+  return median(times);
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+    });
+  });
+}
+
+function builderName(word: string): BuilderName {
+  if (Object.hasOwn(BUILDERS, word)) return word as BuilderName;
+  throw new Error(`unknown builder '${word}', expected ${Object.keys(BUILDERS).join(', ')}`);
+}
+
+function count(word: string): number {
+  const value = Number(word);
+  if (Number.isInteger(value) && value > 0 && value <= 20) return value;
+  throw new Error(`expected a number from 1 to 20, got '${word}'`);
+}
