@@ -1,7 +1,7 @@
 // images/build.io.ts - from a role's recipe to a published generation of its image.
 //
 // Owns: the order of the work, and the cache of layers. Does not own: any of the steps (recipe.ts, apt.io.ts, layout.ts,
-// kernel.io.ts, role.ts, layers.io.ts, store.io.ts).
+// kernel.io.ts, role.ts, layers.io.ts, store.io.ts), nor what is refused (chain.ts).
 //
 // Layers, in the order in which nodes load them: for every recipe of the chain its packages and then its own files, and
 // behind the lowest recipe the kernel's modules, and Node with rouse where the recipe wants them. A layer is built only if what goes into it changed: its cache key is the hash
@@ -12,6 +12,19 @@ import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { type Apt, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
+import {
+  askedPackages,
+  chosenMemory,
+  isLeftOut,
+  kernelOf,
+  kernelPackageOf,
+  lackingModules,
+  placedFault,
+  placeOfModule,
+  refuseConflicts,
+  refuseLacking,
+  refuseUnanswered,
+} from './chain.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
 import { keepLayer, readKept } from './keptlayers.io.ts';
@@ -20,18 +33,24 @@ import { readLicences } from './licences.io.ts';
 import { withBuildLock } from './lock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
-import type { Layer, Manifest } from './manifest.ts';
-import { leastMemoryMb, memoryProblem } from './memory.ts';
-import { missingModules } from './modules.ts';
-import { bytesByOwner, conflicts, isLayerRecord, type LayerRecord } from './plan.ts';
+import type { Manifest } from './manifest.ts';
+import {
+  bytesByOwner,
+  contentOf,
+  isKernelNote,
+  isLayerRecord,
+  type LayerRecord,
+  packagesOf,
+  runtimeOf,
+} from './plan.ts';
 import { parseRecipe, placeOf, type Supervisor, supervisorOf } from './recipe.ts';
 import { layoutRole, type RoleFiles } from './role.ts';
 import { type FoundRecipe, loadChain, readRoleFiles } from './roles.io.ts';
-import { LEFT_OUT_PACKAGES, LEFT_OUT_PATHS } from './rules.ts';
+import { LEFT_OUT_PATHS } from './rules.ts';
 import { type Runtime, type RuntimeSource, readRuntime } from './runtime.io.ts';
 import { NODE_OWNER, ROUSE_OWNER, rouseEntries, RUNTIME_PACKAGES } from './runtime.ts';
 import { openStore, readCached, type Store } from './store.io.ts';
-import { answers, unanswered, type VersionLock } from './versions.ts';
+import { answers, type VersionLock } from './versions.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
 const BUILDER_VERSION = 2;
@@ -134,38 +153,17 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   };
   const work: Work = { store, apt, cacheDir, onEvent, contents: new Map() };
 
-  const kernelOwner = chain.findLast(({ recipe }) => recipe.kernel !== undefined);
-  const kernelWish = kernelOwner?.recipe.kernel;
-  if (kernelOwner === undefined || kernelWish === undefined) {
-    throw new Fault('E_CONFIG', {
-      what: `${chain.at(-1)?.file ?? role}:1:1 no kernel`,
-      why: 'neither this recipe nor one that it extends names one',
-    });
-  }
+  const { found: kernelOwner, wish: kernelWish } = kernelOf(chain);
   const { supervisor, place } = supervisorOf(chain);
   const isRouse = supervisor === 'rouse';
   const runtime = isRouse ? await requireRuntime(options.runtime, architecture, place ?? role) : undefined;
-  const named = [
-    ...new Set([
-      ...chain.flatMap(({ recipe }) => recipe.packages),
-      kernelWish.package,
-      ...(isRouse ? RUNTIME_PACKAGES.packages : []),
-    ]),
-  ];
+  const named = askedPackages(chain, [kernelWish.package, ...(isRouse ? RUNTIME_PACKAGES.packages : [])]);
   const lock = await chooseVersions(work, chain, named, { ...options, architecture, refresh });
   const solution = lock.packages;
-  const leftOut = (name: string): boolean => Object.hasOwn(LEFT_OUT_PACKAGES, name);
-  const kernelPackage = reachable(solution, [kernelWish.package], leftOut).find(({ name }) =>
-    /^linux-image-\d/.test(name),
-  );
-  if (kernelPackage === undefined) {
-    throw new Fault('E_BUILD', {
-      what: `${placeOf(kernelOwner, ['kernel', 'package'])} ${kernelWish.package} brings no linux-image-VERSION`,
-    });
-  }
+  const kernelPackage = kernelPackageOf(solution, kernelOwner, kernelWish.package);
 
-  const stages = await planStages(chain, solution, leftOut, supervisor);
-  if (runtime !== undefined) insertRuntime(stages, chain, solution, leftOut, runtime);
+  const stages = await planStages(chain, solution, supervisor);
+  if (runtime !== undefined) insertRuntime(stages, chain, solution, runtime);
   const records: LayerRecord[] = [];
   const below = new Map<string, string>();
   const accept = (record: LayerRecord | undefined): void => {
@@ -182,7 +180,9 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     templates.push(...stage.own.templates);
     if (index > 0) continue;
     const made = await modulesLayer(work, kernelOwner, kernelPackage);
-    await refuseLackingModules(chain, kernelOwner, made.record.paths, made.builtins);
+    // Compiled-in modules are looked up in the unpacked kernel, which a build from the cache does not need otherwise.
+    const lacks = (compiledIn: ReadonlySet<string>) => lackingModules(chain, made.record.paths, compiledIn);
+    if (lacks(new Set()).length > 0) refuseLacking(lacks(await made.builtins()), kernelOwner);
     kernel = made.kernel;
     accept(made.record);
   }
@@ -220,15 +220,6 @@ async function requireRuntime(
   });
 }
 
-/** Bytes of what is no Debian package, for the manifest. */
-function runtimeOf(records: readonly LayerRecord[], runtime: Runtime): Manifest['runtime'] {
-  const bytesOf = (owner: string): number => records.reduce((sum, one) => sum + (one.bytesByOwner[owner] ?? 0), 0);
-  return {
-    node: { version: runtime.nodeVersion, bytes: bytesOf(NODE_OWNER) },
-    rouse: { version: runtime.rouseVersion, bytes: bytesOf(ROUSE_OWNER) },
-  };
-}
-
 /** The versions to build from: a named generation's, else the newest one's, else what the archive has. */
 async function chooseVersions(
   { store, apt }: Work,
@@ -247,7 +238,10 @@ async function chooseVersions(
   const asked = named.toSorted();
   if (locked !== undefined) {
     const lock = await store.lockOf(await store.manifest(role, locked));
-    if (lock?.architecture === architecture) return refuseUnanswered(lock, chain, asked, locked);
+    if (lock?.architecture === architecture) {
+      refuseUnanswered(lock, chain, asked, locked);
+      return lock;
+    }
     const what = `cannot build ${role} as generation ${locked}`;
     throw new Fault('E_NOT_FOUND', { what, why: `its versions for ${architecture} were not kept` });
   }
@@ -259,22 +253,6 @@ async function chooseVersions(
   return { version: 1, ...question, packages: await solve(apt, chain, asked, refresh) };
 }
 
-function refuseUnanswered(
-  lock: VersionLock,
-  chain: readonly FoundRecipe[],
-  asked: readonly string[],
-  generation: number,
-): VersionLock {
-  const [name] = unanswered(lock, asked);
-  if (name === undefined) return lock;
-  const owner = chain.find(({ recipe }) => recipe.packages.includes(name));
-  const place = owner === undefined ? '' : `${placeOf(owner, ['packages', owner.recipe.packages.indexOf(name)])} `;
-  throw new Fault('E_BUILD', {
-    what: `${place}${name} is not among the packages of generation ${generation}`,
-    todo: 'build without --locked',
-  });
-}
-
 async function solve(
   apt: Apt,
   chain: readonly FoundRecipe[],
@@ -284,22 +262,7 @@ async function solve(
   try {
     return await apt.solve(names, refresh);
   } catch (error) {
-    if (!(error instanceof Fault)) throw error;
-    // apt names the package that it does not know; the operator wants the line that asks for it.
-    for (const found of chain) {
-      const index = found.recipe.packages.findIndex(
-        (name) => error.message.split(/[\s:]+/).includes(name) && / locate | candidate/.test(error.message),
-      );
-      if (index === -1) continue;
-      throw new Fault(
-        'E_ARCHIVE',
-        { what: placeOf(found, ['packages', index]), why: error.facts.why ?? error.message },
-        { cause: error },
-      );
-    }
-    const asking = chain.findLast(({ recipe }) => recipe.packages.length > 0) ?? chain[0];
-    const place = asking === undefined ? '' : `${placeOf(asking, ['packages'])} `;
-    throw new Fault('E_ARCHIVE', { ...error.facts, what: `${place}${error.facts.what}` }, { cause: error });
+    throw error instanceof Fault ? placedFault(chain, error) : error;
   }
 }
 
@@ -314,13 +277,12 @@ type Stage = {
 async function planStages(
   chain: readonly FoundRecipe[],
   solution: readonly ArchivePackage[],
-  leftOut: (name: string) => boolean,
   supervisor: Supervisor,
 ): Promise<Stage[]> {
   const stages: Stage[] = [];
   const before = new Set<string>();
   for (const [index, found] of chain.entries()) {
-    const packages = reachable(solution, found.recipe.packages, leftOut).filter(({ name }) => !before.has(name));
+    const packages = reachable(solution, found.recipe.packages, isLeftOut).filter(({ name }) => !before.has(name));
     for (const { name } of packages) before.add(name);
     const own = layoutRole(chain.slice(0, index + 1), await readRoleFiles(found.folder), supervisor);
     if (own.problems.length > 0) throw new Fault('E_BUILD', { what: own.problems.join('\n') });
@@ -334,7 +296,6 @@ function insertRuntime(
   stages: Stage[],
   chain: readonly FoundRecipe[],
   solution: readonly ArchivePackage[],
-  leftOut: (name: string) => boolean,
   runtime: Runtime,
 ): void {
   const [lowest, ...higher] = stages;
@@ -342,7 +303,7 @@ function insertRuntime(
   const parsed = parseRecipe('images/runtime.ts', JSON.stringify({ version: 1, ...RUNTIME_PACKAGES }));
   if (lowest === undefined || owner === undefined || !parsed.ok) throw new Error('a recipe wants the runtime');
   const below = new Set(lowest.packages.map(({ name }) => name));
-  const packages = reachable(solution, RUNTIME_PACKAGES.packages, leftOut).filter(({ name }) => !below.has(name));
+  const packages = reachable(solution, RUNTIME_PACKAGES.packages, isLeftOut).filter(({ name }) => !below.has(name));
   const names = new Set(packages.map(({ name }) => name));
   const wish = owner.positions.of(['supervisor']);
   const found: FoundRecipe = {
@@ -471,17 +432,6 @@ async function roleLayer(
   }));
 }
 
-function refuseConflicts(found: FoundRecipe, paths: readonly string[], below: ReadonlyMap<string, string>): void {
-  const [first, ...others] = conflicts(paths, below, found.recipe.override);
-  if (first === undefined) return;
-  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
-  throw new Fault('E_BUILD', {
-    what: `${placeOf(found, ['override'])} ${found.role} replaces /${first.path} of the layer ${first.layer}${more}`,
-    why: 'two layers of one image hold it',
-    todo: `leave one of them out, or allow it with override: [/${first.path}]`,
-  });
-}
-
 async function modulesLayer(
   work: Work,
   found: FoundRecipe,
@@ -496,10 +446,7 @@ async function modulesLayer(
       .then(() => openKernel(work.apt, kernelPackage, join(work.cacheDir, 'kernels'), work.onEvent));
     return tree;
   };
-  const place = (module: string): string => {
-    const index = wish.extraModules.findIndex((name) => name.replaceAll('-', '_') === module);
-    return placeOf(found, index === -1 ? ['kernel', 'modules'] : ['kernel', 'extraModules', index]);
-  };
+  const place = (module: string): string => placeOfModule(found, module);
   const record = await cached(work, ['modules', kernelPackage.sha256, wish], async () => {
     const entries = await readModules(await open(), wish.modules, wish.extraModules, place, work.onEvent);
     return { name: 'modules', files: entries.map((entry) => ({ entry, owner: kernelPackage.name })) };
@@ -514,78 +461,6 @@ async function modulesLayer(
   await work.store.putKernel(kernel.sha256, octets);
   await publishFile(notePath, JSON.stringify(kernel));
   return { record, kernel, builtins };
-}
-
-/** A role that cannot work with this kernel's modules would boot, and fail on every node. */
-async function refuseLackingModules(
-  chain: readonly FoundRecipe[],
-  kernelOwner: FoundRecipe,
-  carried: readonly string[],
-  builtins: () => Promise<ReadonlySet<string>>,
-): Promise<void> {
-  const lackingBeside = (compiledIn: ReadonlySet<string>): { found: FoundRecipe; index: number }[] =>
-    chain.flatMap((found) =>
-      missingModules(found.recipe.requiresModules, carried, compiledIn).map((index) => ({ found, index })),
-    );
-  // Compiled-in modules are looked up in the unpacked kernel, which a build from the cache does not need otherwise.
-  const lacking = lackingBeside(new Set()).length === 0 ? [] : lackingBeside(await builtins());
-  const [first] = lacking;
-  if (first === undefined) return;
-  const names = lacking.map(({ found, index }) => found.recipe.requiresModules[index]);
-  throw new Fault('E_BUILD', {
-    what: `${placeOf(first.found, ['requiresModules', first.index])} the image has no kernel module ${names.join(', ')}`,
-    why: `${first.found.role} needs it, and the kernel chosen at ${placeOf(kernelOwner, ['kernel'])} does not bring it`,
-    todo: `add it to kernel.extraModules there`,
-  });
-}
-
-function isKernelNote(value: unknown): value is Manifest['kernel'] {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'release' in value &&
-    'sha256' in value &&
-    'bytes' in value &&
-    'package' in value
-  );
-}
-
-/** Every package that has files in the image, by name. */
-function packagesOf(records: readonly LayerRecord[], packages: readonly ArchivePackage[]): Manifest['packages'] {
-  const bytes = new Map<string, number>();
-  for (const record of records) {
-    for (const [owner, sum] of Object.entries(record.bytesByOwner)) bytes.set(owner, (bytes.get(owner) ?? 0) + sum);
-  }
-  return packages
-    .flatMap(({ name, version, architecture, sha256 }) => {
-      const sum = bytes.get(name);
-      return sum === undefined ? [] : [{ name, version, architecture, sha256, bytes: sum }];
-    })
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-/**
- * What nodes need at least. What a recipe says that this one extends was said of its own image: here it is a floor.
- *
- * @throws Fault E_BUILD where the recipe promises to do with less.
- */
-function chosenMemory(chain: readonly FoundRecipe[], records: readonly LayerRecord[]): number {
-  const layers = records.map(({ layer }) => layer);
-  let memoryMb = leastMemoryMb(layers);
-  for (const found of chain) {
-    const promisedMb = found.recipe.memoryMb ?? 0;
-    const isOwn = promisedMb > 0 && found === chain.at(-1);
-    const why = isOwn ? memoryProblem(layers, promisedMb) : undefined;
-    if (why !== undefined) {
-      throw new Fault('E_BUILD', {
-        what: `${placeOf(found, ['memoryMb'])} the image does not fit nodes of ${promisedMb} MiB`,
-        why,
-        todo: 'raise memoryMb, or leave something out: rouse image show tells what weighs what',
-      });
-    }
-    memoryMb = Math.max(memoryMb, promisedMb);
-  }
-  return memoryMb;
 }
 
 /** Publishes the draft unless the newest generation says the same already. */
@@ -613,21 +488,4 @@ async function publish(
   }
   const packages = draft.packages.map((one) => ({ ...one, licences: [...(licences.get(one.name) ?? [])] }));
   return { manifest: await store.publish({ ...draft, packages }), built: true };
-}
-
-/** What makes two generations the same: everything but their number and their time. */
-function contentOf(manifest: Omit<Manifest, 'generation'>): string {
-  const { image, recipe, kernel, layers, packages, memoryMb, vars, templates, services, runtime } = manifest;
-  return JSON.stringify([
-    image,
-    runtime,
-    recipe,
-    kernel,
-    layers.map((layer: Layer) => layer.sha256),
-    packages.map(({ name, version, bytes }) => [name, version, bytes]),
-    memoryMb,
-    vars,
-    templates,
-    services,
-  ]);
 }

@@ -1,0 +1,147 @@
+// images/chain.ts - what a chain of recipes asks for, and the sentences that refuse it at its file and line.
+//
+// Owns: which kernel, which packages, and every refusal that a build makes because of what a recipe says. Does not own: the
+// recipes' own checks (recipe.ts, role.ts), the order of the work (build.io.ts). Pure.
+
+import { Fault } from '../formats/errors.ts';
+import { type ArchivePackage, reachable } from './apt.ts';
+import { leastMemoryMb, memoryProblem } from './memory.ts';
+import { missingModules } from './modules.ts';
+import { conflicts, type LayerRecord } from './plan.ts';
+import { type LoadedRecipe, placeOf, type Recipe } from './recipe.ts';
+import { LEFT_OUT_PACKAGES } from './rules.ts';
+import { unanswered, type VersionLock } from './versions.ts';
+
+/** A chain of recipes, the lowest first. */
+type Chain = readonly LoadedRecipe[];
+
+/** Whether no image holds a package of that name, unless a recipe names it. */
+export function isLeftOut(name: string): boolean {
+  return Object.hasOwn(LEFT_OUT_PACKAGES, name);
+}
+
+/** The kernel that the chain asks for, by the highest recipe that names one. @throws Fault E_CONFIG where none does. */
+export function kernelOf<Found extends LoadedRecipe>(
+  chain: readonly Found[],
+): { found: Found; wish: NonNullable<Recipe['kernel']> } {
+  const found = chain.findLast(({ recipe }) => recipe.kernel !== undefined);
+  if (found?.recipe.kernel !== undefined) return { found, wish: found.recipe.kernel };
+  throw new Fault('E_CONFIG', {
+    what: `${chain.at(-1)?.file ?? ''}:1:1 no kernel`,
+    why: 'neither this recipe nor one that it extends names one',
+  });
+}
+
+/** The package with the kernel itself: what a recipe names may only depend on it. @throws Fault E_BUILD. */
+export function kernelPackageOf(
+  solution: readonly ArchivePackage[],
+  found: LoadedRecipe,
+  name: string,
+): ArchivePackage {
+  const kernel = reachable(solution, [name], isLeftOut).find((one) => /^linux-image-\d/.test(one.name));
+  if (kernel !== undefined) return kernel;
+  throw new Fault('E_BUILD', {
+    what: `${placeOf(found, ['kernel', 'package'])} ${name} brings no linux-image-VERSION`,
+  });
+}
+
+/** Where a recipe asks for a kernel module. */
+export function placeOfModule(found: LoadedRecipe, module: string): string {
+  const extra = found.recipe.kernel?.extraModules ?? [];
+  const index = extra.findIndex((name) => name.replaceAll('-', '_') === module);
+  return placeOf(found, index === -1 ? ['kernel', 'modules'] : ['kernel', 'extraModules', index]);
+}
+
+/** Names of all packages that must be in the image, each once. */
+export function askedPackages(chain: Chain, further: readonly string[]): string[] {
+  return [...new Set([...chain.flatMap(({ recipe }) => recipe.packages), ...further])];
+}
+
+/** What apt refused, at the line that asks for it: apt names the package that it does not know. */
+export function placedFault(chain: Chain, fault: Fault): Fault {
+  for (const found of chain) {
+    const index = found.recipe.packages.findIndex(
+      (name) => fault.message.split(/[\s:]+/).includes(name) && / locate | candidate/.test(fault.message),
+    );
+    if (index === -1) continue;
+    const what = placeOf(found, ['packages', index]);
+    return new Fault('E_ARCHIVE', { what, why: fault.facts.why ?? fault.message }, { cause: fault });
+  }
+  const asking = chain.findLast(({ recipe }) => recipe.packages.length > 0) ?? chain[0];
+  const place = asking === undefined ? '' : `${placeOf(asking, ['packages'])} `;
+  return new Fault('E_ARCHIVE', { ...fault.facts, what: `${place}${fault.facts.what}` }, { cause: fault });
+}
+
+/** @throws Fault E_BUILD where a recipe asks for what a generation of before did not have. */
+export function refuseUnanswered(lock: VersionLock, chain: Chain, asked: readonly string[], generation: number): void {
+  const [name] = unanswered(lock, asked);
+  if (name === undefined) return;
+  const owner = chain.find(({ recipe }) => recipe.packages.includes(name));
+  const place = owner === undefined ? '' : `${placeOf(owner, ['packages', owner.recipe.packages.indexOf(name)])} `;
+  throw new Fault('E_BUILD', {
+    what: `${place}${name} is not among the packages of generation ${generation}`,
+    todo: 'build without --locked',
+  });
+}
+
+/** @throws Fault E_BUILD where a recipe replaces files of the layers below without saying so. */
+export function refuseConflicts(
+  found: LoadedRecipe,
+  paths: readonly string[],
+  below: ReadonlyMap<string, string>,
+): void {
+  const [first, ...others] = conflicts(paths, below, found.recipe.override);
+  if (first === undefined) return;
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  throw new Fault('E_BUILD', {
+    what: `${placeOf(found, ['override'])} ${found.role} replaces /${first.path} of the layer ${first.layer}${more}`,
+    why: 'two layers of one image hold it',
+    todo: `leave one of them out, or allow it with override: [/${first.path}]`,
+  });
+}
+
+/** A module that a recipe cannot do without, and that the image lacks. */
+export type Lacking = { readonly found: LoadedRecipe; readonly index: number };
+
+/** @param carried paths of the modules' layer. @param compiledIn names of modules that are part of the kernel. */
+export function lackingModules(chain: Chain, carried: readonly string[], compiledIn: ReadonlySet<string>): Lacking[] {
+  return chain.flatMap((found) =>
+    missingModules(found.recipe.requiresModules, carried, compiledIn).map((index) => ({ found, index })),
+  );
+}
+
+/** A role that cannot work with this kernel's modules would boot, and fail on every node. @throws Fault E_BUILD. */
+export function refuseLacking(lacking: readonly Lacking[], kernelOwner: LoadedRecipe): void {
+  const [first] = lacking;
+  if (first === undefined) return;
+  const names = lacking.map(({ found, index }) => found.recipe.requiresModules[index]);
+  throw new Fault('E_BUILD', {
+    what: `${placeOf(first.found, ['requiresModules', first.index])} the image has no kernel module ${names.join(', ')}`,
+    why: `${first.found.role} needs it, and the kernel chosen at ${placeOf(kernelOwner, ['kernel'])} does not bring it`,
+    todo: `add it to kernel.extraModules there`,
+  });
+}
+
+/**
+ * What nodes need at least. What a recipe says that this one extends was said of its own image: here it is a floor.
+ *
+ * @throws Fault E_BUILD where the recipe promises to do with less.
+ */
+export function chosenMemory(chain: Chain, records: readonly LayerRecord[]): number {
+  const layers = records.map(({ layer }) => layer);
+  let memoryMb = leastMemoryMb(layers);
+  for (const found of chain) {
+    const promisedMb = found.recipe.memoryMb ?? 0;
+    const isOwn = promisedMb > 0 && found === chain.at(-1);
+    const why = isOwn ? memoryProblem(layers, promisedMb) : undefined;
+    if (why !== undefined) {
+      throw new Fault('E_BUILD', {
+        what: `${placeOf(found, ['memoryMb'])} the image does not fit nodes of ${promisedMb} MiB`,
+        why,
+        todo: 'raise memoryMb, or leave something out: rouse image show tells what weighs what',
+      });
+    }
+    memoryMb = Math.max(memoryMb, promisedMb);
+  }
+  return memoryMb;
+}
