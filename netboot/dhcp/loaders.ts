@@ -108,11 +108,6 @@ export function rungOfLoader(loader: LoaderName): number {
   return Math.max(0, ...rungs);
 }
 
-/** Why a loader that was fetched may have led nowhere. */
-export function inVainBecause(loader: LoaderName): string {
-  return IN_VAIN[loader];
-}
-
 /**
  * @param loaderFetched whether TFTP gave this machine a loader just now, so that an iPXE that asks is the one it fetched.
  */
