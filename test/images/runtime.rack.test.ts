@@ -83,10 +83,4 @@ story('a node under rouse', () => {
     await expect.poll(nginxPid, WAIT).toSatisfy((now: string) => /^\d+$/.test(now) && now !== before);
     await expect.poll(() => lab.page(), WAIT).toContain('web1');
   });
-
-  test('the node reboots in order, and comes up again', { timeout: BOOT_MS }, () => {
-    const { status, stdout, stderr } = lab.rouse('lab', 'reboot', 'web1');
-    expect(status, `${stdout}\n${stderr}\n${lab.evidence()}`).toBe(0);
-    expect(stdout).toMatch(/ready after/);
-  });
 });
