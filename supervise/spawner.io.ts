@@ -148,7 +148,7 @@ export class Spawner {
       if (running !== undefined && this.#running === running) this.#replace(running);
     };
     child.once('error', (error) => {
-      if ('code' in error && error.code === 'ENOENT') this.#isUsable = false;
+      if ('code' in error && error.code === 'ENOENT') this.#giveUp('perl is missing');
       gone();
     });
     child.once('exit', gone);
@@ -175,10 +175,8 @@ export class Spawner {
     if (this.#isClosed) return;
     this.#queue.unshift(...this.#asked);
     this.#asked.clear();
-    if (!gone.isReady) {
-      this.#isUsable = false;
-      this.#log('perl cannot run the spawner: starts take longer, and deaths are seen once a second');
-    } else this.#log('the spawner is gone; another takes its place');
+    if (gone.isReady) this.#log('the spawner is gone; another takes its place');
+    else this.#giveUp('perl cannot run the spawner');
     if (performance.now() - gone.sinceMs < PAUSE_MS && this.#isUsable) {
       this.#pause = setTimeout(() => {
         this.#pause = undefined;
@@ -187,6 +185,11 @@ export class Spawner {
     }
     this.#serve();
     if (this.#running === undefined) this.#startPoll();
+  }
+
+  #giveUp(why: string): void {
+    if (this.#isUsable) this.#log(`${why}: starts take longer, and deaths of adopted services are seen once a second`);
+    this.#isUsable = false;
   }
 
   #report(line: string, running: Running): void {

@@ -206,6 +206,7 @@ test('without perl services are started, adopted and seen to die', async () => {
   process.kill(web.pid, 'SIGKILL');
   const second = await rig.until('web', 'up again', (view) => view.ready && view.pid !== web.pid);
   expect(second.lastDeath).toMatchObject({ signal: 'SIGKILL' });
+  expect(rig.said).toContain('perl is missing: starts take longer');
   await rig.end('SIGKILL');
   rig.start('/usr/bin/env', `PATH=${path}`);
   await rig.until('web', 'adopted', ({ adopted }) => adopted);
