@@ -51,6 +51,11 @@ export type Apt = {
   readonly file: (one: ArchivePackage) => Promise<string>;
 };
 
+/** Each architecture has lists and a choice of its own: to apt the others are foreign, and none is the machine's. */
+export function aptFolder(cacheDir: string, architecture: string): string {
+  return join(cacheDir, architecture === 'amd64' ? 'apt' : `apt-${architecture}`);
+}
+
 /**
  * @param folder made where it is missing.
  * @param kept where else a package may lie, by its SHA-256: those of kept generations need no archive.

@@ -10,9 +10,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { type Apt, openApt, readDeb } from './apt.io.ts';
+import { type Apt, aptFolder, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import {
+  architectureOf,
   askedPackages,
   chosenMemory,
   isLeftOut,
@@ -65,7 +66,6 @@ export type BuildOptions = {
   readonly refresh?: boolean;
   /** Builds with the versions of that generation, from the packages that are kept with it: no archive is asked. */
   readonly locked?: number | undefined;
-  readonly architecture?: 'amd64' | 'arm64';
   /** What a recipe that says `supervisor: rouse` is given; without it such a recipe is refused. */
   readonly runtime?: RuntimeSource;
   readonly onProgress?: OnBuildEvent;
@@ -131,18 +131,11 @@ type Work = {
 };
 
 async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResult> {
-  const {
-    roleDirs,
-    role,
-    libDir,
-    cacheDir,
-    refresh = false,
-    architecture = 'amd64',
-    onProgress: onEvent = () => undefined,
-  } = options;
+  const { roleDirs, role, libDir, cacheDir, refresh = false, onProgress: onEvent = () => undefined } = options;
   const chain = await loadChain(roleDirs, role);
+  const architecture = architectureOf(chain);
   const store = openStore(libDir);
-  const opened = await openApt(join(cacheDir, 'apt'), architecture, onEvent, store.packagePath);
+  const opened = await openApt(aptFolder(cacheDir, architecture), architecture, onEvent, store.packagePath);
   const apt: Apt = {
     ...opened,
     async fetch(packages) {

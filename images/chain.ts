@@ -15,6 +15,11 @@ import { unanswered, type VersionLock } from './versions.ts';
 /** A chain of recipes, the lowest first. */
 type Chain = readonly LoadedRecipe[];
 
+/** What the nodes of the image are: the highest recipe that says it. */
+export function architectureOf(chain: Chain): VersionLock['architecture'] {
+  return chain.findLast(({ recipe }) => recipe.architecture !== undefined)?.recipe.architecture ?? 'amd64';
+}
+
 /** Whether no image holds a package of that name, unless a recipe names it. */
 export function isLeftOut(name: string): boolean {
   return Object.hasOwn(LEFT_OUT_PACKAGES, name);

@@ -2,9 +2,8 @@
 //
 // Owns: asking apt. Does not own: the comparison (versions.ts).
 
-import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
-import { openApt } from './apt.io.ts';
+import { aptFolder, openApt } from './apt.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { withBuildLock } from './lock.io.ts';
 import type { Store } from './store.io.ts';
@@ -30,6 +29,7 @@ export async function findOutdated(
 ): Promise<OutdatedImage[]> {
   return withBuildLock(cacheDir, onEvent, async () => {
     const found: OutdatedImage[] = [];
+    const updated = new Set<string>();
     for (const image of images) {
       const manifest = await store.manifest(image);
       const lock = await store.lockOf(manifest);
@@ -41,8 +41,9 @@ export async function findOutdated(
           todo: `build ${image} again`,
         });
       }
-      const apt = await openApt(join(cacheDir, 'apt'), lock.architecture, onEvent);
-      if (found.length === 0) await apt.update();
+      const apt = await openApt(aptFolder(cacheDir, lock.architecture), lock.architecture, onEvent);
+      if (!updated.has(lock.architecture)) await apt.update();
+      updated.add(lock.architecture);
       const names = new Set(manifest.packages.map(({ name }) => name));
       const packages = outdatedOf(lock, names, await apt.candidates(lock.asked));
       found.push({ image, generation: manifest.generation, packages });

@@ -50,6 +50,8 @@ const RecipeSchema = z.strictObject({
     .optional(),
   /** The least memory of its nodes, in MiB: an image whose unpacked files do not fit is refused, and so is a node with less. */
   memoryMb: z.int().min(32).max(1_048_576).optional(),
+  /** What its nodes are; the kernel's package must be of the same. A recipe is of one: another architecture is another role. */
+  architecture: z.enum(['amd64', 'arm64']).optional(),
   /** Modules that the role cannot do without: an image whose kernel neither carries nor contains one is refused. */
   requiresModules: z.array(moduleName).default([]),
   /** Debian packages; what they depend on comes with them. */
