@@ -98,9 +98,10 @@ export function askProfile(places: AskPlaces, name: string): Promise<Answered<Pr
   });
 }
 
-/** Who types, for the audit log; the socket's mode decides who may. */
-function whoAsks(): string {
-  return process.env['SUDO_USER'] ?? process.env['USER'] ?? `uid ${process.getuid?.() ?? '?'}`;
+/** Who types, as his session says: behind sudo the kernel knows root alone. */
+function whoAsks(): { readonly who?: string } {
+  const who = process.env['SUDO_USER'] ?? process.env['USER'];
+  return who === undefined ? {} : { who };
 }
 
 /** Asks the running boot server; there is no answer without one. */
@@ -111,7 +112,7 @@ export async function askFleet<T>(
   method: 'GET' | 'POST' = 'GET',
   content?: unknown,
 ): Promise<T> {
-  const asked = new URLSearchParams(method === 'POST' ? { who: whoAsks(), ...query } : query).toString();
+  const asked = new URLSearchParams(method === 'POST' ? { ...whoAsks(), ...query } : query).toString();
   const socket = join(places.runDir, 'netboot.sock');
   return (await askNetboot(socket, `${path}${asked === '' ? '' : `?${asked}`}`, method, content)) as T;
 }
@@ -174,9 +175,9 @@ export type SetRequest = {
 export async function setNodes(places: AskPlaces, request: SetRequest): Promise<readonly FileChange[]> {
   const { range, words, isDryRun, isOffline } = request;
   const socket = join(places.runDir, 'netboot.sock');
-  const who = whoAsks();
+  const { who = `uid ${process.getuid?.() ?? '?'}` } = whoAsks();
   if (!isOffline) {
-    const query = new URLSearchParams({ who, dry: isDryRun ? '1' : '0' });
+    const query = new URLSearchParams({ ...whoAsks(), dry: isDryRun ? '1' : '0' });
     for (const word of words) query.append('set', word);
     const path = `/v1/nodes/${encodeURIComponent(range)}/set?${query.toString()}`;
     return ((await askNetboot(socket, path, 'POST')) as { changes: readonly FileChange[] }).changes;

@@ -143,7 +143,7 @@ function matches({ macs, serial, port }: Candidate, key: string, text: string): 
 
 function commentOf({ serial, port, hardware }: Candidate): string {
   const parts = [
-    'discovered',
+    hardware === undefined ? 'adopted by its MAC' : 'discovered',
     ...(port === undefined ? [] : [`${port.switch} ${port.port}`]),
     ...(serial === undefined ? [] : [`serial ${serial}`]),
     ...(hardware === undefined ? [] : [hardware]),
