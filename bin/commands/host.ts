@@ -2,7 +2,7 @@
 //
 // Owns: the words on the command line and the layout of the answers. Does not own any of the work (netboot/host/).
 
-import { chmodSync, chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
@@ -12,15 +12,11 @@ import { renderTable } from '../table.ts';
 
 /** Where rouse is installed with its user: the boot server as a service, and what it may write. */
 async function installService(context: CommandContext, configDir: string): Promise<void> {
-  const { userNamed } = await import('../../netboot/host/backup.io.ts');
+  const { shareConfiguration, userNamed } = await import('../../netboot/host/backup.io.ts');
   const { netbootService } = await import('../../netboot/host/setup.ts');
   const user = IS_CLONE || process.getuid?.() !== 0 ? undefined : await userNamed('rouse');
   if (user === undefined) return;
-  // Commands write node files through the boot server; what root runs, services/, stays root's alone.
-  for (const folder of ['profiles', 'nodes']) {
-    chownSync(join(configDir, folder), 0, user.gid);
-    chmodSync(join(configDir, folder), 0o2775);
-  }
+  await shareConfiguration(configDir, user.gid);
   const service = join(configDir, 'services', 'netboot');
   if (existsSync(service)) return;
   for (const [name, text] of netbootService(join(ROOT, 'bin', 'rouse'))) {

@@ -7,6 +7,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import {
   chmod,
   chown,
+  lchown,
   lstat,
   mkdir,
   mkdtemp,
@@ -204,7 +205,10 @@ export async function restoreBackup(
     const { note, files } = await unpack(file, staged);
     await chmod(staged.etc, 0o755);
     await chmod(staged.lib, 0o700);
-    if (options.owner !== undefined) await giveTo(staged.lib, options.owner);
+    if (options.owner !== undefined) {
+      await giveTo(staged.lib, options.owner);
+      await shareConfiguration(staged.etc, options.owner.gid);
+    }
     const movedAside: string[] = [];
     const stamp = new Date().toISOString().replace(/[:.]/g, '-');
     for (const [from, to] of [
@@ -234,11 +238,11 @@ async function present(paths: readonly string[]): Promise<string[]> {
   return found;
 }
 
-/** A folder that holds something is moved aside whole; an empty one, as a package makes it, gives way. */
+/** A folder that holds a file is moved aside whole; empty ones, as a package makes them, give way. */
 async function putInPlace(from: string, to: string, aside: string): Promise<string[]> {
-  const before = await readdir(to).catch(() => undefined);
+  const files = await walk(to, '');
   let moved: string[] = [];
-  if (before !== undefined && before.length > 0) {
+  if (files.length > 0) {
     await rename(to, aside);
     moved = [aside];
   } else await rm(to, { recursive: true, force: true });
@@ -247,11 +251,11 @@ async function putInPlace(from: string, to: string, aside: string): Promise<stri
 }
 
 async function giveTo(folder: string, { uid, gid }: { uid: number; gid: number }): Promise<void> {
-  await chown(folder, uid, gid);
-  for (const { path } of await walk(folder, '')) {
-    await chown(dirname(path), uid, gid);
-    const found = await lstat(path);
-    if (!found.isSymbolicLink()) await chown(path, uid, gid);
+  await lchown(folder, uid, gid);
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await giveTo(path, { uid, gid });
+    else await lchown(path, uid, gid);
   }
 }
 
@@ -299,6 +303,16 @@ async function unpack(
   }
   if (note === undefined) throw bad('it is empty');
   return { note, files };
+}
+
+/** Commands write node files through the boot server, as its user; what root runs, services/, stays root's alone. */
+export async function shareConfiguration(configDir: string, gid: number): Promise<void> {
+  for (const name of ['profiles', 'nodes']) {
+    const folder = join(configDir, name);
+    await mkdir(folder, { recursive: true });
+    await chown(folder, 0, gid);
+    await chmod(folder, 0o2775);
+  }
 }
 
 /** Of /etc/passwd. @returns undefined where there is no such user. */
