@@ -181,11 +181,11 @@ export function registerLab(program: Command, context: CommandContext): void {
 async function follow(context: CommandContext, node: string, sinceMs: number): Promise<void> {
   const { followBoot, nodeFacts } = await import('../../netboot/lab/follow.io.ts');
   const { requireNode } = await import('../../netboot/lab/rack.io.ts');
-  const { askConfigTrouble } = await import('../../netboot/api/ask.io.ts');
+  const { askTrouble } = await import('../../netboot/api/ask.io.ts');
   const { renderOutcome } = await import('../../netboot/journal/progress.ts');
   const { runDir } = context.places();
   const socketPath = join(runDir, 'netboot.sock');
-  const trouble = await askConfigTrouble({ runDir });
+  const trouble = await askTrouble({ runDir });
   if (trouble !== undefined) context.warn(`rouse: ${trouble}`);
   const { mac } = requireNode(runDir, node);
   const macs = (await nodeFacts(socketPath, node))?.macs;

@@ -19,9 +19,9 @@ export function registerNode(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .action(async ({ json, new: isNew }: { json?: boolean; new?: boolean }) => {
       if (isNew === true) return listNew(context, json === true);
-      const { askConfigTrouble, askNodes } = await import('../../netboot/api/ask.io.ts');
+      const { askTrouble, askNodes } = await import('../../netboot/api/ask.io.ts');
       const { answer, note } = await askNodes(context.places());
-      const trouble = await askConfigTrouble(context.places());
+      const trouble = await askTrouble(context.places());
       for (const line of [note, trouble]) if (line !== undefined) context.warn(`rouse: ${line}`);
       if (json === true) return context.print(JSON.stringify(answer, undefined, 2));
       const rows = answer.map((row) => [

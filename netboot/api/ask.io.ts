@@ -199,13 +199,21 @@ export async function setNodes(places: AskPlaces, request: SetRequest): Promise<
   return changes;
 }
 
-/** What is wrong with the files, where a boot server runs with the last good configuration. Undefined where all is well, or none runs. */
-export async function askConfigTrouble({ runDir }: Pick<AskPlaces, 'runDir'>): Promise<string | undefined> {
+/**
+ * What an operator must know before anything else: the last good configuration is in force instead of the files, or
+ * another DHCP server keeps this one silent. Undefined where all is well, or no boot server runs.
+ */
+export async function askTrouble({ runDir }: Pick<AskPlaces, 'runDir'>): Promise<string | undefined> {
   try {
     const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as {
       config: string;
       problems?: string[];
+      serving?: { name: string; dhcp?: string; otherServers?: string[] }[];
     };
+    const silent = health.serving?.find(
+      ({ dhcp, otherServers }) => dhcp !== 'answers' && (otherServers?.length ?? 0) > 0,
+    );
+    if (silent !== undefined) return `on ${silent.name}: ${silent.dhcp}`;
     if (health.config === 'good') return undefined;
     return `an edit was refused, and the last good configuration is in force: ${health.problems?.[0] ?? ''}; see all with: rouse check`;
   } catch {
