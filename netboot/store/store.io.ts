@@ -20,10 +20,14 @@ type Pending = {
 };
 
 /**
- * How soon after the beginning of one commit the next one begins. Whoever comes alone waits for nothing; when a rack powers
- * up, what arrives within this time shares a transaction and a flush of the disk, which cost more than all else of a lease.
+ * How soon after the beginning of one commit the next one begins that holds nothing but leases and lines of the journal.
+ * Whoever comes alone waits for nothing; when a rack powers up, what arrives within this time shares a transaction and a
+ * flush of the disk, which cost more than all else of a lease. All other records are steps of something, one after the
+ * other, and are written as soon as the disk is free.
  */
 const COMMITS_APART_MS = 20;
+
+const isPatient = ({ kind }: StoreRecord): boolean => kind === 'lease' || kind === 'event';
 
 /** A lease crosses to the worker as the text that is stored: copying the object costs several times as much. */
 function packed(record: StoreRecord): Batch[number] {
@@ -54,20 +58,23 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
   const post = (request: StoreRequest): void => worker.postMessage(request);
   let lastBeganMs = Number.NEGATIVE_INFINITY;
   let pause: NodeJS.Timeout | undefined;
+  let isUrgent = false;
   const begin = (): void => {
+    clearTimeout(pause);
     pause = undefined;
+    isUrgent = false;
     lastBeganMs = performance.now();
     writing = queue;
     queue = undefined;
     post({ kind: 'commit', records: writing?.records ?? [] });
   };
   const next = (): void => {
-    if (writing !== undefined || pause !== undefined) return;
+    if (writing !== undefined || (pause !== undefined && !isUrgent)) return;
     if (queue === undefined) {
       if (closing !== undefined) post({ kind: 'close' });
       return;
     }
-    const waitMs = closing === undefined ? lastBeganMs + COMMITS_APART_MS - performance.now() : 0;
+    const waitMs = closing === undefined && !isUrgent ? lastBeganMs + COMMITS_APART_MS - performance.now() : 0;
     if (waitMs <= 0) begin();
     else pause = setTimeout(begin, waitMs);
   };
@@ -103,7 +110,10 @@ export async function openStore(file: string, options: { trimEveryCommits?: numb
       if (broken !== undefined) return Promise.reject(broken);
       if (closing !== undefined) return Promise.reject(faultOf('it is being closed'));
       queue ??= { records: [], ...Promise.withResolvers<void>() };
-      for (const record of records) queue.records.push(packed(record));
+      for (const record of records) {
+        queue.records.push(packed(record));
+        isUrgent ||= !isPatient(record);
+      }
       const { promise } = queue;
       next();
       return promise;
