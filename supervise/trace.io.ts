@@ -87,6 +87,17 @@ export function makeLimitedCgroup(statePath: string, limits: CgroupLimits): stri
   } catch (thrown) {
     throw new Error(`file cgroup: a cgroup cannot be made: ${reasonOf(thrown)}`, { cause: thrown });
   }
+  try {
+    setLimits(path, limits);
+  } catch (thrown) {
+    // Nothing is started in it.
+    dropMarks(statePath);
+    throw thrown;
+  }
+  return path;
+}
+
+function setLimits(path: string, limits: CgroupLimits): void {
   for (const { controller, file, content, isAsked } of limitFiles(limits)) {
     if (!exists(`${path}/${file}`)) {
       if (!isAsked) continue;
@@ -98,7 +109,6 @@ export function makeLimitedCgroup(statePath: string, limits: CgroupLimits): stri
       throw new Error(`file cgroup: ${file} cannot be set: ${reasonOf(thrown)}`, { cause: thrown });
     }
   }
-  return path;
 }
 
 /** Throws with what to do about it. */

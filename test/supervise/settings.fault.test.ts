@@ -94,6 +94,8 @@ test.skipIf(!isRoot).concurrent('cgroup: a limit is set, or the service is not s
       /^file cgroup: (\/\S* has no pids controller; |\/\S* holds processes itself, |a cgroup cannot be made: )/,
     );
     expect(web.starts).toBe(0);
+    const made = readFileSync(join(rig.folder, 'web/supervise/cgroup.path'), 'latin1').trim();
+    await eventually('no empty cgroup is left', () => (existsSync(made) ? undefined : true));
   }
 });
 
