@@ -101,7 +101,7 @@ const rouse = (shop: Workshop, args: readonly string[]) =>
 /** Everything that the others copy from. */
 async function installRoot(shop: Workshop): Promise<void> {
   if (existsSync(shop.root)) return;
-  await debstrap(shop, shop.root, `${PACKAGES},dracut-core,initramfs-tools-core`);
+  await debstrap(shop, shop.root, `${PACKAGES},mount,binutils,dracut-core,initramfs-tools-core`);
 }
 
 /** mmdebstrap, with the packages of the build before put back, as its manual says. */
