@@ -44,8 +44,9 @@ export type Builder = {
   readonly cmdline: (shop: Workshop) => Promise<readonly string[]>;
 };
 
+/** A folder for temporary files that is also there below a changed root. */
 const run = (file: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  execa(file, args, { env, stdin: 'ignore', maxBuffer: 256 * 2 ** 20 });
+  execa(file, args, { env: { TMPDIR: '/var/tmp', ...env }, stdin: 'ignore', maxBuffer: 256 * 2 ** 20 });
 
 const siteFiles = (shop: Workshop): string => join(shop.folder, 'site');
 const rouseHome = (shop: Workshop): string => join(shop.folder, 'rouse');
