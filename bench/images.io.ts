@@ -146,7 +146,7 @@ async function bootOnce(
     for (;;) {
       if (guest.exitCode !== null) throw new Error(`the guest ended before it answered: ${said.slice(-300)}`);
       if (performance.now() - startedAtMs > BOOT_LIMIT_MS) throw new Error(`no answer: ${said.slice(-300)}`);
-      if (await answers(port)) {
+      if (await doesAnswer(port)) {
         return { cpuMs: cpuMsOf(guest.pid ?? 0), wallMs: performance.now() - startedAtMs };
       }
       await delay(100);
@@ -156,7 +156,7 @@ async function bootOnce(
   }
 }
 
-async function answers(port: number): Promise<boolean> {
+async function doesAnswer(port: number): Promise<boolean> {
   try {
     const response = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) });
     await response.text();

@@ -10,7 +10,7 @@
 // An empty file is a cgroup without limits: nothing that the service starts gets out of it, and all of it is ended with it.
 // To add a limit, add a row to CGROUP_LIMITS. Source: Linux Documentation/admin-guide/cgroup-v2.rst. Pure.
 
-export type CgroupLimit = keyof typeof CGROUP_LIMITS;
+type CgroupLimit = keyof typeof CGROUP_LIMITS;
 export type CgroupLimits = Readonly<Partial<Record<CgroupLimit, number>>>;
 
 type LimitRow = {

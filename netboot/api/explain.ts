@@ -15,7 +15,7 @@ import type { Hold } from '../dhcp/foreign.ts';
 import { inputsFor } from '../fleet/inputs.ts';
 import { closed } from '../fleet/nodestate.ts';
 import type { States } from '../fleet/pools.ts';
-import { type Resolution, resolve } from '../site/plan.ts';
+import type { Resolution } from '../site/plan.ts';
 import type { VarValue } from '../site/schema.ts';
 import { renderSource, type Sourced } from '../site/settings.ts';
 import type { Images, Site } from '../site/site.ts';

@@ -27,7 +27,7 @@ import { conflictOf, isProbed } from './probe.ts';
 import { describeAlone, describeForeign } from './why.ts';
 import type { Decision, DhcpRequest, DhcpWorld } from './world.ts';
 
-export type ServedInterface = {
+type ServedInterface = {
   readonly name: string;
   readonly address: Ipv4Address;
   /** Its own; without one (a tunnel) other servers are not asked for. */

@@ -216,7 +216,7 @@ export function concatOctets(parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Not slice(): a Node Buffer's slice() is a view of the socket's memory. */
-export function copyOctets(value: Uint8Array): Uint8Array {
+function copyOctets(value: Uint8Array): Uint8Array {
   return new Uint8Array(value);
 }
 

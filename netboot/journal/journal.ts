@@ -11,7 +11,6 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { asksAgainByDhcp, loaderOfFile } from '../dhcp/loaders.ts';
 
 /** The stages that a node reports itself, in order. */
 export const NODE_STAGES = ['init', 'layers', 'network', 'services', 'ready', 'failed'] as const;

@@ -84,20 +84,19 @@ function fault(asked: DhcpMessage, decision: ReplyDecision): string | undefined 
   if (octets.length < 300) return 'shorter than BOOTP';
   const decoded = decodeMessage(octets);
   if (!decoded.ok) return `cannot be read: ${decoded.why}`;
-  const { message } = decoded;
-  if (message.op !== 2 || message.xid !== asked.xid || message.giaddr !== asked.giaddr) return 'header not echoed';
-  if (message.chaddr.some((octet, index) => octet !== asked.chaddr[index])) return 'chaddr not echoed';
+  const { message: reply } = decoded;
+  if (reply.op !== 2 || reply.xid !== asked.xid || reply.giaddr !== asked.giaddr) return 'header not echoed';
+  if (reply.chaddr.some((octet, index) => octet !== asked.chaddr[index])) return 'chaddr not echoed';
   const type = { offer: 2, ack: 5, nak: 6 }[decision.kind];
-  if (message.options.messageType !== type) return 'wrong type';
-  if (message.options.serverIdentifier === undefined) return 'no server identifier';
+  if (reply.options.messageType !== type) return 'wrong type';
+  if (reply.options.serverIdentifier === undefined) return 'no server identifier';
   if (decoded.raw.at(-1)?.code !== 82 && asked.options.relayAgent !== undefined) return 'option 82 is not last';
-  const given = message.yiaddr !== IPV4_ANY;
-  if (decision.kind === 'nak' && (given || message.options.leaseTimeS !== undefined)) return 'a NAK that gives';
-  if (given !== (message.options.leaseTimeS !== undefined)) return 'an address without a lease time, or the reverse';
-  if (given && !NETWORKS.some(({ network }) => networkContains(network, message.yiaddr)))
+  const given = reply.yiaddr !== IPV4_ANY;
+  if (decision.kind === 'nak' && (given || reply.options.leaseTimeS !== undefined)) return 'a NAK that gives';
+  if (given !== (reply.options.leaseTimeS !== undefined)) return 'an address without a lease time, or the reverse';
+  if (given && !NETWORKS.some(({ network }) => networkContains(network, reply.yiaddr)))
     return 'an address of no subnet';
-  if (decision.kind === 'ack' && given && decision.commit?.address !== message.yiaddr)
-    return 'an ACK without its commit';
+  if (decision.kind === 'ack' && given && decision.commit?.address !== reply.yiaddr) return 'an ACK without its commit';
   if (![67, 68, 4011].includes(decision.to.port)) return `to port ${decision.to.port}`;
   return undefined;
 }

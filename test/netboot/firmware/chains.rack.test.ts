@@ -75,14 +75,12 @@ chains('from power-on to init', () => {
 
   for (const { what, options, steps } of CHAINS) {
     test(what, async () => {
-      const startedAtMs = performance.now();
       rig = new Rig(home, options);
       if (options.mode === 'proxy') rig.otherDhcp();
       rig.power();
       await rig.serve();
       for (const step of steps) await rig.said('netboot', step);
       await rig.said('netboot', /web1: init/);
-      console.log(`${what}: ${Math.round((performance.now() - startedAtMs) / 1000)} s`);
       expect(rig.text('console')).toContain('Linux version');
       const places = steps.map((step) => rig?.text('netboot').search(step) ?? -1);
       expect(places).toEqual([...places].sort((a, b) => a - b));
@@ -91,13 +89,11 @@ chains('from power-on to init', () => {
 
   for (const { what, machine, fetched } of ARM64) {
     test(what, async () => {
-      const startedAtMs = performance.now();
       const loader = 'no program '.repeat(50_000);
       rig = new Rig(undefined, { machine, loader: 'auto', loaders: { 'snponly-arm64.efi': loader } });
       rig.power();
       await rig.serve();
       await rig.said('netboot', fetched);
-      console.log(`${what}: ${Math.round((performance.now() - startedAtMs) / 1000)} s`);
       expect(fetched.exec(rig.text('netboot'))).not.toBeNull();
       expect(rig.text('netboot')).toContain(`snponly-arm64.efi complete, ${loader.length} bytes`);
     });

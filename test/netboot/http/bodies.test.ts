@@ -26,7 +26,7 @@ test('readers follow the one that began, and have the file’s octets', async ()
   const path = file('a');
   const readers = Array.from({ length: 10 }, () => bodies.enter(path, FOUR_MB.length));
   expect(new Set(readers).size).toBe(1);
-  await Promise.all(readers.map((body) => body?.upTo(FOUR_MB.length)));
+  await Promise.all(readers.map(async (body) => await body?.upTo(FOUR_MB.length)));
   expect(readers[0]?.bytes.equals(FOUR_MB)).toBe(true);
   expect(bodies.bytes).toBe(FOUR_MB.length);
 });
