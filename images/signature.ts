@@ -37,16 +37,18 @@ export function renderSigned(manifest: Manifest, signature: Signature): string {
   return `${JSON.stringify({ ...manifest, signature }, undefined, 1)}\n`;
 }
 
-/** A manifest as it was read. Without `why` it is signed by a trusted key. */
+/** A manifest as it was read; only a `trusted` one may be used. `why` is in words for `rouse image verify` and refusals. */
 export type Opened =
-  | { readonly ok: true; readonly manifest: Manifest; readonly why?: string }
-  | { readonly ok: false; readonly why: string };
+  /** It is that of its place, signed by a trusted key. */
+  | { readonly kind: 'trusted'; readonly manifest: Manifest }
+  /** To be looked at, never booted: nobody who counts vouches for it. */
+  | { readonly kind: 'untrusted'; readonly manifest: Manifest; readonly why: string }
+  | { readonly kind: 'unreadable'; readonly why: string };
 
 /**
  * Reads a published manifest.
  *
  * @param place the image and generation that the file's path names: another one's manifest, signed as it is, is not this.
- * @returns `ok: false` where it is no manifest; `why` tells what is wrong, in words for `rouse image verify` and refusals.
  */
 export function openSigned(
   text: string,
@@ -57,23 +59,23 @@ export function openSigned(
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return { ok: false, why: `it is not JSON: ${error instanceof Error ? error.message : String(error)}` };
+    return { kind: 'unreadable', why: `it is not JSON: ${error instanceof Error ? error.message : String(error)}` };
   }
-  if (typeof value !== 'object' || value === null) return { ok: false, why: 'it is no manifest' };
+  if (typeof value !== 'object' || value === null) return { kind: 'unreadable', why: 'it is no manifest' };
   const { signature, ...rest } = value as { signature?: unknown };
   const parsed = ManifestSchema.safeParse(rest);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    return { ok: false, why: `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'it does not validate'}` };
+    return { kind: 'unreadable', why: `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'it does not validate'}` };
   }
   const manifest = parsed.data;
   if (manifest.image !== place.image || manifest.generation !== place.generation) {
     const found = `generation ${manifest.generation} of ${manifest.image}`;
-    return { ok: true, manifest, why: `it is the manifest of ${found}, put in another one's place` };
+    return { kind: 'untrusted', manifest, why: `it is the manifest of ${found}, put in another one's place` };
   }
-  if (signature === undefined) return { ok: true, manifest, why: 'it is not signed' };
+  if (signature === undefined) return { kind: 'untrusted', manifest, why: 'it is not signed' };
   const signed = SignatureSchema.safeParse(signature);
-  if (!signed.success) return { ok: true, manifest, why: 'its signature is no signature' };
+  if (!signed.success) return { kind: 'untrusted', manifest, why: 'its signature is no signature' };
   const why = check(signed.data, signedOctets(rest));
-  return why === undefined ? { ok: true, manifest } : { ok: true, manifest, why };
+  return why === undefined ? { kind: 'trusted', manifest } : { kind: 'untrusted', manifest, why };
 }

@@ -136,7 +136,7 @@ export function openStore(libDir: string): Store {
       });
     }
     const opened = await open(image, number);
-    if (opened.ok) return opened.manifest;
+    if (opened.kind !== 'unreadable') return opened.manifest;
     throw new Fault('E_STORE', {
       what: `cannot read ${generationPath(image, number)}`,
       why: opened.why,
@@ -148,13 +148,13 @@ export function openStore(libDir: string): Store {
       const text = await readFile(generationPath(image, generation), 'utf8');
       return openSigned(text, { image, generation }, await readTrusted(libDir));
     } catch (error) {
-      return { ok: false, why: reasonOf(error) };
+      return { kind: 'unreadable', why: reasonOf(error) };
     }
   };
   const problems: Store['problems'] = async (image, generation) => {
     const opened = await open(image, generation);
-    const found = opened.why === undefined ? [] : [`the manifest cannot be trusted: ${opened.why}`];
-    if (!opened.ok) return found;
+    const found = opened.kind === 'trusted' ? [] : [`the manifest cannot be trusted: ${opened.why}`];
+    if (opened.kind === 'unreadable') return found;
     const { kernel, layers } = opened.manifest;
     const kernelProblem = await sealed.problem(kernelPath(kernel.sha256), kernel.sha256);
     if (kernelProblem !== undefined) found.push(`the kernel ${kernel.release} ${kernelProblem}`);

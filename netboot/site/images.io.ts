@@ -67,7 +67,7 @@ export class ImageReader {
     const generation = Number(/^([1-9]\d*)\.json$/.exec(target)?.[1]);
     try {
       const opened = openSigned(await readFile(file, 'utf8'), { image, generation }, await readTrusted(this.#libDir));
-      if (opened.ok && opened.why === undefined) return { kind: 'built', manifest: opened.manifest };
+      if (opened.kind === 'trusted') return { kind: 'built', manifest: opened.manifest };
       return { kind: 'broken', why: `${file}: ${opened.why}` };
     } catch (error) {
       return { kind: 'broken', why: `${file}: ${reasonOf(error)}` };
