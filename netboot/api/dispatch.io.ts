@@ -35,11 +35,24 @@ export type DispatchFacts = {
   readonly log: (line: string) => void;
 };
 
-/**
- * What was done, in the words of the audit log, for routes whose handlers leave no line of their own with a diff.
- * Reading the files anew and asking for a copy of them change nothing that is in force; the copy holds secrets.
- */
-const AUDITED: { readonly [Name in RouteName]?: (asked: Asked<Name>) => { what: string } & Record<string, unknown> } = {
+type ChangingRoute = { [Name in RouteName]: Routes[Name]['changes'] extends true ? Name : never }[RouteName];
+
+/** What was done, in the words of the audit log. */
+type AuditEntry = { readonly what: string } & Readonly<Record<string, unknown>>;
+
+/** What each route that changes something leaves in the audit log. */
+const AUDITED: {
+  readonly [Name in ChangingRoute]:
+    | ((asked: Asked<Name>) => AuditEntry)
+    /** The handler writes its own line, with the diff. */
+    | 'own'
+    /** Files that changed are audited when they come into force. */
+    | 'nothing';
+} = {
+  reload: 'nothing',
+  createNodes: 'own',
+  setNodes: 'own',
+  replaceNode: 'own',
   bootNode: ({ params, query: { once, now, cold } }) => ({
     what: `node boot${once === undefined ? '' : ` once as ${once}`}${now ? ' now' : ''}${cold ? ' cold' : ''}`,
     node: params.name,
@@ -82,8 +95,9 @@ async function answer(
   };
   const handler: (one: never) => object | Promise<object> = facts.handlers[name];
   const result = await handler(asked as never);
-  const entry = AUDITED[name]?.(asked as never);
-  if (entry !== undefined) {
+  const audited = route.changes ? AUDITED[name as ChangingRoute] : 'nothing';
+  if (typeof audited === 'function') {
+    const entry = audited(asked as never);
     facts.log(`${asked.who}: ${Object.values(entry).join(' ')}`);
     await audit(facts.libDir, { who: asked.who, ...entry });
   }

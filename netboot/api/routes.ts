@@ -1,6 +1,6 @@
 // netboot/api/routes.ts - the routes of netboot.sock: one table of method, path, what is asked and what is answered.
 //
-// Owns: every route with its text, its parameters and the shape of its answer. Requests are checked by it (api.io.ts), the
+// Owns: every route with its text, its parameters and the shape of its answer. Requests are checked by it (dispatch.io.ts), the
 // compiler demands a handler for each row (handlers.io.ts), GET /v1/openapi.json is written from it (openapi.ts).
 // Does not own: what a route does.
 //
@@ -9,6 +9,7 @@
 import { z } from 'zod';
 import { parseIpv4 } from '../../formats/ipv4.ts';
 import { parseMac } from '../../formats/mac.ts';
+import { SERVICE_VERBS } from '../fleet/orders.ts';
 import { NewNodeSchema } from '../site/newnodes.ts';
 import { ARCH_NAMES } from './explaindhcp.ts';
 
@@ -220,13 +221,13 @@ export const ROUTES = {
     '/v1/nodes/{name}/undrain',
     'puts a node back into service',
     BY_NAME,
-    z.strictObject({ ...SAYS, force: flag }),
+    z.strictObject(SAYS),
     Change,
     undefined,
   ),
   orderService: change(
     '/v1/nodes/{name}/service',
-    'orders something of a service on a node: up, down, once, restart, reload, kill, pause, cont',
+    `orders something of a service on a node: ${SERVICE_VERBS.join(', ')}`,
     BY_NAME,
     z.strictObject({ ...SAYS, service: z.string().max(64), verb: z.string().max(16) }),
     z.object({ node: text, number: z.number() }),

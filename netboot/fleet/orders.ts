@@ -36,7 +36,7 @@ export type Order = {
 };
 
 /** What a node does with one of its services; services/base's `order` has a letter of svc(8) for each. */
-const SERVICE_VERBS = ['up', 'down', 'once', 'restart', 'reload', 'kill', 'pause', 'cont'] as const;
+export const SERVICE_VERBS = ['up', 'down', 'once', 'restart', 'reload', 'kill', 'pause', 'cont'] as const;
 
 /** The argument of a `service` order; or why it is none. @param known the services that the node reports. */
 export function serviceArgument(
