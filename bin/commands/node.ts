@@ -230,18 +230,17 @@ function registerChanges(node: Command, context: CommandContext): void {
       context.print(`${name}: ${service} ${verb} done`);
     });
 
-  for (const verb of ['drain', 'undrain'] as const) {
-    node
-      .command(verb)
-      .description(
-        verb === 'drain'
-          ? 'take a node out of service: no new connections, VIPs handed over, until undrained'
-          : 'put a drained node back into service',
-      )
-      .argument('<node>')
-      .option('--force', 'though a pool falls below its minimum')
-      .action((name: string, { force }: { force?: boolean }) => drainNode(context, verb, name, force === true));
-  }
+  node
+    .command('drain')
+    .description('take a node out of service: no new connections, VIPs handed over, until undrained')
+    .argument('<node>')
+    .option('--force', 'though a pool falls below its minimum')
+    .action((name: string, { force }: { force?: boolean }) => drainNode(context, name, force === true));
+  node
+    .command('undrain')
+    .description('put a drained node back into service')
+    .argument('<node>')
+    .action((name: string) => undrainNode(context, name));
 }
 
 function nodePath(name: string, what: string): string {
@@ -249,13 +248,15 @@ function nodePath(name: string, what: string): string {
 }
 
 /** `rouse node drain` and `rouse pool drain` are one act: a node is drained from everything that it serves. */
-export async function drainNode(
-  context: CommandContext,
-  verb: 'drain' | 'undrain',
-  name: string,
-  isForced: boolean,
-): Promise<void> {
+export async function drainNode(context: CommandContext, name: string, isForced: boolean): Promise<void> {
   const { askFleet } = await import('../../netboot/api/ask.io.ts');
-  await askFleet(context.places(), nodePath(name, verb), isForced ? { force: '1' } : {}, 'POST');
-  context.print(verb === 'drain' ? `${name} takes no new connections` : `${name} is in service again`);
+  await askFleet(context.places(), nodePath(name, 'drain'), isForced ? { force: '1' } : {}, 'POST');
+  context.print(`${name} takes no new connections`);
+}
+
+/** `rouse node undrain` and `rouse pool undrain`. */
+export async function undrainNode(context: CommandContext, name: string): Promise<void> {
+  const { askFleet } = await import('../../netboot/api/ask.io.ts');
+  await askFleet(context.places(), nodePath(name, 'undrain'), {}, 'POST');
+  context.print(`${name} is in service again`);
 }

@@ -8,7 +8,7 @@ import type { PoolView } from '../../netboot/fleet/pools.ts';
 import type { AnsweredVip } from '../../netboot/fleet/vips.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
-import { drainNode } from './node.ts';
+import { drainNode, undrainNode } from './node.ts';
 
 export function registerPool(program: Command, context: CommandContext): void {
   const pool = program.command('pool').description('pools: queries over node files, filled by what is ready');
@@ -40,15 +40,19 @@ export function registerPool(program: Command, context: CommandContext): void {
       const rows = view.members.map((one) => [one.name, one.address, String(one.weight), one.state]);
       for (const line of renderTable(['NODE', 'ADDRESS', 'WEIGHT', 'STATE'], rows)) context.print(line);
     });
-  for (const verb of ['drain', 'undrain'] as const) {
-    pool
-      .command(verb)
-      .description(verb === 'drain' ? 'no new connections for a node, in every pool' : 'a node back into its pools')
-      .argument('<node>')
-      .option('--force', 'though a pool falls below its minimum')
-      .addHelpText('after', `\nExample:\n  rouse pool ${verb} web2`)
-      .action((name: string, { force }: { force?: boolean }) => drainNode(context, verb, name, force === true));
-  }
+  pool
+    .command('drain')
+    .description('no new connections for a node, in every pool')
+    .argument('<node>')
+    .option('--force', 'though a pool falls below its minimum')
+    .addHelpText('after', '\nExample:\n  rouse pool drain web2')
+    .action((name: string, { force }: { force?: boolean }) => drainNode(context, name, force === true));
+  pool
+    .command('undrain')
+    .description('a node back into its pools')
+    .argument('<node>')
+    .addHelpText('after', '\nExample:\n  rouse pool undrain web2')
+    .action((name: string) => undrainNode(context, name));
 
   const vip = program.command('vip').description('virtual addresses of the load balancers');
   vip

@@ -62,3 +62,8 @@ test('what a client must know of a parameter is in it', () => {
   const body = document.paths['/v1/nodes']?.['post']?.requestBody;
   expect(body?.content['application/json'].schema.required).toEqual(['what', 'nodes']);
 });
+
+test('only what can be refused for what is lost is asked with force', () => {
+  const forced = rows.filter(([, { query }]) => 'force' in query.shape).map(([name]) => name);
+  expect(forced).toEqual(['bootNode', 'drain']);
+});
