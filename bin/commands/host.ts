@@ -92,7 +92,7 @@ export function registerHost(program: Command, context: CommandContext): void {
     .command('backup')
     .description('this boot server in one file: configuration, keys, secrets, store, image manifests; while it runs')
     .argument('<file>', 'a .tar.gz, made for its owner alone')
-    .option('--with-images', 'layers and kernels too, so that it needs no archive to come back')
+    .option('--with-images', 'layers, kernels and packages too, so that it needs no archive to come back')
     .addHelpText('after', '\nExample:\n  rouse backup /mnt/rouse-2026-11-21.tar.gz')
     .action(async (file: string, { withImages }: { withImages?: boolean }) => {
       const { writeBackup } = await import('../../netboot/host/backup.io.ts');
@@ -114,11 +114,11 @@ export function registerHost(program: Command, context: CommandContext): void {
       const { restoreBackup, userNamed } = await import('../../netboot/host/backup.io.ts');
       const owner = process.getuid?.() === 0 ? await userNamed('rouse') : undefined;
       const result = await restoreBackup(context.places(), file, { force: force === true, owner });
-      const { note, files, nodes, missingImages, movedAside } = result;
+      const { note, files, nodes, unbootable, movedAside } = result;
       for (const path of movedAside) context.print(`what was there is now ${path}`);
       context.print(`restored ${files} files of ${note.host}, ${note.at}: ${nodes} nodes`);
-      for (const image of missingImages)
-        context.print(`image '${image}' has no layers here: rouse image build ${image}`);
+      for (const { image, why } of unbootable)
+        context.print(`no node can boot image '${image}' here (${why}): rouse image build ${image}`);
       context.print('start it with: systemctl start rouse, or rouse netboot');
     });
 }

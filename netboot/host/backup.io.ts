@@ -27,6 +27,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { extract, pack } from 'tar-stream';
 import { Fault, reasonOf } from '../../formats/errors.ts';
+import { openStore } from '../../images/store.io.ts';
 import { askNetboot } from '../api/client.io.ts';
 import { readSite, type SitePlaces } from '../site/load.io.ts';
 import { BACKUP_VERSION, type BackupNote, isKept, readNote, refusalOf } from './backup.ts';
@@ -157,8 +158,8 @@ export type RestoreResult = {
   readonly note: BackupNote;
   readonly files: number;
   readonly nodes: number;
-  /** Images that nodes boot and whose layers are not here: by their names. */
-  readonly missingImages: readonly string[];
+  /** Images whose current generation no node can boot here, and why. */
+  readonly unbootable: readonly { readonly image: string; readonly why: string }[];
   /** Where what was there before lies now. */
   readonly movedAside: readonly string[];
 };
@@ -218,18 +219,22 @@ export async function restoreBackup(
       movedAside.push(...(await putInPlace(from, to, `${to}.before-restore-${stamp}`)));
     }
     const site = await readSite(places);
-    const missingImages = site.ok
-      ? [
-          ...new Set(
-            site.warnings.map(({ message }) => /^image: image '([^']+)'/.exec(message)?.[1] ?? '').filter(Boolean),
-          ),
-        ]
-      : [];
-    return { note, files, nodes: site.ok ? site.site.nodes.size : 0, missingImages, movedAside };
+    const unbootable = await unbootableImages(places.libDir);
+    return { note, files, nodes: site.ok ? site.site.nodes.size : 0, unbootable, movedAside };
   } finally {
     await rm(staged.etc, { recursive: true, force: true });
     await rm(staged.lib, { recursive: true, force: true });
   }
+}
+
+async function unbootableImages(libDir: string): Promise<RestoreResult['unbootable']> {
+  const store = openStore(libDir);
+  const found: { image: string; why: string }[] = [];
+  for (const { image, current } of await store.list()) {
+    const [why] = current === undefined ? [] : await store.problems(image, current);
+    if (why !== undefined) found.push({ image, why });
+  }
+  return found;
 }
 
 async function present(paths: readonly string[]): Promise<string[]> {

@@ -3,13 +3,14 @@
 // Owns: which files belong to it, their names in the archive, the check of every name before anything is written.
 // Does not own reading, writing or the store's copy (backup.io.ts).
 //
-// A backup is a tar.gz that any tar reads: backup.json first, then etc/… (the configuration) and lib/… (state). Layers and
-// kernels are left out unless asked for: the same recipes build the same ones again. Pure.
+// A backup is a tar.gz that any tar reads: backup.json first, then etc/… (the configuration) and lib/… (state). Layers,
+// kernels and packages are left out unless asked for: the same recipes build the same ones again, of the versions that the
+// locks of their generations name. Pure.
 
 /** Below lib: folders and files that are kept, and those that are left out unless images are asked for. */
 const KEPT =
-  /^lib\/(store\.sqlite|last-good\.json|audit\.jsonl|keys\/[^/]+|secrets\/.+|loaders\/[^/]+|images\/[a-z0-9][a-z0-9+._-]*\/([1-9]\d*\.json|current|previous))$/;
-const IMAGE_FILE = /^lib\/images\/(layers\/[0-9a-f]{64}\.(zst|gz)|kernels\/[0-9a-f]{64})$/;
+  /^lib\/(store\.sqlite|last-good\.json|audit\.jsonl|keys\/[^/]+|secrets\/.+|loaders\/[^/]+|images\/locks\/[0-9a-f]{64}\.json|images\/[a-z0-9][a-z0-9+._-]*\/([1-9]\d*\.json|current|previous))$/;
+const IMAGE_FILE = /^lib\/images\/(layers\/[0-9a-f]{64}\.(zst|gz)|packages\/[0-9a-f]{64}\.deb|kernels\/[0-9a-f]{64})$/;
 const CONFIGURATION = /^etc\/(rouse\.yaml|(profiles|nodes)\/[^/]+|(roles|services)\/.+)$/;
 /** What a supervisor makes in service directories: of this machine and this moment. */
 const PASSING = /^etc\/services\/(.*\/)?(supervise|log\/main)(\/|$)|\.new$/;
