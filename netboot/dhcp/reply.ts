@@ -51,7 +51,7 @@ export function grantReply(
   const settings: DhcpOptions = {
     hostname: node?.name,
     domainName: subnet.domain,
-    domainSearch: subnet.domainSearch,
+    domainSearch: filled(subnet.domainSearch),
     ntpServers: filled(subnet.ntp),
     mtuBytes: subnet.mtuBytes,
     broadcastAddress: broadcastOf(subnet.network),

@@ -48,6 +48,13 @@ export const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 export const SLUG = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 /** Names of vars: they are Liquid variables. */
 const IDENTIFIER = /^[A-Za-z_][A-Za-z0-9_]{0,62}$/;
+/** RFC 1035 section 2.3.1, as names of hosts have it: labels of at most 63 characters, 253 in all. */
+const domain = z
+  .string()
+  .regex(
+    /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$/,
+    'expected a domain such as rack.example.org, no dot at its end',
+  );
 
 const slug = z
   .string()
@@ -128,6 +135,15 @@ const SubnetSchema = z.strictObject({
   reservations: z.array(ReservationSchema).max(4096).default([]).describe('addresses for machines without a node file'),
   router: ipv4.optional().describe('the default route of its machines'),
   dns: z.array(ipv4).max(8).default([]).describe('their resolvers'),
+  domain: domain.optional().describe('the domain of their names'),
+  domainSearch: z.array(domain).max(8).optional().describe('domains in which they look short names up'),
+  ntp: z.array(ipv4).max(8).optional().describe('their time servers'),
+  mtuBytes: z
+    .int('expected whole bytes')
+    .min(576, 'expected at least 576 bytes')
+    .max(65_535, 'expected at most 65535 bytes')
+    .optional()
+    .describe('the longest IP packet of their network, where that is not what their cards assume'),
   leaseTimeS: z
     .int('expected whole seconds')
     .min(60, 'expected at least 60 seconds')

@@ -641,6 +641,24 @@ test('a Raspberry Pi is told by its maker and gets its menu', () => {
   expect(options.vendorInformation?.map(({ code }) => code)).toEqual([6, 9, 10]);
 });
 
+test("a subnet's domain, search list, time servers and MTU are told to whoever asks; an empty list to nobody", () => {
+  const told = (settings: Parameters<typeof subnet>[0]) =>
+    reply(
+      decide(
+        world({ subnets: [subnet(settings)] }),
+        request(message('discover', { options: { parameterRequestList: [15, 26, 42, 119] } })),
+      ),
+    ).message.options;
+  const settings = { domain: 'rack.example.org', domainSearch: ['example.org'], ntp: [US], mtuBytes: 9000 };
+  expect(told(settings)).toMatchObject({
+    domainName: 'rack.example.org',
+    domainSearch: ['example.org'],
+    ntpServers: [US],
+    mtuBytes: 9000,
+  });
+  expect(told({ domainSearch: [], ntp: [] })).toMatchObject({ domainSearch: undefined, ntpServers: undefined });
+});
+
 test('settings that the client does not ask for are left out, the necessary ones never', () => {
   const { options } = reply(
     decide(world(), request(message('discover', { options: { parameterRequestList: [1, 0, 235] } }))),

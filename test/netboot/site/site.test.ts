@@ -224,6 +224,14 @@ const WRONG: { what: string; files: Record<string, string | undefined>; says: st
     says: ['rouse.yaml:3:70 subnets[0].leaseTimeS: expected at least 60 seconds, got 5'],
   },
   {
+    what: 'a domain with a dot at its end, and an MTU below what IPv4 guarantees',
+    files: { 'rouse.yaml': `${SUBNET.slice(0, -2)}, domain: example.org., mtuBytes: 500}\n` },
+    says: [
+      'rouse.yaml:3:66 subnets[0].domain: expected a domain such as rack.example.org, no dot at its end, got "example.org."',
+      'rouse.yaml:3:90 subnets[0].mtuBytes: expected at least 576 bytes, got 500',
+    ],
+  },
+  {
     what: 'a mode that does not exist',
     files: { 'rouse.yaml': `${SUBNET.slice(0, -2)}, mode: proxi}\n` },
     says: ['rouse.yaml:3:64 subnets[0].mode: expected dhcp | proxy | observe, got "proxi", did you mean \'proxy\'?'],
@@ -343,6 +351,17 @@ for (const { what, files, says } of WRONG) {
     expect(problemsOf(files)).toEqual(says);
   });
 }
+
+test("what a subnet's machines are told is read", () => {
+  const keys = 'domain: example.org, domainSearch: [a.example.org, example.org], ntp: [10.0.0.2], mtuBytes: 9000';
+  const result = build({ 'rouse.yaml': `${SUBNET.slice(0, -2)}, ${keys}}\n` });
+  expect(result.ok && result.site.subnets[0]).toMatchObject({
+    domain: 'example.org',
+    domainSearch: ['a.example.org', 'example.org'],
+    ntp: ['10.0.0.2'],
+    mtuBytes: 9000,
+  });
+});
 
 test('the good site is good', () => {
   expect(problemsOf({})).toEqual([]);
