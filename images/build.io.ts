@@ -31,7 +31,7 @@ import { publishFile, sha256Of } from './files.io.ts';
 import { keepLayer, readKept } from './keptlayers.io.ts';
 import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
 import { readLicences } from './licences.io.ts';
-import { withBuildLock } from './lock.io.ts';
+import { withBuildLock } from './buildlock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
 import type { Manifest } from './manifest.ts';

@@ -9,7 +9,7 @@ import { Fault } from '../formats/errors.ts';
 import { openApt, readDeb } from './apt.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere } from './files.io.ts';
-import { withBuildLock } from './lock.io.ts';
+import { withBuildLock } from './buildlock.io.ts';
 
 /** Name under lib/loaders → package and path in it. */
 const LOADER_FILES = {

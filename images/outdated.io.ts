@@ -5,7 +5,7 @@
 import { Fault } from '../formats/errors.ts';
 import { aptFolder, openApt } from './apt.io.ts';
 import type { OnBuildEvent } from './event.ts';
-import { withBuildLock } from './lock.io.ts';
+import { withBuildLock } from './buildlock.io.ts';
 import type { Store } from './store.io.ts';
 import { type Outdated, outdatedOf } from './versions.ts';
 

@@ -9,7 +9,7 @@ import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { OnBuildEvent } from './event.ts';
-import { withBuildLock } from './lock.io.ts';
+import { withBuildLock } from './buildlock.io.ts';
 import { filesOf, type InUse, judgeGenerations, unneeded, type Verdict } from './prune.ts';
 import { openStore, type Store } from './store.io.ts';
 

@@ -9,7 +9,7 @@ import { renderBillOfMaterials, renderDifference } from '../../images/compare.ts
 import type { CpioEntry } from '../../images/cpio.ts';
 import { inspectFile } from '../../images/inspect.io.ts';
 import { packLayer } from '../../images/layers.io.ts';
-import { withBuildLock } from '../../images/lock.io.ts';
+import { withBuildLock } from '../../images/buildlock.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { renderManifest } from '../../images/report.ts';
 import { openStore, type Store } from '../../images/store.io.ts';

@@ -1,4 +1,4 @@
-// images/lock.io.ts - one build at a time in one cache.
+// images/buildlock.io.ts - one build at a time in one cache.
 //
 // Owns: the lock, and waiting for it. apt's own lock would end a second build with an error; here it waits, and finds its work
 // done.
