@@ -24,14 +24,12 @@ export const WHY = {
   'address-declined': 'a client found the address in use',
   'reservation-differs': 'its node file gives it another address',
   'not-ours': 'the address is neither in a pool nor reserved for it',
-
   adopted: 'it has become a node since it was given this address, and is to boot as that',
 
   // Recorded, without a reply.
   declined: 'the client found its address in use; nobody gets it for ten minutes',
   released: 'the client gave its address back',
   conflict: 'another machine answers for the address; nobody gets it for a minute',
-
   'still-there': 'the machine that had the address last still answers for it and keeps it',
 
   // Not answered.
