@@ -9,6 +9,7 @@
 
 import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { expectedOf, nearest } from '../nearest.ts';
 import { yamlWords } from './words.ts';
 
 /** A place in a file; line and column start at 1. */
@@ -200,9 +201,8 @@ function describeIssue(issue: Issue, schema: z.ZodType, plain: unknown, position
     case 'unrecognized_keys':
       return issue.keys.map((key) => {
         const known = keysAt(schema, path, plain);
-        const near = nearest(key, known);
-        const hint = near === undefined ? `, expected ${known.join(', ')}` : `, did you mean '${near}'?`;
-        return { ...positions.ofKey([...path, key]), message: `unknown key '${key}'${known.length === 0 ? '' : hint}` };
+        const hint = known.length === 0 ? '' : `, ${expectedOf(key, known, '')}`;
+        return { ...positions.ofKey([...path, key]), message: `unknown key '${key}'${hint}` };
       });
     case 'invalid_value': {
       const values = issue.values.map(String);
@@ -322,32 +322,4 @@ function descend(schema: unknown, step: string | number): unknown {
   if (schema instanceof z.ZodArray) return schema.element;
   if (schema instanceof z.ZodRecord) return schema.valueType;
   return undefined;
-}
-
-/** The word of the list that is at most two edits away (one for short words), the nearest first. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  const limit = word.length <= 3 ? 1 : 2;
-  const ranked = known
-    .map((candidate) => ({ candidate, distance: editDistance(word.toLowerCase(), candidate.toLowerCase()) }))
-    .filter(({ distance }) => distance <= limit)
-    .sort((a, b) => a.distance - b.distance);
-  return ranked[0]?.candidate;
-}
-
-/** How many letters to add, drop, change or swap with their neighbour (optimal string alignment). */
-function editDistance(a: string, b: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const row = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const substitution = (last[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      const swap = isSwap ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
-      row.push(Math.min(substitution, swap, (last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1));
-    }
-    beforeLast = last;
-    last = row;
-  }
-  return last[b.length] ?? 0;
 }

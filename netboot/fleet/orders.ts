@@ -5,7 +5,7 @@
 //
 // To add a verb: a row in VERBS, here and in services/base's agent. Source: ARCHITECTURE.md, "Node protocol". Pure.
 
-import { unknownName } from '../site/checks.ts';
+import { unknownName } from '../../formats/nearest.ts';
 
 /** Whether a newer order of the same verb makes an older one that was not acknowledged pointless. */
 const VERBS = {

@@ -9,8 +9,8 @@
 // Source: RFC 3768 5.2.3 (VRID 1 to 255). Pure.
 
 import { type Ipv4Address, isHostAddress, networkContains, parseIpv4, rangeContains } from '../../formats/ipv4.ts';
+import { unknownName } from '../../formats/nearest.ts';
 import type { Position, Positions, Problem } from '../../formats/yaml/document.ts';
-import { unknownName } from './checks.ts';
 import type { ParsedSite } from './files.ts';
 import type { RouseFile, VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';

@@ -7,23 +7,14 @@
 
 import { type Ipv4Address, ipv4ToNumber, isHostAddress, networkContains, renderNetwork } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { nearest, type Position, type Positions, type Problem } from '../../formats/yaml/document.ts';
+import { unknownName } from '../../formats/nearest.ts';
+import { type Position, type Positions, type Problem } from '../../formats/yaml/document.ts';
 import { keysOf } from '../dhcp/reservations.ts';
 import type { ParsedSite } from './files.ts';
 import type { RouseFile } from './schema.ts';
 
 /** The profile that machines boot where their subnet says `unknown: discover`: the site's own, else the role's. */
 export const DISCOVER_PROFILE = 'discover';
-
-/** "unknown profile 'wbe', did you mean 'web'?" */
-export function unknownName(kind: string, name: string, known: readonly string[]): string {
-  const near = nearest(name, known);
-  const hint =
-    near !== undefined
-      ? `did you mean '${near}'?`
-      : `expected ${known.length === 0 ? `a ${kind} that exists` : known.join(', ')}`;
-  return `unknown ${kind} '${name}', ${hint}`;
-}
 
 /** What a check looks at; it pushes problems with the position of the value to change. */
 export type CheckContext = {

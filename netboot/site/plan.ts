@@ -86,7 +86,7 @@ export type PlanContext = {
 };
 
 /** The name of a machine that no node file names: "node-525400770001". */
-function unknownName(mac: MacAddress): string {
+function nameOfStranger(mac: MacAddress): string {
   return `node-${mac.replaceAll(':', '')}`;
 }
 
@@ -107,7 +107,7 @@ export function matchMachine(site: Site, mac: MacAddress, subnet: Subnet | undef
   const profileName = policy === 'default' ? site.rouse.defaultProfile : DISCOVER_PROFILE;
   const profile = profileName === undefined ? undefined : site.profiles.get(profileName);
   if (profile === undefined) return { kind: 'ignore', why: `${stranger}, and ${ruleName} without such a profile` };
-  const node = { name: unknownName(mac), mac, address: undefined, labels: {}, note: '', known: false };
+  const node = { name: nameOfStranger(mac), mac, address: undefined, labels: {}, note: '', known: false };
   const why = `${stranger}; ${ruleName}, that is profile '${profile.name}'`;
   return { kind: 'match', node, profile, effective: profile.effective, why };
 }

@@ -9,10 +9,11 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
+import { unknownName } from '../../formats/nearest.ts';
 import type { Parsed, Position, Positions, Problem } from '../../formats/yaml/document.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { type Balancer, balancersOf, checkBalancers } from './balancers.ts';
-import { CHECKS, type CheckContext, DISCOVER_PROFILE, unknownName } from './checks.ts';
+import { CHECKS, type CheckContext, DISCOVER_PROFILE } from './checks.ts';
 import { type ParsedSite, parseProblems } from './files.ts';
 import type { ProfileFile, RouseFile, Subnet } from './schema.ts';
 import { DEFAULTS, type Effective, overlaySettings, type Sourced } from './settings.ts';

@@ -5,8 +5,9 @@
 // Does not own: the declaration (images/manifest.ts), the precedence (settings.ts). Pure.
 
 import { parseIpv4 } from '../../formats/ipv4.ts';
+import { expectedOf, unknownName } from '../../formats/nearest.ts';
 import type { ImageVar, VarField } from '../../images/manifest.ts';
-import { nearest, type Problem } from '../../formats/yaml/document.ts';
+import type { Problem } from '../../formats/yaml/document.ts';
 import type { VarValue } from './schema.ts';
 import type { Effective, Sourced } from './settings.ts';
 
@@ -46,13 +47,7 @@ export function resolveVars(
     if (declaration === undefined) {
       if (set.source.layer === 'group') continue;
       const known = Object.keys(declared);
-      const near = nearest(name, known);
-      const hint =
-        near !== undefined
-          ? `did you mean '${near}'?`
-          : known.length === 0
-            ? 'it declares none'
-            : `expected ${known.join(', ')}`;
+      const hint = expectedOf(name, known, 'it declares none');
       problems.push({ ...at, message: `vars.${name}: image '${image}' declares no such var, ${hint}` });
       continue;
     }
@@ -89,9 +84,7 @@ function asMap(value: VarValue, fields: Readonly<Record<string, VarField>> | und
   if (fields === undefined) return { ok: true, value };
   for (const key of Object.keys(given)) {
     if (Object.hasOwn(fields, key)) continue;
-    const near = nearest(key, Object.keys(fields));
-    const hint = near === undefined ? `expected ${Object.keys(fields).join(', ')}` : `did you mean '${near}'?`;
-    return no(where, `unknown key '${key}', ${hint}`);
+    return no(where, unknownName('key', key, Object.keys(fields)));
   }
   const whole: Record<string, VarValue> = {};
   for (const [key, field] of Object.entries(fields)) {

@@ -6,8 +6,9 @@
 import { appendFile, mkdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
+import { nearest } from '../../formats/nearest.ts';
 import { publishNew, replaceFile } from '../../images/files.io.ts';
-import { nearest, renderProblem } from '../../formats/yaml/document.ts';
+import { renderProblem } from '../../formats/yaml/document.ts';
 import { type Assignment, editNodeText, type FileChange, lineDiff } from './edit.ts';
 import type { SitePlaces, SiteReader } from './load.io.ts';
 import { type NewNode, renderNodeFile } from './newnodes.ts';
