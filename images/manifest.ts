@@ -1,7 +1,7 @@
 // images/manifest.ts - what a built image generation says of itself.
 //
-// Written by the builder as lib/images/IMAGE/N.json, read by the boot server. Owns the shape and its validation; does
-// not own the files that it names (store.io.ts). Pure.
+// Written by the builder as lib/images/IMAGE/N.json, read by the boot server. Owns the shape, its validation and the name
+// of a layer's file; does not own the files themselves (store.io.ts). Pure.
 
 import { z } from 'zod';
 
@@ -126,3 +126,10 @@ export type Layer = z.infer<typeof LayerSchema>;
 export type Template = z.infer<typeof TemplateSchema>;
 export type ImageVar = z.infer<typeof VarSchema>;
 export type Manifest = z.infer<typeof ManifestSchema>;
+
+const SUFFIXES = { zstd: 'zst', gzip: 'gz' } as const satisfies Record<Layer['compression'], string>;
+
+/** "SHA256.zst": the file of a layer in the store, and the last word of its URL. */
+export function layerFile(layer: Pick<Layer, 'sha256' | 'compression'>): string {
+  return `${layer.sha256}.${SUFFIXES[layer.compression]}`;
+}

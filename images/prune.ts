@@ -2,7 +2,7 @@
 //
 // Owns: the rules. Does not own: what nodes run (netboot/fleet/inuse.ts), reading and removing (prune.io.ts). Pure.
 
-import type { ImageSummary, Manifest } from './manifest.ts';
+import { type ImageSummary, layerFile, type Manifest } from './manifest.ts';
 
 /** A generation that a node runs, is loading, or would go back to. */
 export type InUse = {
@@ -45,7 +45,7 @@ export function filesOf(
 ): string[] {
   return [
     `kernels/${kernel.sha256}`,
-    ...layers.map(({ sha256, compression }) => `layers/${sha256}.${compression === 'zstd' ? 'zst' : 'gz'}`),
+    ...layers.map((layer) => `layers/${layerFile(layer)}`),
     ...(lock === undefined ? [] : [`locks/${lock}.json`]),
     ...packages.map((sha256) => `packages/${sha256}.deb`),
   ];

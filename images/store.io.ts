@@ -15,12 +15,10 @@ import { Fault, reasonOf } from '../formats/errors.ts';
 import { keepFile, publishFile, publishLink, publishNew, readIfThere, sha256Of } from './files.io.ts';
 import { readTrusted, signManifest } from './keys.io.ts';
 import { describeStored, type PackedLayer } from './layers.io.ts';
-import type { ImageSummary, Layer, Manifest } from './manifest.ts';
+import { type ImageSummary, type Layer, layerFile, type Manifest } from './manifest.ts';
 import { SealedFiles } from './sealed.io.ts';
 import { type Opened, openSigned } from './signature.ts';
 import { parseLock, type VersionLock } from './versions.ts';
-
-const SUFFIX = { zstd: 'zst', gzip: 'gz' } as const satisfies Record<Layer['compression'], string>;
 
 /** Folders of lib/images that are no image. */
 const SHARED_FOLDERS: readonly string[] = ['layers', 'kernels', 'packages', 'locks'];
@@ -65,8 +63,7 @@ export type Store = {
 export function openStore(libDir: string): Store {
   const root = join(libDir, 'images');
   const sealed = new SealedFiles();
-  const layerPath: Store['layerPath'] = ({ sha256, compression }) =>
-    join(root, 'layers', `${sha256}.${SUFFIX[compression]}`);
+  const layerPath: Store['layerPath'] = (layer) => join(root, 'layers', layerFile(layer));
   const kernelPath: Store['kernelPath'] = (sha256) => join(root, 'kernels', sha256);
   const packagePath: Store['packagePath'] = (sha256) => join(root, 'packages', `${sha256}.deb`);
   const lockPath = (sha256: string): string => join(root, 'locks', `${sha256}.json`);

@@ -5,12 +5,12 @@
 
 import { type Ipv4Address, isHostAddress, networkContains } from '../formats/ipv4.ts';
 import type { MacAddress } from '../formats/mac.ts';
+import { layerFile } from '../images/manifest.ts';
 import { type BootPolicy, loaderFiles } from './dhcp/loaders.ts';
 import type { DhcpNode, DhcpWorld } from './dhcp/world.ts';
 import type { HttpWorld, NamedFile } from './http/route.ts';
 import { isAlive, type LeaseLookup } from './store/leases.ts';
 import type { StoredBoot } from './store/records.ts';
-import { layerFile } from './boots/script.ts';
 import { type BootPlan, matchMachine, type PlanTarget } from './site/plan.ts';
 import type { Subnet } from './site/schema.ts';
 import type { Images, Site, SiteNode } from './site/site.ts';

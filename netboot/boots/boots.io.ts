@@ -11,6 +11,7 @@ import { reasonOf } from '../../formats/errors.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { paddingBytes } from '../../images/layers.ts';
+import { layerFile } from '../../images/manifest.ts';
 import { SealedFiles } from '../../images/sealed.io.ts';
 import { Pacer } from '../dhcp/pace.ts';
 import { refusal, text } from '../http/answers.ts';
@@ -25,7 +26,7 @@ import { asWanted, type ChoiceFacts, chosenBoot, wantedBoot } from './choice.ts'
 import { buildOverlay } from './overlay.ts';
 import type { StoredBoot, StoreRecord } from '../store/records.ts';
 import { type ScriptFormat, SCRIPTS } from './formats.ts';
-import { type BootServer, layerFile } from './script.ts';
+import type { BootServer } from './script.ts';
 import type { BootPlan } from '../site/plan.ts';
 import type { Images, Site } from '../site/site.ts';
 import { renderTemplateProblems, renderTemplates, valuesOf } from './templates.ts';

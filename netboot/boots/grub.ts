@@ -10,8 +10,9 @@
 // Sources: GRUB manual, "Network" ($net_default_mac), "The Shell-like scripting". Pure.
 
 import type { MacAddress } from '../../formats/mac.ts';
+import { layerFile } from '../../images/manifest.ts';
 import type { BootPlan } from '../site/plan.ts';
-import { type BootIdentity, type BootServer, kernelCommandLine, layerFile, onScreen } from './script.ts';
+import { type BootIdentity, type BootServer, kernelCommandLine, onScreen } from './script.ts';
 
 const RETRY_S = 10;
 

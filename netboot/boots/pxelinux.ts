@@ -8,8 +8,9 @@
 // Source: https://wiki.syslinux.org/wiki/index.php?title=Config. Pure.
 
 import { type MacAddress, macToBootif } from '../../formats/mac.ts';
+import { layerFile } from '../../images/manifest.ts';
 import type { BootPlan } from '../site/plan.ts';
-import { type BootIdentity, type BootServer, kernelCommandLine, layerFile, onScreen } from './script.ts';
+import { type BootIdentity, type BootServer, kernelCommandLine, onScreen } from './script.ts';
 
 const RETRY_TENTHS_S = 100;
 

@@ -11,6 +11,7 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import { type MacAddress, macToBootif } from '../../formats/mac.ts';
+import { layerFile } from '../../images/manifest.ts';
 import { scriptUrl } from '../dhcp/loaders.ts';
 import type { BootPlan } from '../site/plan.ts';
 
@@ -31,11 +32,6 @@ const KEXEC_RESERVE_KB = 16_384;
 /** "http://10.77.0.1:8080". */
 function serverUrl({ address, port }: BootServer): string {
   return `http://${address}:${port}`;
-}
-
-/** The file suffix of a layer's URL. */
-export function layerFile({ sha256, compression }: { sha256: string; compression: 'zstd' | 'gzip' }): string {
-  return `${sha256}.${compression === 'zstd' ? 'zst' : 'gz'}`;
 }
 
 /**
