@@ -1,12 +1,12 @@
-// netboot/fleet/arp.io.ts - the packet socket behind arp.ts, open for the length of one question.
+// netboot/arp.io.ts - the packet socket behind arp.ts, open for the length of one question.
 //
 // Node has no packet sockets. perl-base is essential in Debian: a child of a dozen lines sends the questions that it is given
 // as hexadecimal, prints every ARP frame that it hears, and ends. Needs net_raw, as netboot/ndp.io.ts does.
 
 import { spawn } from 'node:child_process';
-import type { Ipv4Address } from '../../formats/ipv4.ts';
-import type { MacAddress } from '../../formats/mac.ts';
-import type { HostAddress } from '../world.ts';
+import type { Ipv4Address } from '../formats/ipv4.ts';
+import type { MacAddress } from '../formats/mac.ts';
+import type { HostAddress } from './world.ts';
 import { decodeArpAnswer, encodeArpQuestion } from './arp.ts';
 
 /** A machine answers in a millisecond; an emulated one, or one that is starved, takes longer. */

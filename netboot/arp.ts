@@ -1,11 +1,11 @@
-// netboot/fleet/arp.ts - asking a wire who has an address, and reading everybody who answers.
+// netboot/arp.ts - asking a wire who has an address, and reading everybody who answers.
 //
 // Owns: the frame of a question and the reading of answers. Does not own the socket (arp.io.ts). The kernel's own table, by
 // which DHCP looks (dhcp/probe.ts), keeps one answer; of two holders of a virtual address both must be heard.
 // Source: RFC 826; RFC 894 (Ethernet type 0x0806). Pure.
 
-import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
-import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import { type Ipv4Address, parseIpv4 } from '../formats/ipv4.ts';
+import { type MacAddress, parseMac } from '../formats/mac.ts';
 
 const ETHERNET_BYTES = 14;
 const ARP_BYTES = 28;

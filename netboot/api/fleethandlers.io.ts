@@ -5,7 +5,7 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { askWire } from '../fleet/arp.io.ts';
+import { askWire } from '../arp.io.ts';
 import { type Change, renderSteps } from '../fleet/change.ts';
 import type { Changes } from '../fleet/changes.io.ts';
 import type { Fleet } from '../fleet/fleet.io.ts';

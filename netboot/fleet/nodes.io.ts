@@ -1,7 +1,7 @@
 // netboot/fleet/nodes.io.ts - the node protocol's answers: who speaks is checked, then what is said goes to the fleet.
 //
 // Owns: the token check, reading bodies, the bytes that go back. Does not own the paths (http/route.ts), the bodies' form
-// (protocol.ts, reports.ts), what follows from them (fleet.io.ts, changes.io.ts).
+// (stages.ts, reports.ts), what follows from them (fleet.io.ts, changes.io.ts).
 
 import { createHash } from 'node:crypto';
 import { gzip } from 'node:zlib';
@@ -14,7 +14,7 @@ import type { HttpRequest, HttpResponse } from '../http/server.io.ts';
 import type { Fleet } from './fleet.io.ts';
 import type { BootEvent } from '../journal/journal.ts';
 import { renderOrders } from './orders.ts';
-import { parseStageReport } from './protocol.ts';
+import { parseStageReport } from './stages.ts';
 import type { StoredBoot, StoreRecord } from '../store/records.ts';
 import { parseAcks, parseReport } from './reports.ts';
 import { type BootServer, switchText } from '../boots/script.ts';
@@ -99,7 +99,7 @@ export class NodeDesk {
     const { fleet, keep, commit, tell } = this.#options;
     const result = parseStageReport(body);
     if (!result.ok) return refusal(400, result.why);
-    const event = { kind: 'stage', atMs: Date.now(), mac: boot.mac, bootId: boot.id, ...result.report } as const;
+    const event = { kind: 'stage', atMs: Date.now(), mac: boot.mac, bootId: boot.id, ...result.value } as const;
     const spent = { kind: 'overlay-spent', bootId: boot.id } as const;
     const records: StoreRecord[] = [{ kind: 'event', event }];
     // On disk first: what memory alone knows to be spent is handed out again after a restart.
@@ -107,7 +107,7 @@ export class NodeDesk {
     if (boot.overlay !== undefined) keep({ ...boot, overlay: undefined });
     tell(event);
     await fleet.heard(boot);
-    if (result.report.stage === 'ready') await fleet.isReady(boot);
+    if (result.value.stage === 'ready') await fleet.isReady(boot);
     return DONE;
   }
 

@@ -1,13 +1,11 @@
-// netboot/fleet/reports.ts - what a running node tells and is told: its report, its orders, its acknowledgements.
+// netboot/fleet/reports.ts - what a running node tells: its report, and its acknowledgements of orders.
 //
-// Owns: reading and writing these bodies of lines, and the limits on them. Does not own who may send them (http/route.ts),
-// what follows from them (fleet.io.ts), stages (protocol.ts).
-//
-// A server reads nodes of other versions: an unknown word is skipped, a missing one has its default.
+// Owns: reading these bodies. Does not own the form of lines (lines.ts), who may send them (http/route.ts), what follows from
+// them (fleet.io.ts), stages (stages.ts), the body of orders (orders.ts).
 // Source: ARCHITECTURE.md, "Node protocol, version 1". Pure.
 
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
-import { PROTOCOL_BODY_LIMIT_BYTES } from './protocol.ts';
+import { linesOf, no, type Read } from './lines.ts';
 
 type ServiceReport = {
   readonly name: string;
@@ -42,29 +40,14 @@ export type NodeReport = {
 
 export type Acknowledgement = { readonly number: number; readonly isDone: boolean; readonly detail: string };
 
-type Read<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly why: string };
-
-const MOST_LINES = 400;
 const DETAIL_LIMIT = 500;
 
-/** Lines as words and the rest; undefined where the body is no such text. */
-function linesOf(body: Uint8Array): Read<readonly (readonly [string, string])[]> {
-  if (body.length > PROTOCOL_BODY_LIMIT_BYTES) return no(`the body is longer than ${PROTOCOL_BODY_LIMIT_BYTES} bytes`);
-  const found: (readonly [string, string])[] = [];
-  for (const line of new TextDecoder('utf-8').decode(body).split('\n')) {
-    const text = line.replace(/\r$/, '').replace(/\p{C}/gu, '?').trimEnd();
-    if (text === '') continue;
-    const match = /^([A-Za-z]{1,32})(?: (.*))?$/.exec(text);
-    if (match === null) return no('a line is not of the form: word value');
-    found.push([match[1] ?? '', match[2] ?? '']);
-    if (found.length > MOST_LINES) return no(`more than ${MOST_LINES} lines`);
-  }
-  return { ok: true, value: found };
-}
+/** Whatever is no character of a text may act on a terminal. */
+const fit = (line: string): string => line.replace(/\p{C}/gu, '?');
 
 /** Reads the body of POST …/report. Never throws. */
 export function parseReport(body: Uint8Array): Read<NodeReport> {
-  const lines = linesOf(body);
+  const lines = linesOf(body, fit);
   if (!lines.ok) return lines;
   const one = (word: string): string | undefined => lines.value.find(([name]) => name === word)?.[1];
   const number = (word: string): number | undefined => {
@@ -122,7 +105,7 @@ export function parseReport(body: Uint8Array): Read<NodeReport> {
 
 /** Reads the body of POST …/acks. Never throws. */
 export function parseAcks(body: Uint8Array): Read<readonly Acknowledgement[]> {
-  const lines = linesOf(body);
+  const lines = linesOf(body, fit);
   if (!lines.ok) return lines;
   const acks: Acknowledgement[] = [];
   for (const [word, value] of lines.value) {
@@ -144,8 +127,4 @@ export function parseAcks(body: Uint8Array): Read<readonly Acknowledgement[]> {
 export function lastingPart({ isReady, services, addresses, filesRevision, refused }: NodeReport): string {
   const states = services.map(({ name, isUp, pid, isReady: ready }) => [name, isUp, pid, ready]);
   return JSON.stringify([isReady, states, addresses, filesRevision, refused]);
-}
-
-function no(why: string): { readonly ok: false; readonly why: string } {
-  return { ok: false, why };
 }

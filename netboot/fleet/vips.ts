@@ -1,7 +1,7 @@
 // netboot/fleet/vips.ts - who holds which virtual address, by what nodes report of their interfaces and by who answers ARP.
 //
 // Owns: the holders of each VIP of the site, and when two are an alarm. Does not own: what is claimed (site/balancers.ts),
-// reports (reports.ts), asking the wire (arp.io.ts), VRRP itself.
+// reports (reports.ts), asking the wire (netboot/arp.io.ts), VRRP itself.
 //
 // A node that was switched off goes on "holding" in its last report. So two holders are an alarm only when both have said
 // so, without a gap, for longer than three advertisement intervals: that takes a report of each that is so much younger

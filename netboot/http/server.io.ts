@@ -15,7 +15,7 @@ import { printableAscii } from '../../formats/printable.ts';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import { portHolder } from '../ports.io.ts';
 import { portTaken } from '../ports.ts';
-import { PROTOCOL_BODY_LIMIT_BYTES } from '../fleet/protocol.ts';
+import { PROTOCOL_BODY_LIMIT_BYTES } from '../fleet/lines.ts';
 import { Bodies, type Body } from './bodies.io.ts';
 import { connectionLimit, descriptorLimit, Doors, Turns } from './doors.ts';
 import { select, type Slice } from './range.ts';

@@ -9,7 +9,7 @@
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import { printableAscii } from '../../formats/printable.ts';
-import { PROTOCOL_BODY_LIMIT_BYTES } from '../fleet/protocol.ts';
+import { linesOf, no, type Read } from '../fleet/lines.ts';
 
 type InventoryNic = {
   readonly name: string;
@@ -46,11 +46,6 @@ export type Inventory = {
 /** An inventory with who sent it, as it is stored. */
 export type MachineRecord = { readonly mac: MacAddress; readonly atMs: number; readonly inventory: Inventory };
 
-export type InventoryResult =
-  | { readonly ok: true; readonly value: Inventory }
-  | { readonly ok: false; readonly why: string };
-
-const MOST_LINES = 400;
 const MOST_NICS = 64;
 const MOST_DISKS = 128;
 const LINE_LIMIT = 300;
@@ -66,22 +61,15 @@ const NO_SERIAL =
  * @param body any bytes; never throws.
  * @returns what it says, or the reason why not, to be sent back with 400.
  */
-export function parseInventory(body: Uint8Array): InventoryResult {
-  if (body.length > PROTOCOL_BODY_LIMIT_BYTES) return no(`the body is longer than ${PROTOCOL_BODY_LIMIT_BYTES} bytes`);
+export function parseInventory(body: Uint8Array): Read<Inventory> {
+  const lines = linesOf(body, (line) => printableAscii(line, LINE_LIMIT));
+  if (!lines.ok) return lines;
   const words = new Map<string, string>();
   const disks: Inventory['disks'][number][] = [];
   const nics: InventoryNic[] = [];
   const systems = new Map<string, string>();
   const ports = new Map<string, string>();
-  let lines = 0;
-  for (const line of new TextDecoder('utf-8').decode(body).split('\n')) {
-    const text = printableAscii(line.replace(/\r$/, ''), LINE_LIMIT).trimEnd();
-    if (text === '') continue;
-    lines += 1;
-    if (lines > MOST_LINES) return no(`more than ${MOST_LINES} lines`);
-    const match = /^([A-Za-z]{1,32})(?: (.*))?$/.exec(text);
-    if (match === null) return no('a line is not of the form: word value');
-    const [, word = '', value = ''] = match;
+  for (const [word, value] of lines.value) {
     switch (word) {
       case 'disk': {
         const found = /^(\S{1,32}) (\d{1,15}) (solid|rotating)(?: (.*))?$/.exec(value);
@@ -142,10 +130,6 @@ export function parseInventory(body: Uint8Array): InventoryResult {
 
 function cut(text: string): string {
   return text.slice(0, TEXT_LIMIT);
-}
-
-function no(why: string): InventoryResult {
-  return { ok: false, why };
 }
 
 /** "2 x QEMU Virtual CPU, 0.5 GiB, 1 disk (20 GB), uefi with Secure Boot". */

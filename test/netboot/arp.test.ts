@@ -2,9 +2,9 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Ipv4Address } from '../../../formats/ipv4.ts';
-import type { MacAddress } from '../../../formats/mac.ts';
-import { decodeArpAnswer, encodeArpQuestion } from '../../../netboot/fleet/arp.ts';
+import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { MacAddress } from '../../formats/mac.ts';
+import { decodeArpAnswer, encodeArpQuestion } from '../../netboot/arp.ts';
 
 const OWN = { mac: '52:54:00:77:00:fe' as MacAddress, address: '10.77.0.1' as Ipv4Address };
 const octets = (hex: string): Uint8Array => Buffer.from(hex.replaceAll(' ', ''), 'hex');

@@ -15,7 +15,7 @@ import type { Manifest } from '../../images/manifest.ts';
 import type { Store } from '../../images/store.io.ts';
 import { liveFiles, type LiveFiles, liveTemplates, revisionFile } from '../../netboot/fleet/live.ts';
 import { type Order, OrderBook, renderOrders, type Verb } from '../../netboot/fleet/orders.ts';
-import { parseStageReport } from '../../netboot/fleet/protocol.ts';
+import { parseStageReport } from '../../netboot/fleet/stages.ts';
 import { type NodeReport, parseAcks, parseReport } from '../../netboot/fleet/reports.ts';
 import { kernelCommandLine, switchText } from '../../netboot/boots/script.ts';
 import type { BootPlan } from '../../netboot/site/plan.ts';
@@ -128,7 +128,7 @@ export async function startBootServer(store: Store): Promise<BootServer> {
       case 'stage': {
         const parsed = parseStageReport(body);
         if (!parsed.ok) return no(400, parsed.why);
-        self.stages.push({ bootId, ...parsed.report });
+        self.stages.push({ bootId, ...parsed.value });
         break;
       }
       case 'report': {

@@ -75,6 +75,11 @@ test('acknowledgements', () => {
   expect(parseAcks(bytes(''))).toMatchObject({ ok: false });
 });
 
+test('a carriage return within a line, as progress bars write, does not cost the report', () => {
+  const result = parseReport(bytes('ready yes\nfile /a refused 1%\r2% no\r\n'));
+  expect(result).toMatchObject({ ok: true, value: { refused: [{ path: '/a', detail: '1%?2% no' }] } });
+});
+
 test('any bytes are read or refused, never thrown at, and never reach a terminal raw', () => {
   fc.assert(
     fc.property(

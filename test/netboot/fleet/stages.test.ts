@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseStageReport } from '../../../netboot/fleet/protocol.ts';
+import { parseStageReport } from '../../../netboot/fleet/stages.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -30,7 +30,7 @@ const ROWS: [body: string, want: unknown][] = [
 for (const [body, want] of ROWS) {
   test(JSON.stringify(body.slice(0, 60)), () => {
     const result = parseStageReport(bytes(body));
-    expect(result.ok ? result.report : result.why).toEqual(want);
+    expect(result.ok ? result.value : result.why).toEqual(want);
   });
 }
 
@@ -47,7 +47,7 @@ test('any bytes have an answer', () => {
       ),
       (body) => {
         const result = parseStageReport(body);
-        expect(result.ok ? typeof result.report.stage : result.why.length > 0).toBeTruthy();
+        expect(result.ok ? typeof result.value.stage : result.why.length > 0).toBeTruthy();
       },
     ),
   );

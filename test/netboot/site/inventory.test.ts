@@ -79,7 +79,8 @@ const REFUSED: readonly [string, string][] = [
   [`${NIC}firmware coreboot`, "expected 'firmware bios|uefi'"],
   [`${NIC}memoryKb -1`, "expected a number after 'memoryKb'"],
   [`${NIC}!`, 'a line is not of the form'],
-  ['x\n'.repeat(401), "the word 'x' comes twice"],
+  ['x\n'.repeat(401), 'more than 400 lines'],
+  ['x\n'.repeat(2), "the word 'x' comes twice"],
   [NIC.repeat(65), "expected 'nic NAME MAC"],
   ['a'.repeat(20_000), 'the body is longer than 16384 bytes'],
 ];
