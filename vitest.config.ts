@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// Four stages, run one after the other by test/run.ts, cheapest first. A name says where a test goes:
+// Five stages; test/run.ts runs all but the last one after the other, cheapest first. A name says where a test goes:
 //   x.test.ts        unit: pure, no root, milliseconds
 //   x.netns.test.ts  real servers and clients in network namespaces (root)
 //   x.fault.test.ts  kills, full disks, damage (some root)

@@ -90,7 +90,7 @@ export function registerHost(program: Command, context: CommandContext): void {
 
   program
     .command('backup')
-    .description('this boot server in one file: configuration, keys, secrets, store, image manifests; while it runs')
+    .description('this boot server in one file: configuration, keys, store, image manifests; while it runs')
     .argument('<file>', 'a .tar.gz, made for its owner alone')
     .option('--with-images', 'layers, kernels and packages too, so that it needs no archive to come back')
     .addHelpText('after', '\nExample:\n  rouse backup /mnt/rouse-2026-11-21.tar.gz')

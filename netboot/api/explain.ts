@@ -4,7 +4,7 @@
 // showing the answers with the file and line that each value came from.
 // Does not own: any of those answers. Nothing is allocated, written or sent.
 //
-// To explain another kind of client, add its row to DHCP_CLIENTS. Pure.
+// To explain another kind of client, add its row to DHCP_CLIENTS of explaindhcp.ts. Pure.
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';

@@ -1,7 +1,8 @@
-// netboot/boots/boots.io.ts - the boot port's answers: making boots, their files, and what nodes report.
+// netboot/boots/boots.io.ts - the boot port's answers: making boots, and their files.
 //
-// Owns: random IDs and tokens, compressing the overlay, writing a boot before its script leaves, checking tokens.
-// Does not own: who may have what (http/route.ts), what is booted (site/plan.ts), the script (script.ts), sending.
+// Owns: random IDs and tokens, compressing the overlay, writing a boot before its script leaves.
+// Does not own: who may have what (http/route.ts), what is booted (site/plan.ts), the script (script.ts), what nodes say and
+// the check of their tokens (fleet/nodes.io.ts), sending.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';

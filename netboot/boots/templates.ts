@@ -3,7 +3,7 @@
 // Owns: what templates may name, escaping by the file's extension, and errors as origin:line:column.
 // Does not own: the dialect (liquid/), the templates (the image's manifest), where the values come from (site/plan.ts), the overlay's archive.
 //
-// To give templates another value, add it to TemplateInputs (inputs.ts). Pure.
+// To give templates another value, add it to TemplateInputs (fleet/inputs.ts): TemplateValues has what that has. Pure.
 
 import { type Problem, renderProblem } from '../../formats/yaml/document.ts';
 import type { Template } from '../../images/manifest.ts';

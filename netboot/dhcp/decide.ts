@@ -1,7 +1,7 @@
 // netboot/dhcp/decide.ts - what a DHCP message is answered with: RFC 2131 section 4.3, as a pure and total function.
 //
 // Owns: which subnet a client is in, whether it is answered, and with which address. Does not own the choice among free
-// addresses (../leases.ts), the reply's options (reply.ts), what is booted (loaders.ts), ProxyDHCP (proxy.ts), or
+// addresses (../store/leases.ts), the reply's options (reply.ts), what is booted (loaders.ts), ProxyDHCP (proxy.ts), or
 // sending and committing (server.io.ts).
 //
 // Nodes are known by their hardware address (chaddr), never by client identifier: firmware sends none, iPXE 01 + MAC,

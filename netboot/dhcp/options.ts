@@ -1,7 +1,7 @@
 // netboot/dhcp/options.ts - the DHCPv4 options this server understands: one table.
 //
 // Owns: option codes, their kinds, and the walk over code, length, value (0 pads, 255 ends). Does not own the kinds
-// themselves (values.ts), the fixed header and overloading (message.ts), or which options a reply carries (decide.ts).
+// themselves (values.ts), the fixed header and overloading (message.ts), or which options a reply carries (reply.ts).
 //
 // To add an option, add a row. The decoder, the encoder, the types and the round-trip tests follow from the rows.
 // Rows stand in the order in which a message of ours carries them: EDK2 writes a NUL behind option 67's value in place,
@@ -75,7 +75,7 @@ export const OPTIONS = {
   ipxe: row(175, subOptions, 'ipxe.org/howto/dhcpd, src/include/ipxe/dhcp.h'),
   tftpServerName: row(66, text, 'RFC 2132 9.4'),
   bootFile: row(67, text, 'RFC 2132 9.5'),
-  // Octets, because it is echoed as it came; relayAgentOf() reads inside.
+  // Octets, because it is echoed as it came; relaySubOption() of reply.ts reads inside.
   relayAgent: row(82, octets, 'RFC 3046'),
 } as const satisfies Record<string, Omit<OptionRow<unknown>, 'kind'>>;
 

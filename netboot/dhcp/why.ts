@@ -1,7 +1,7 @@
 // netboot/dhcp/why.ts - every reason for which a DHCP message is answered or not, and the words for it.
 //
 // Owns: codes and sentences. The log, the journal and `rouse explain` print these and no others. Does not own when each
-// applies (decide.ts, ../leases.ts, pace.ts). To add a reason, add a row. Pure.
+// applies (decide.ts, ../store/leases.ts, pace.ts). To add a reason, add a row. Pure.
 
 import type { Hold } from './foreign.ts';
 

@@ -1,7 +1,7 @@
 // netboot/fleet/inputs.ts - what templates are rendered from beside a node's own plan: pools, peers, its subnet, direct VIPs.
 //
 // Owns: these values for one node, from the site and what nodes are known to run. Does not own the rendering
-// (templates.ts), when it is done again (fleet.io.ts).
+// (../boots/templates.ts), when it is done again (fleet.io.ts).
 //
 // To give templates another value, add it to TemplateInputs here; strict templates then may name it. Pure.
 

@@ -1,7 +1,8 @@
 // netboot/fleet/live.ts - live files: the templates of a boot that are rendered again while it runs, as one named archive.
 //
-// Owns: which templates are live, their archive, its revision, and what differs between two renderings.
-// Does not own: rendering (templates.ts), the inputs (inputs.ts), carrying it to the node (fleet.io.ts).
+// Owns: which templates are live, their archive, its revision.
+// Does not own: rendering (../boots/templates.ts), the inputs (inputs.ts), what differs between two renderings (livediff.ts),
+// carrying it to the node (fleet.io.ts).
 // Source: ARCHITECTURE.md, "Live files". Pure.
 
 import { concat, type CpioEntry, encodeChunks, encodeTrailer } from '../../images/cpio.ts';

@@ -109,7 +109,7 @@ export type Choice =
 /**
  * Which plan a machine is given that asks for its script.
  *
- * @param state closed. @param wanted what the files want; undefined where they want nothing that can boot.
+ * @param state as closed() leaves it. @param wanted what the files want; undefined where they want nothing that can boot.
  * @param rules.rollback the profile's. @param rules.hasMaintenance whether there is a profile of that name.
  */
 export function choosePlan(

@@ -3,7 +3,7 @@
 // Owns: the table of verbs, numbering, which orders a node still has to carry out, what replaces what.
 // Does not own: waiting for them (fleet.io.ts), their bodies on disk (store.worker.io.ts), why they are given.
 //
-// To add a verb: a row in VERBS, here and in services/base's agent. Source: ARCHITECTURE.md, "Node protocol". Pure.
+// To add a verb: a row in VERBS, and a case in services/base/files/usr/lib/rouse/order. Source: ARCHITECTURE.md, "Node protocol". Pure.
 
 import { unknownName } from '../../formats/nearest.ts';
 

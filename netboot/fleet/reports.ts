@@ -22,7 +22,7 @@ type ServiceReport = {
 export type NodeReport = {
   readonly uptimeMs: number;
   readonly isReady: boolean;
-  /** What supervises its services; undefined in reports of nodes before 0.2. */
+  /** What supervises its services; undefined where the node does not say it. */
   readonly supervisor?: 'rouse' | 'daemontools' | undefined;
   readonly load: number;
   readonly memoryFreeKb: number;

@@ -41,7 +41,7 @@ type Item = { readonly name: string; readonly path: string };
 /**
  * Writes a backup, whole or not at all.
  *
- * @param file where; made for its owner alone, for it holds keys and secrets.
+ * @param file where; made for its owner alone, for it holds keys.
  * @throws Fault E_STORE where something cannot be read or written.
  */
 export async function writeBackup(

@@ -2,7 +2,7 @@
 //
 // Owns: the table of paths, who may have what, and the reason where it is refused. Nothing is served from a path that a
 // client made up: every name is looked up in what boot plans name.
-// Does not own: making boots (../boots.io.ts), sending (server.io.ts), ranges (range.ts).
+// Does not own: making boots (../boots/boots.io.ts), sending (server.io.ts), ranges (range.ts).
 //
 // Nothing on a boot network is authenticated, so a script and an overlay (which holds the boot's token) go only to the
 // address that DHCP gave to that machine. Files named by their hash are no secret.

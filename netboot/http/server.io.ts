@@ -67,7 +67,7 @@ const SILENT_SOCKET_MS = 60_000;
 const HEADERS_MS = 10_000;
 const REQUEST_MS = 20_000;
 const BETWEEN_REQUESTS_MS = 15_000;
-/** How often the two above are looked at. */
+/** How often requests are looked for whose head or whole did not come in its time. */
 const LOOK_EVERY_MS = 2000;
 /** Requests sent before their answers came: answered one after the other, and no more of them than this. */
 const MOST_PIPELINED = 8;

@@ -1,6 +1,6 @@
 // netboot/lab/follow.io.ts - following one machine's boot in the journal until it is ready or has failed.
 //
-// Owns: asking again and telling each new stage once. Does not own: what a stage is (../journal.ts).
+// Owns: asking again and telling each new stage once. Does not own: what a stage is (../journal/journal.ts).
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';

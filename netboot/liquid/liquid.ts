@@ -1,7 +1,7 @@
 // netboot/liquid/liquid.ts - the template dialect: LiquidJS, strict and without includes or a clock.
 //
 // Owns: the engine and reading a line and column out of its errors. Does not own: which templates there are, or their
-// values (../templates.ts). A project of its own, because LiquidJS's types bring Node's with them: in the core's project
+// values (../boots/templates.ts). A project of its own, because LiquidJS's types bring Node's with them: in the core's project
 // they would undo its purity. Nothing of LiquidJS is in what this file exports. Source: LiquidJS 10 documentation. Pure.
 
 import { Liquid, TokenizationError } from 'liquidjs';

@@ -2,7 +2,7 @@
 //
 // Owns: from a MAC to a boot plan: which node or policy it falls under, its image's current generation, its vars; or the
 // reason why it boots nothing. The loader script, the overlay and `rouse explain` all start from this one answer.
-// Does not own: DHCP (../dhcp/decide.ts), the script's text (../script.ts), the overlay (../overlay.ts). Pure.
+// Does not own: DHCP (../dhcp/decide.ts), the script's text (../boots/script.ts), the overlay (../boots/overlay.ts). Pure.
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';

@@ -2,10 +2,10 @@
 //
 // Owns: every key, its type, its default and the words in which a wrong value is answered. Types, validation and the
 // JSON Schema that editors use are derived from here.
-// Does not own: what holds between files (site.ts), positions in files (formats/yaml/document.ts).
+// Does not own: what holds between files (checks.ts), positions in files (formats/yaml/document.ts).
 //
-// To add a key, add it here with its own "expected …" text, then to the Effective values of site.ts if a profile, a
-// group or a node may set it. Pure.
+// To add a key, add it here with its own "expected …" text, then to Effective in settings.ts if a profile, a group or
+// a node may set it, and for nodes to the keys that site.ts lays over their profile. Pure.
 
 import { z } from 'zod';
 import {

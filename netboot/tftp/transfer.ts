@@ -1,7 +1,7 @@
 // netboot/tftp/transfer.ts - one TFTP read transfer, from its request to its last ACK, as a pure state machine.
 //
 // Owns: option negotiation, windows, block numbers, retransmission and its timing, and how a transfer ends. Does not own
-// sockets and timers (server.io.ts), names (names.ts), or which transfers are admitted (admission.ts).
+// sockets and timers (run.io.ts), names (names.ts), or which transfers are admitted (admission.ts).
 //
 // Blocks are counted from 1 without wrapping; on the wire they are taken modulo 65536, so that block 65536 is sent as 0.
 // `acked` is the last block the client has confirmed, `sent` the last one sent; the window is what lies between.

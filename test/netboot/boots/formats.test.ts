@@ -1,5 +1,5 @@
 // What GRUB and PXELINUX are given, whole; and what every language must keep: no secret, no word of an operator's that
-// becomes a command. iPXE's own text is in script.test.ts; that the loaders take it, in firmware.rack.test.ts.
+// becomes a command. iPXE's own text is in script.test.ts; that the loaders take it, in ../firmware/.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';

@@ -29,7 +29,7 @@ beforeEach(async () => {
     'a/etc/rouse.yaml':
       'version: 1\nsubnets: [{name: rack1, interface: v1, network: 10.77.1.0/24, pools: [10.77.1.100-10.77.1.150], unknown: default, answerBesideOthers: true}]\ndefaultProfile: web\n',
     'a/etc/profiles/web.yaml': 'image: web\n',
-    'a/lib/secrets/web/key': 'a secret',
+    'a/lib/keys/site.pub': 'a key',
     'a/lib/loaders/undionly.kpxe': 'a loader',
   });
   chmodSync(join(folder, 'udhcpc.sh'), 0o755);
@@ -147,7 +147,7 @@ test('backed up while it serves; restored on a bare machine it gives its nodes w
 
   const restored = await rouse('b', 'restore', file);
   expect(restored).toMatchObject({ code: 0, stdout: expect.stringContaining(': 1 nodes\n') as string });
-  expect(readFileSync(join(folder, 'b/lib/secrets/web/key'), 'utf8')).toBe('a secret');
+  expect(readFileSync(join(folder, 'b/lib/keys/site.pub'), 'utf8')).toBe('a key');
   expect(statSync(join(folder, 'b/lib/store.sqlite')).mode & 0o777).toBe(0o600);
   await serve('b');
   expect((await rouse('b', 'lease', 'ls')).stdout).toContain(`${address}  ${MAC1}  web1  bound`);
