@@ -117,17 +117,9 @@ const PHASES = {
 } satisfies Record<Phase, (change: Change, facts: ChangeFacts, forMs: number) => Changed>;
 
 function waitForBoot(change: Change, facts: ChangeFacts, forMs: number, why: string): Changed {
-  const { boot } = facts;
-  const isBack = boot.id !== change.toBootId && boot.id !== change.fromBootId;
-  if (boot.insteadOf !== undefined && (isBack || boot.id === change.toBootId)) {
-    return boot.isReady
-      ? fail(change, facts, `it went back: ${boot.insteadOf}`, 'nothing')
-      : limit(change, facts, forMs, why);
-  }
-  return limit(change, facts, forMs, why);
-}
-
-function limit(change: Change, facts: ChangeFacts, forMs: number, why: string): Changed {
+  const { id, isReady, insteadOf } = facts.boot;
+  if (insteadOf !== undefined && isReady && id !== change.fromBootId)
+    return fail(change, facts, `it went back: ${insteadOf}`, 'nothing');
   // Twice: the failed boot's own deadline, and that of the boot that goes back.
   if (forMs <= 2 * (change.readyTimeoutS * 1000 + GRACE_MS)) return same(change);
   return fail(change, facts, why, 'nothing');
