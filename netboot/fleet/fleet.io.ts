@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { reasonOf } from '../../formats/errors.ts';
 import { inputsFor } from './inputs.ts';
 import { type LiveFiles, liveFiles, liveTemplates } from './live.ts';
+import type { LiveFacts } from './livediff.ts';
 import { type BegunBoot, began, freshState, type NodeState, ready, reported } from './nodestate.ts';
 import { type Order, OrderBook, type Verb } from './orders.ts';
 import { type PoolView, poolsOf, type States } from './pools.ts';
@@ -33,15 +34,6 @@ const POLLS_PER_BOOT = 2;
 const KEPT_RENDERINGS = 4;
 
 const sha256 = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('hex');
-
-export type LiveView = {
-  /** What it should have now; undefined where the image has no live files, or they do not render. */
-  readonly now: LiveFiles | undefined;
-  readonly problem: string | undefined;
-  readonly appliedRevision: string | undefined;
-  /** The files of the applied revision, while they are remembered. */
-  readonly applied: LiveFiles | undefined;
-};
 
 export class Fleet {
   readonly states = new Map<string, NodeState>();
@@ -252,7 +244,7 @@ export class Fleet {
   }
 
   /** Live files of a node as they should be now against what it says to have. */
-  live(node: string): LiveView {
+  live(node: string): LiveFacts {
     const { boot, report } = this.state(node);
     const appliedRevision = report?.report.filesRevision;
     const applied = this.#rendered.get(boot?.id ?? '')?.find(({ revision }) => revision === appliedRevision);
@@ -294,7 +286,16 @@ export class Fleet {
       const target = last?.argument ?? this.#options.bootById(boot.id)?.filesRevision;
       if (target !== revision) await this.order(node, 'files', revision);
     }
-    for (const id of this.#rendered.keys()) if (this.#options.bootById(id) === undefined) this.#rendered.delete(id);
+    this.#forgetGone();
+  }
+
+  /** What was made for boots that left the shelf: nobody can fetch it any more. */
+  #forgetGone(): void {
+    const { bootById } = this.#options;
+    for (const id of this.#rendered.keys()) if (bootById(id) === undefined) this.#rendered.delete(id);
+    // Numbers go on for as long as a node may ask above the last one, and a change looks at the orders of the boot it left.
+    const needed = new Set([...this.states.values()].flatMap(({ boot, change }) => [boot?.id, change?.fromBootId]));
+    this.orders.keepOnly((id) => bootById(id) !== undefined || needed.has(id));
   }
 
   #remember(bootId: string, live: LiveFiles): void {

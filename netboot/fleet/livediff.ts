@@ -17,9 +17,11 @@ export type LiveDiff = {
 };
 
 export type LiveFacts = {
+  /** What it should have now; undefined where the image has no live files, or they do not render. */
   readonly now: LiveFiles | undefined;
   readonly problem: string | undefined;
   readonly appliedRevision: string | undefined;
+  /** The files of the applied revision, while they are remembered. */
   readonly applied: LiveFiles | undefined;
 };
 

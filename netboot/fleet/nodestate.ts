@@ -177,15 +177,16 @@ export function forgiven(state: NodeState): NodeState {
   return { ...state, inVain: 0, failedKey: undefined };
 }
 
-/** A report of the boot that the node began last; others are of a system that is being left. */
+/**
+ * A report of the boot that the node began last; others are of a system that is being left. That it says it is ready is for ready().
+ */
 export function reported(state: NodeState, bootId: string, report: NodeReport, atMs: number): NodeState {
   if (state.boot?.id !== bootId) return state;
   const before = state.report?.bootId === bootId ? state.report.sinceMs : {};
   const sinceMs = Object.fromEntries(
     report.addresses.filter(isOutward).map(({ address }) => [address, before[address] ?? atMs]),
   );
-  const next = { ...state, report: { bootId, atMs, report, sinceMs } };
-  return report.isReady ? ready(next, bootId) : next;
+  return { ...state, report: { bootId, atMs, report, sinceMs } };
 }
 
 /** An address on the loopback answers nobody's ARP: a real server of a direct service holds its VIP there. */

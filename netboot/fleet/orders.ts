@@ -94,9 +94,9 @@ export class OrderBook {
     return this.of(bootId).filter(({ number, outcome }) => number > after && outcome.kind === 'waiting');
   }
 
-  /** Forgets the orders of a boot that nobody can fetch any more. */
-  forget(bootId: string): void {
-    this.#byBoot.delete(bootId);
+  /** Forgets the orders of all boots but these. */
+  keepOnly(isKept: (bootId: string) => boolean): void {
+    for (const bootId of this.#byBoot.keys()) if (!isKept(bootId)) this.#byBoot.delete(bootId);
   }
 }
 
