@@ -15,7 +15,15 @@ import { pathOfFd } from './directory.io.ts';
 import { launch } from './launch.io.ts';
 import type { Launched, LaunchPlan, OnDeath } from './launch.io.ts';
 import { isLiving } from './procfs.io.ts';
-import { decodeReport, encodeGate, encodeStart, encodeWatch, PROGRAM, SYSCALLS } from './spawner.ts';
+import {
+  decodeReport,
+  encodeGate,
+  encodeStart,
+  encodeWatch,
+  PROGRAM,
+  programWords,
+  readWaitStatus,
+} from './spawner.ts';
 import type { FdWord } from './spawner.ts';
 
 const POLL_MS = 1000;
@@ -45,7 +53,7 @@ export class Spawner {
   readonly #asked = new Set<number>();
   #lastNumber = 0;
   #running: Running | undefined;
-  #isUsable = SYSCALLS[process.arch] !== undefined;
+  #isUsable = programWords(process.arch, false) !== undefined;
   #isClosed = false;
   #pause: NodeJS.Timeout | undefined;
   #poll: NodeJS.Timeout | undefined;
@@ -125,7 +133,7 @@ export class Spawner {
   #run(): void {
     // A locale that this machine does not have is no business of the operator's standard error.
     const isQuiet = process.env['PERL_BADLANG'] === undefined;
-    const words = [...(isQuiet ? ['quiet=1'] : []), ...(SYSCALLS[process.arch] ?? [])];
+    const words = programWords(process.arch, isQuiet) ?? [];
     let child: ChildProcess;
     try {
       child = spawn('perl', ['-e', PROGRAM, ...words], {
@@ -234,7 +242,7 @@ export class Spawner {
     }
     this.#tasks.delete(number);
     if (waitStatus === undefined) task.onDeath(undefined, undefined);
-    else task.onDeath(...readWaitStatus(waitStatus));
+    else task.onDeath(...readWaitStatus(waitStatus, constants.signals));
   }
 
   #startPoll(): void {
@@ -262,12 +270,4 @@ function fdsOf({ stdin, stdout, stderr, extras = [] }: LaunchPlan): FdWord[] {
     word(2, stderr, 'both'),
     ...extras.map(({ asFd, fd }) => word(asFd, fd, 'both')),
   ];
-}
-
-/** wait(2): the low seven bits are the signal, 0 = exited with the code in the next octet. */
-function readWaitStatus(status: number): Parameters<OnDeath> {
-  const signalNumber = status & 0x7f;
-  if (signalNumber === 0) return [(status >> 8) & 0xff, undefined];
-  const name = Object.entries(constants.signals).find(([, number]) => number === signalNumber)?.[0];
-  return [undefined, name ?? `signal ${signalNumber}`];
 }

@@ -1,6 +1,6 @@
 // supervise/spawner.ts - the spawner's program, and the words between it and the supervisor.
 //
-// Owns: the perl program, the octets of an order, the reading of a report.
+// Owns: the perl program and its arguments, the octets of an order, the reading of a report and of a wait status.
 // Does not own: running it, and what is done where there is no perl (spawner.io.ts).
 //
 // A start by Node is a fork of a large process and costs it more than a millisecond, during which nothing else is done;
@@ -16,31 +16,66 @@
 // To add a word of a start, add it to `encodeStart` and to `become`.
 // Sources: pidfd_open(2), epoll(7), signalfd(2) on blocked signals, fcntl(2), Linux 6.15 PIDFD_GET_INFO. Pure.
 
-/** System calls that perl has no function for; epoll_event is packed on x86-64 alone. */
-export const SYSCALLS: Partial<Record<string, readonly string[]>> = {
-  x64: [
-    'pidfd_open=434',
-    'epoll_create1=291',
-    'epoll_ctl=233',
-    'epoll_pwait=281',
-    'rt_sigprocmask=14',
-    'setsid=112',
-    'prlimit64=302',
-    'dup3=292',
-    'L L L',
-  ],
-  arm64: [
-    'pidfd_open=434',
-    'epoll_create1=20',
-    'epoll_ctl=21',
-    'epoll_pwait=22',
-    'rt_sigprocmask=135',
-    'setsid=157',
-    'prlimit64=261',
-    'dup3=24',
-    'L x4 L L',
-  ],
+type Call =
+  | 'pidfd_open'
+  | 'epoll_create1'
+  | 'epoll_ctl'
+  | 'epoll_pwait'
+  | 'rt_sigprocmask'
+  | 'setsid'
+  | 'prlimit64'
+  | 'dup3';
+
+type Machine = {
+  /** Numbers of the system calls that perl has no function for. */
+  readonly calls: Readonly<Record<Call, number>>;
+  /** struct epoll_event as perl's `pack` writes it: packed on x86-64 alone. */
+  readonly epollEvent: string;
 };
+
+/** The machines that it runs on, as Node calls them. */
+const MACHINES: Partial<Record<string, Machine>> = {
+  x64: {
+    calls: {
+      pidfd_open: 434,
+      epoll_create1: 291,
+      epoll_ctl: 233,
+      epoll_pwait: 281,
+      rt_sigprocmask: 14,
+      setsid: 112,
+      prlimit64: 302,
+      dup3: 292,
+    },
+    epollEvent: 'L L L',
+  },
+  arm64: {
+    calls: {
+      pidfd_open: 434,
+      epoll_create1: 20,
+      epoll_ctl: 21,
+      epoll_pwait: 22,
+      rt_sigprocmask: 135,
+      setsid: 157,
+      prlimit64: 261,
+      dup3: 24,
+    },
+    epollEvent: 'L x4 L L',
+  },
+};
+
+/**
+ * The arguments of PROGRAM.
+ *
+ * @param machine as Node calls it.
+ * @param isQuiet whether it was started with a PERL_BADLANG that its children shall not see.
+ * @returns undefined for a machine that it does not run on.
+ */
+export function programWords(machine: string, isQuiet: boolean): string[] | undefined {
+  const known = Object.hasOwn(MACHINES, machine) ? MACHINES[machine] : undefined;
+  if (known === undefined) return undefined;
+  const calls = Object.entries(known.calls).map(([name, number]) => `${name}=${number}`);
+  return [...(isQuiet ? ['quiet=1'] : []), ...calls, known.epollEvent];
+}
 
 /** What a login gives, the kernel's own default: Node raises it for itself and its children (libuv issue 3181). */
 export const OPEN_FILES_SOFT = 1024;
@@ -257,4 +292,20 @@ export function decodeReport(line: string): Report | undefined {
     default:
       return undefined;
   }
+}
+
+/**
+ * wait(2): the low seven bits are the signal, 0 = exited with the code in the next octet.
+ *
+ * @param signals the numbers of this machine's signals by their names: "SIGTERM".
+ * @returns the exit code, or the signal's name; "signal 34" where it has none.
+ */
+export function readWaitStatus(
+  status: number,
+  signals: Readonly<Record<string, number>>,
+): [exitCode: number | undefined, signal: string | undefined] {
+  const signalNumber = status & 0x7f;
+  if (signalNumber === 0) return [(status >> 8) & 0xff, undefined];
+  const name = Object.entries(signals).find(([, number]) => number === signalNumber)?.[0];
+  return [undefined, name ?? `signal ${signalNumber}`];
 }

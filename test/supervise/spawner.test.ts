@@ -2,7 +2,15 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decodeReport, encodeGate, encodeStart, encodeWatch } from '../../supervise/spawner.ts';
+import {
+  decodeReport,
+  encodeGate,
+  encodeStart,
+  encodeWatch,
+  PROGRAM,
+  programWords,
+  readWaitStatus,
+} from '../../supervise/spawner.ts';
 
 /** As the spawner's program takes an order apart. */
 function wordsOf(order: Uint8Array): string[] {
@@ -60,4 +68,29 @@ test.each([
 
 test('no line makes it throw', () => {
   fc.assert(fc.property(fc.string(), (line) => void decodeReport(line)));
+});
+
+test.each([
+  ['exit 0', 0, [0, undefined]],
+  ['exit 111', 111 << 8, [111, undefined]],
+  ['exit 255', 255 << 8, [255, undefined]],
+  ['SIGTERM', 15, [undefined, 'SIGTERM']],
+  ['SIGSEGV with a core', 11 | 0x80, [undefined, 'SIGSEGV']],
+  ['a signal without a name', 34, [undefined, 'signal 34']],
+])('wait status of %s', (_, status, want) => {
+  expect(readWaitStatus(status, { SIGTERM: 15, SIGSEGV: 11 })).toEqual(want);
+});
+
+test('the program is given a number for every call that it makes, and last the form of struct epoll_event', () => {
+  const made = [...PROGRAM.matchAll(/\$call\{(\w+)\}/g)].map(([, name]) => name).filter((name) => name !== 'quiet');
+  for (const machine of ['x64', 'arm64']) {
+    const words = programWords(machine, true) ?? [];
+    expect(words[0]).toBe('quiet=1');
+    expect(words.at(-1)).toMatch(/^L( x4)? L L$/);
+    const calls = words.slice(1, -1);
+    expect(calls.filter((word) => !/^\w+=[1-9]\d*$/.test(word))).toEqual([]);
+    expect(new Set(calls.map((word) => word.split('=')[0]))).toEqual(new Set(made));
+  }
+  expect(programWords('x64', false)?.[0]).toBe('pidfd_open=434');
+  expect([programWords('mips', false), programWords('constructor', false)]).toEqual([undefined, undefined]);
 });
