@@ -28,7 +28,11 @@ export function registerNetboot(program: Command, context: CommandContext): void
     .command('explain')
     .description('what a machine would boot, and why: a dry run of the functions that answer it')
     .argument('[mac]', 'its MAC address, or the name of its node')
-    .option('--arch <name>', 'its firmware: bios, efi-ia32, efi-x64, efi-arm64, efi-x64-http, efi-arm64-http', 'bios')
+    .option(
+      '--arch <name>',
+      'its firmware: bios, bios-ipxe (iPXE in ROM, as in QEMU), efi-ia32, efi-x64, efi-arm64, efi-x64-http, efi-arm64-http',
+      'bios',
+    )
     .option('--seen', 'as it was heard on the wire, in mode: observe too; without a MAC, every machine that was')
     .option('--json', 'as JSON')
     .addHelpText(

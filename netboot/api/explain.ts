@@ -189,7 +189,7 @@ export function renderExplanation(explanation: Explanation): string[] {
       ? []
       : [`the files do not validate, so this is the last good configuration: ${configProblem}`]),
     `why: ${why}`,
-    ...steps.flatMap(({ title, answer, lines }) => ['', title, `  ${answer}`, ...lines.map((line) => `    ${line}`)]),
+    ...steps.flatMap((step, index) => renderStep(step, steps[index - 1])),
     ...(values.length === 0 ? [] : ['', insteadOf === undefined ? 'values' : 'values that the files want']),
     ...values.map(({ name, value, source }) => `  ${name.padEnd(nameWidth)}  ${value.padEnd(valueWidth)}  ${source}`),
     ...(script === undefined
@@ -203,6 +203,13 @@ export function renderExplanation(explanation: Explanation): string[] {
             .map((line) => `  ${line}`),
         ]),
   ];
+}
+
+/** An ACK mostly carries what its OFFER did: said in words, not twice. */
+function renderStep({ title, answer, lines }: Step, before: Step | undefined): string[] {
+  const isRepeated = lines.length > 0 && lines.join('\n') === before?.lines.join('\n');
+  const shown = isRepeated ? ['with the same fields and options'] : lines;
+  return ['', title, `  ${answer}`, ...shown.map((line) => `    ${line}`)];
 }
 
 /** The address that a lease or a node file gives a machine. */

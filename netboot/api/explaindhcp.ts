@@ -1,7 +1,10 @@
 // netboot/api/explaindhcp.ts - the DHCP part of `rouse explain`: packets as firmware would send them, and what they are answered.
 //
-// Owns: making up these packets, showing the answers option by option. Does not own any answer (dhcp/decide.ts), the plan
-// (explain.ts). To explain another kind of client, add its row to DHCP_CLIENTS. Pure.
+// Owns: making up these packets, showing the answers option by option, as the wire carries them but for what only echoes the
+// client (61, 82, 97). Does not own any answer (dhcp/decide.ts), the plan (explain.ts).
+// To explain another kind of client, add its row to DHCP_CLIENTS.
+//
+// Sources of what clients ask for: EDK2 PxeBcDhcp4.c and HttpBootDhcp4.c, iPXE src/net/udp/dhcp.c; test/fixtures/captures. Pure.
 
 import { IPV4_ANY } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
@@ -9,23 +12,53 @@ import { type ScriptFormat, scriptOfLoader } from '../boots/formats.ts';
 import { clientOf, describeClient } from '../dhcp/clients.ts';
 import { decide } from '../dhcp/decide.ts';
 import { describeDecision } from '../dhcp/event.ts';
-import type { Hold } from '../dhcp/foreign.ts';
-import { loaderFiles } from '../dhcp/loaders.ts';
-import { BROADCAST_FLAG, type DhcpMessage, MESSAGE_TYPES, requestFrom } from '../dhcp/message.ts';
+import { type BootAnswer, loaderFiles } from '../dhcp/loaders.ts';
+import {
+  BROADCAST_FLAG,
+  decodeMessage,
+  type DhcpMessage,
+  encodeMessage,
+  MESSAGE_TYPES,
+  replyLimit,
+  requestFrom,
+} from '../dhcp/message.ts';
 import { toHex } from '../dhcp/values.ts';
-import type { Decision, DhcpWorld } from '../dhcp/world.ts';
+import type { Decision, ReplyDecision } from '../dhcp/world.ts';
+import type { Lease, LeaseLookup } from '../store/leases.ts';
 import { dhcpWorld, type HostAddress } from '../world.ts';
 import type { ExplainFacts, Step } from './explain.ts';
 
-/** The firmware that `--arch` may name, by option 93. */
+/** The firmware that `--arch` may name, by option 93; `bios-ipxe` is iPXE in ROM, as QEMU and some cards have it. */
 const DHCP_CLIENTS = {
-  bios: { architecture: 0, vendor: 'PXEClient' },
-  'efi-ia32': { architecture: 6, vendor: 'PXEClient' },
-  'efi-x64': { architecture: 7, vendor: 'PXEClient' },
-  'efi-arm64': { architecture: 11, vendor: 'PXEClient' },
-  'efi-x64-http': { architecture: 16, vendor: 'HTTPClient' },
-  'efi-arm64-http': { architecture: 19, vendor: 'HTTPClient' },
-} as const satisfies Record<string, { architecture: number; vendor: string }>;
+  bios: { architecture: 0, kind: 'pxe' },
+  'bios-ipxe': { architecture: 0, kind: 'ipxe' },
+  'efi-ia32': { architecture: 6, kind: 'pxe' },
+  'efi-x64': { architecture: 7, kind: 'pxe' },
+  'efi-arm64': { architecture: 11, kind: 'pxe' },
+  'efi-x64-http': { architecture: 16, kind: 'http' },
+  'efi-arm64-http': { architecture: 19, kind: 'http' },
+} as const satisfies Record<string, { architecture: number; kind: ClientKind }>;
+
+type ClientKind = 'pxe' | 'http' | 'ipxe';
+
+/** What each kind says that it is, and which options it asks for: it is given no setting that it does not ask for. */
+const SAID = {
+  pxe: {
+    vendor: 'PXEClient',
+    asks: [
+      ...[1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 66, 67, 97],
+      ...[128, 129, 130, 131, 132, 133, 134, 135],
+    ],
+  },
+  http: {
+    vendor: 'HTTPClient',
+    asks: [1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 67, 97],
+  },
+  ipxe: {
+    vendor: 'PXEClient',
+    asks: [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 131, 132, 133, 134, 135, 175, 203],
+  },
+} as const satisfies Record<ClientKind, { vendor: string; asks: readonly number[] }>;
 
 export type ArchName = keyof typeof DHCP_CLIENTS;
 export const ARCH_NAMES = Object.keys(DHCP_CLIENTS) as ArchName[];
@@ -42,90 +75,118 @@ export function dhcpSteps(
   mac: MacAddress,
   arch: ArchName,
 ): { steps: Step[]; format: ScriptFormat } {
-  const { site, leases, nowMs } = facts;
-  const world = (hasLoader: boolean): DhcpWorld =>
-    dhcpWorld({
-      site,
-      interfaceName: served.name,
-      serverAddress: served.address,
-      leases,
-      loaderFetchedRecently: () => hasLoader,
-      rung: facts.rung,
-      nowS: Math.floor(nowMs / 1000),
-    });
-  const first = discover(mac, arch, 'firmware');
+  const { site, nowMs } = facts;
+  const { architecture, kind } = DHCP_CLIENTS[arch];
   const held = facts.held(served.name);
-  const decision = ask(world(false), first, held);
-  const steps: Step[] = [dhcpStep(`DISCOVER of ${describeClient(clientOf(first))} on ${served.name}`, decision)];
-  const offer = offerOf(decision);
-  if (offer === undefined) return { steps, format: 'ipxe' };
-  const { boot } = offer;
-  if (boot.kind === 'tftp' || boot.kind === 'http') {
-    const file = boot.kind === 'tftp' ? boot.file : (boot.url.split('/').at(-1) ?? '');
-    if (facts.loaders !== undefined && loaderFiles().includes(file)) {
-      const answer = facts.loaders.has(file)
-        ? `${file} is on disk`
-        : `${file} is not on disk: the request will be refused`;
-      steps.push({ title: boot.kind === 'tftp' ? 'TFTP' : 'HTTP', answer, lines: [] });
+  // What a boot that went this far would have left behind: nothing is kept.
+  let leases = facts.leases;
+  let hasLoader = false;
+  const steps: Step[] = [];
+  const ask = (message: DhcpMessage): Decision => {
+    const nowS = Math.floor(nowMs / 1000);
+    const { name: interfaceName, address: serverAddress } = served;
+    const loaderFetchedRecently = (): boolean => hasLoader;
+    const { rung } = facts;
+    const world = dhcpWorld({ site, interfaceName, serverAddress, leases, loaderFetchedRecently, rung, nowS });
+    const from = { address: IPV4_ANY, port: 68 };
+    const decision = decide(world, { message, port: 67, from, isUnicast: false, held });
+    if (decision.kind === 'offer') leases = withLease(leases, decision.hold);
+    if (decision.kind === 'ack') leases = withLease(leases, decision.commit);
+    return decision;
+  };
+  /** DISCOVER and, where it is offered an address, REQUEST. @returns what is to be booted. */
+  const exchange = (title: string, discover: DhcpMessage): BootAnswer | undefined => {
+    const decision = ask(discover);
+    steps.push(dhcpStep(title, discover, decision));
+    const offer = replyOf(decision);
+    if (offer === undefined) return undefined;
+    const { yiaddr } = offer.message;
+    // Where nothing was really offered nothing is requested; ProxyDHCP offers no address.
+    if (decision.kind === 'offer' && yiaddr !== IPV4_ANY) {
+      const request = requestAfter(discover, offer.message);
+      steps.push(dhcpStep(`REQUEST of ${yiaddr}`, request, ask(request)));
     }
-    const own = scriptOfLoader(file, mac);
-    if (own !== undefined) {
-      steps.push({ title: `script of ${file}`, answer: `asked for as ${own.path}`, lines: [] });
-      return { steps, format: own.format };
-    }
-    const second = discover(mac, arch, 'ipxe');
-    steps.push(dhcpStep(`DISCOVER of the loader, ${describeClient(clientOf(second))}`, ask(world(true), second, held)));
+    return offer.boot;
+  };
+
+  const first = discoverOf(mac, architecture, kind);
+  const boot = exchange(`DISCOVER of ${describeClient(clientOf(first))} on ${served.name}`, first);
+  if (boot?.kind !== 'tftp' && boot?.kind !== 'http') return { steps, format: 'ipxe' };
+  const file = boot.kind === 'tftp' ? boot.file : (boot.url.split('/').at(-1) ?? '');
+  if (facts.loaders !== undefined && loaderFiles().includes(file)) {
+    const answer = facts.loaders.has(file)
+      ? `${file} is on disk`
+      : `${file} is not on disk: the request will be refused`;
+    steps.push({ title: boot.kind === 'tftp' ? 'TFTP' : 'HTTP', answer, lines: [] });
   }
+  const own = scriptOfLoader(file, mac);
+  if (own !== undefined) {
+    steps.push({ title: `script of ${file}`, answer: `asked for as ${own.path}`, lines: [] });
+    return { steps, format: own.format };
+  }
+  hasLoader = true;
+  const second = discoverOf(mac, architecture, 'ipxe');
+  exchange(`DISCOVER of the loader, ${describeClient(clientOf(second))}`, second);
   return { steps, format: 'ipxe' };
 }
 
-function dhcpStep(title: string, decision: Decision): Step {
-  const offer = offerOf(decision);
-  if (offer === undefined) return { title, answer: describeDecision(decision), lines: [] };
-  const { yiaddr, siaddr, file, options } = offer.message;
-  const shown = Object.entries(options).flatMap(([name, value]) =>
-    value === undefined || value instanceof Uint8Array ? [] : [`${name} ${showOption(value)}`],
-  );
-  return {
-    title,
-    answer: describeDecision(decision),
-    lines: [`yiaddr ${yiaddr}`, `siaddr ${siaddr}`, `file ${file}`, ...shown],
-  };
+function dhcpStep(title: string, request: DhcpMessage, decision: Decision): Step {
+  const reply = replyOf(decision);
+  const lines = reply === undefined ? [] : replyLines(request, reply.message);
+  return { title, answer: describeDecision(decision), lines };
 }
 
-/** The offer that is made, or that mode: observe would have made. */
-function offerOf(decision: Decision): Extract<Decision, { kind: 'offer' | 'ack' | 'nak' }> | undefined {
-  if (decision.kind === 'offer') return decision;
-  return decision.kind === 'ignore' && decision.would?.kind === 'offer' ? decision.would : undefined;
+/** The fields and options of a reply in the order of the wire, after it was made to fit what the client takes. */
+function replyLines(request: DhcpMessage, reply: DhcpMessage): string[] {
+  const decoded = decodeMessage(encodeMessage(reply, replyLimit(request)));
+  const { yiaddr, siaddr, file, options } = decoded.ok ? decoded.message : reply;
+  const { messageType: _, ...shown } = options;
+  return [
+    `yiaddr ${yiaddr}`,
+    `siaddr ${siaddr}`,
+    `file ${file}`,
+    ...Object.entries(shown).flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${showOption(value)}`])),
+  ];
+}
+
+/** The reply that is made, or that mode: observe would have made. */
+function replyOf(decision: Decision): ReplyDecision | undefined {
+  const outcome = decision.kind === 'ignore' ? decision.would : decision;
+  return outcome?.kind === 'offer' || outcome?.kind === 'ack' ? outcome : undefined;
 }
 
 function showOption(value: unknown): string {
   if (typeof value === 'string') return value;
-  return JSON.stringify(value, (_key, part: unknown) => (part instanceof Uint8Array ? toHex(part) : part)) ?? '';
+  const hex = (_key: string, part: unknown): unknown => (part instanceof Uint8Array ? toHex(part) : part);
+  return value instanceof Uint8Array ? toHex(value) : (JSON.stringify(value, hex) ?? '');
 }
 
-function ask(world: DhcpWorld, message: DhcpMessage, held: Hold | undefined): Decision {
-  return decide(world, {
-    message,
-    port: 67,
-    from: { address: IPV4_ANY, port: 68 },
-    isUnicast: false,
-    held,
-  });
+/** The leases as they are once this one is among them. */
+function withLease(leases: LeaseLookup, lease: Lease | undefined): LeaseLookup {
+  if (lease === undefined) return leases;
+  const { address, mac } = lease;
+  return {
+    byAddress: (other) => (other === address ? lease : leases.byAddress(other)),
+    byMac: (other) => [
+      ...leases.byMac(other).filter((one) => one.address !== address),
+      ...(other === mac ? [lease] : []),
+    ],
+  };
 }
 
-/** The packet that firmware, or the iPXE that it loaded, would send. */
-function discover(mac: MacAddress, arch: ArchName, who: 'firmware' | 'ipxe'): DhcpMessage {
-  const { architecture, vendor } = DHCP_CLIENTS[arch];
+/** The DISCOVER that firmware, or the iPXE that it loaded, would send. */
+function discoverOf(mac: MacAddress, architecture: number, kind: ClientKind): DhcpMessage {
   const number = String(architecture).padStart(5, '0');
-  const isIpxe = who === 'ipxe';
+  const { vendor, asks } = SAID[kind];
   return requestFrom(mac, {
     flags: BROADCAST_FLAG,
     options: {
       messageType: MESSAGE_TYPES.discover,
-      vendorClass: `${isIpxe ? 'PXEClient' : vendor}:Arch:${number}:UNDI:003000`,
+      maxMessageBytes: 1472,
+      parameterRequestList: asks,
+      vendorClass: `${vendor}:Arch:${number}:UNDI:003000`,
       clientArchitectures: [architecture],
-      ...(isIpxe
+      ...(kind === 'ipxe'
         ? {
             userClass: new TextEncoder().encode('iPXE'),
             // What the iPXE of Debian's package says of itself: HTTP, bzImage (BIOS) or EFI.
@@ -134,4 +195,11 @@ function discover(mac: MacAddress, arch: ArchName, who: 'firmware' | 'ipxe'): Dh
         : {}),
     },
   });
+}
+
+/** The REQUEST of a client that takes an offer (RFC 2131 section 4.3.2, SELECTING). */
+function requestAfter(discover: DhcpMessage, offer: DhcpMessage): DhcpMessage {
+  const { serverIdentifier } = offer.options;
+  const said = { messageType: MESSAGE_TYPES.request, serverIdentifier, requestedAddress: offer.yiaddr };
+  return { ...discover, options: { ...discover.options, ...said } };
 }

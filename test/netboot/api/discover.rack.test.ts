@@ -8,14 +8,17 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseIpv4 } from '../../../formats/ipv4.ts';
+import type { MacAddress } from '../../../formats/mac.ts';
 import { buildImage } from '../../../images/build.io.ts';
 import { fetchLoaders } from '../../../images/loaders.io.ts';
 import type { Explanation } from '../../../netboot/api/explain.ts';
+import type { ArchName } from '../../../netboot/api/explaindhcp.ts';
 import type { MachineRow } from '../../../netboot/api/machines.ts';
 import type { NodeView } from '../../../netboot/api/view.ts';
-import { decodeMessage, macOf, messageTypeOf } from '../../../netboot/dhcp/message.ts';
+import { clientOf } from '../../../netboot/dhcp/clients.ts';
+import { macOf, messageTypeOf } from '../../../netboot/dhcp/message.ts';
 import {
   cutPower,
   makeRack,
@@ -25,7 +28,8 @@ import {
   writeNetbootService,
 } from '../../../netboot/lab/rack.io.ts';
 import { labNode, type LabNode, tapName } from '../../../netboot/lab/rack.ts';
-import { readUdp } from '../dhcp/pcap.ts';
+import { readTcp, readUdp, type TcpSegment } from '../dhcp/pcap.ts';
+import { decoded, repliesExplained, type Reply, replyOnWire, scriptWithoutBoot } from './explained.ts';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const ROUSE = join(ROOT, 'bin', 'rouse');
@@ -35,8 +39,20 @@ const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache'
 const home = mkdtempSync(join(tmpdir(), 'rouse-new-'));
 const places = { configDir: join(home, 'etc'), libDir: join(home, 'lib'), cacheDir, runDir: join(home, 'run') };
 const env = { ...process.env, ROUSE_HOME: home, ROUSE_CACHE: cacheDir };
-/** Names are the lab's own; the boot server hears of MACs alone. */
-const machines: readonly LabNode[] = [1, 2, 3].map((number) => ({ ...labNode('web', number), memoryMiB: 384 }));
+/** Names are the lab's own; the boot server hears of MACs alone. The last one is UEFI, the others' ROM is iPXE. */
+const machines: readonly LabNode[] = [1, 2, 3].map((number) => ({
+  ...labNode('web', number),
+  memoryMiB: 384,
+  firmware: number === 3 ? 'uefi' : 'bios',
+}));
+const ARCH = { bios: 'bios-ipxe', uefi: 'efi-x64' } as const satisfies Record<LabNode['firmware'], ArchName>;
+/**
+ * DHCP, and of what HTTP answers the segments that begin or end a message: the whole of a script, which is one segment or two
+ * (the interface may cut it or not), and little of the layers.
+ */
+const CAPTURED =
+  'udp port 67 or udp port 68 or (tcp src port 8080 and (tcp[((tcp[12] & 0xf0) >> 2):4] = 0x48545450 or tcp[13] & 8 != 0))';
+const SCRIPT_BYTES_MAX = 4096;
 const children: ChildProcess[] = [];
 let namespace = '';
 
@@ -96,23 +112,7 @@ subnets:
   await fetchLoaders({ libDir: places.libDir, cacheDir, onProgress: () => undefined });
   ({ namespace } = await makeRack(places, machines, 'tcg'));
   startSupervise(places, ROUSE, writeNetbootService(places, { namespace, rouse: ROUSE, home }), home);
-  inSpace(
-    'tcpdump',
-    '-i',
-    'rack0',
-    '-U',
-    '-s',
-    '0',
-    '-w',
-    join(home, 'wire.pcap'),
-    'udp',
-    'port',
-    '67',
-    'or',
-    'udp',
-    'port',
-    '68',
-  );
+  inSpace('tcpdump', '-i', 'rack0', '-U', '-s', String(SCRIPT_BYTES_MAX), '-w', join(home, 'wire.pcap'), CAPTURED);
   inSpace('python3', '-c', SWITCH, ...machines.flatMap((_, index) => [tapName(index), PORTS[index] ?? '']));
 }, 1_200_000);
 
@@ -142,7 +142,7 @@ test('machines that no node file names are discovered: hardware, and the switch 
   expect(found?.inventory?.memoryKb).toBeGreaterThan(250_000);
 });
 
-let explained: Map<string, Explanation>;
+let explained: Map<MacAddress, Explanation>;
 let adoptedAtMs = 0;
 
 test('one command makes nodes of them, by the ports that they are plugged into', () => {
@@ -158,7 +158,12 @@ test('one command makes nodes of them, by the ports that they are plugged into',
   expect(readFileSync(join(places.configDir, 'nodes/r1n02.yaml'), 'utf8')).toContain(at(0).mac);
   expect(readFileSync(join(places.configDir, 'nodes/r1n03.yaml'), 'utf8')).toContain(at(1).mac);
   expect(seen()).toEqual([]);
-  explained = new Map(machines.map(({ mac }) => [mac, JSON.parse(rouse('explain', mac, '--json')) as Explanation]));
+  explained = new Map(
+    machines.map(({ mac, firmware }) => [
+      mac,
+      JSON.parse(rouse('explain', mac, '--arch', ARCH[firmware], '--json')) as Explanation,
+    ]),
+  );
 });
 
 test('refused when they renew their address, they boot as what they are', async () => {
@@ -174,36 +179,57 @@ test('refused when they renew their address, they boot as what they are', async 
 });
 
 test('what explain said is what the wire carried, packet by packet', () => {
-  const compared = new Map<string, number>();
-  for (const { payload, fromPort, atMs } of readUdp(join(home, 'wire.pcap'))) {
-    if (fromPort !== 67 || atMs < adoptedAtMs) continue;
-    const decoded = decodeMessage(payload);
-    if (!decoded.ok) throw new Error(decoded.why);
-    const { message } = decoded;
-    const mac = macOf(message) ?? '';
-    const explanation = explained.get(mac);
-    if (explanation === undefined || messageTypeOf(message) !== 'offer') continue;
-    // The system asks for no boot program: explain speaks of firmware and loader.
-    if (message.file === '' && message.options.bootFile === undefined) continue;
-    const { yiaddr, siaddr, options } = message;
-    const step = explanation.steps.find(({ lines }) => lines.includes(`bootFile ${options.bootFile}`));
-    expect(step?.lines, `${mac} ${options.bootFile}`).toEqual(
-      expect.arrayContaining([
-        `yiaddr ${yiaddr}`,
-        `siaddr ${siaddr}`,
-        `vendorClass ${options.vendorClass}`,
-        `leaseTimeS ${options.leaseTimeS}`,
-        `subnetMask ${options.subnetMask}`,
-        `serverIdentifier ${options.serverIdentifier}`,
-      ]),
-    );
-    expect(parseIpv4(yiaddr)).toBeDefined();
-    compared.set(mac, (compared.get(mac) ?? 0) + 1);
+  const packets = readUdp(join(home, 'wire.pcap')).filter(({ atMs }) => atMs >= adoptedAtMs);
+  /** Exchanges of firmware and loaders: of the system, which asks for no boot program, explain does not speak. */
+  const boots = new Set<number>();
+  const carried = new Map<MacAddress, Reply[]>();
+  for (const { payload, fromPort } of packets) {
+    const message = decoded(payload);
+    if (fromPort === 68 && clientOf(message).kind !== 'system') boots.add(message.xid);
+    const type = messageTypeOf(message);
+    const mac = macOf(message);
+    if (fromPort !== 67 || mac === undefined || !boots.has(message.xid)) continue;
+    expect(['offer', 'ack'], `${mac} ${type}`).toContain(type);
+    const replies = carried.get(mac) ?? [];
+    const reply = replyOnWire(payload);
+    // Whoever asks twice is answered twice; another answer stands in the list and is a difference.
+    if (!replies.some((other) => isDeepStrictEqual(other, reply))) carried.set(mac, [...replies, reply]);
   }
-  // Firmware and loader of each.
-  expect([...compared.values()].every((offers) => offers >= 2)).toBe(true);
-  expect(compared.size).toBe(3);
+  for (const [mac, explanation] of explained) {
+    const replies = repliesExplained(explanation);
+    // OFFER and ACK to firmware, OFFER and ACK to the loader.
+    expect(replies.map(({ type }) => type)).toEqual(['OFFER', 'ACK', 'OFFER', 'ACK']);
+    expect(carried.get(mac), mac).toEqual(replies);
+  }
+  expect(carried.size).toBe(3);
 });
+
+test('the scripts that were served are those that explain printed', () => {
+  const scripts = scriptsServed(readTcp(join(home, 'wire.pcap')).filter(({ atMs }) => atMs >= adoptedAtMs));
+  for (const [mac, explanation] of explained) {
+    const [first] = repliesExplained(explanation);
+    const own = scripts.filter(({ to }) => `yiaddr ${to}` === first?.lines[0]);
+    expect(own.length, mac).toBeGreaterThan(0);
+    for (const { text } of own) expect(scriptWithoutBoot(text), mac).toBe(explanation.script);
+  }
+});
+
+function scriptsServed(segments: readonly TcpSegment[]): { to: string; text: string }[] {
+  const textOf = ({ payload }: TcpSegment): string => Buffer.from(payload).toString('latin1');
+  return segments.flatMap((segment) => {
+    const begin = textOf(segment);
+    const [head = '', body = ''] = begin.split('\r\n\r\n', 2);
+    if (!head.startsWith('HTTP/1.1 200') || !body.startsWith('#!ipxe')) return [];
+    const next = (segment.sequence + segment.payload.length) % 2 ** 32;
+    const rest = segments.find(
+      ({ to, toPort, sequence }) => to === segment.to && toPort === segment.toPort && sequence === next,
+    );
+    const sizeBytes = Number(/^content-length: (\d+)$/im.exec(head)?.[1]);
+    const text = body.length < sizeBytes && rest !== undefined ? body + textOf(rest) : body;
+    expect(text.length, 'a script is whole in the capture').toBe(sizeBytes);
+    return [{ to: segment.to, text }];
+  });
+}
 
 test('another machine in the place of a node: only the MACs in its file change', async () => {
   const before = readFileSync(join(places.configDir, 'nodes/r1n03.yaml'), 'utf8');

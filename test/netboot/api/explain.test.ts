@@ -78,6 +78,11 @@ test('a node of the site: each answer of the wire, every value with its line, th
   expect(lines).toContain(
     '  OFFER 10.0.0.11: the node file gives it this address; TFTP undionly.kpxe: loader: undionly',
   );
+  const request = lines.indexOf('REQUEST of 10.0.0.11');
+  expect(lines.slice(request + 1, request + 3)).toEqual([
+    '  ACK 10.0.0.11: the node file gives it this address; TFTP undionly.kpxe: loader: undionly',
+    '    with the same fields and options',
+  ]);
   expect(lines).toContain('  undionly.kpxe is not on disk: the request will be refused');
   expect(lines).toContain(
     '  OFFER 10.0.0.11: the node file gives it this address; http://10.0.0.1:8080/ipxe/52-54-00-77-00-01: it has fetched undionly.kpxe, so this is the iPXE that it was given, which gets the script',

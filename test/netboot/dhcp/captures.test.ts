@@ -16,7 +16,7 @@ import {
 } from '../../../netboot/dhcp/message.ts';
 import { optionName, packOptions, type RawOption } from '../../../netboot/dhcp/options.ts';
 import { toHex } from '../../../netboot/dhcp/values.ts';
-import { readUdp, type UdpPacket } from './pcap.ts';
+import { type IpPacket, readUdp } from './pcap.ts';
 
 const FOLDER = new URL('../../fixtures/captures', import.meta.url).pathname;
 const CAPTURES = readdirSync(FOLDER).filter((name) => name.endsWith('.pcap'));
@@ -26,11 +26,11 @@ const HEADER_FIELDS = [
   ...(['ciaddr', 'yiaddr', 'siaddr', 'giaddr', 'sname', 'file'] as const),
 ];
 
-function dhcpOf(file: string): UdpPacket[] {
+function dhcpOf(file: string): IpPacket[] {
   return readUdp(join(FOLDER, file)).filter(({ toPort }) => PORTS.includes(toPort));
 }
 
-function render(packet: UdpPacket): string {
+function render(packet: IpPacket): string {
   const decoded = decodeMessage(packet.payload);
   const route = `${packet.from}:${packet.fromPort} > ${packet.to}:${packet.toPort} ${packet.payload.length} octets`;
   if (!decoded.ok) return `${route}\n  ${decoded.why}: ${decoded.detail}\n`;
