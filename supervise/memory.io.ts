@@ -2,7 +2,8 @@
 //
 // Owns: writing each when it has changed and saying once what cannot be written; reading them back.
 // Does not own: what they say (record.ts, status.ts, history.ts, deathtally.ts), opening them with care (statefile.io.ts).
-// As 0.76: a state that cannot be written is said, and the service goes on.
+// As 0.76: a state that cannot be written is said, and what runs goes on. Without a record nothing is started (unit.io.ts):
+// the next supervisor would start a second one beside it.
 
 import { unlinkSync } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
@@ -12,7 +13,7 @@ import type { HistoryEntry } from './history.ts';
 import { decodeRecord, encodeRecord } from './record.ts';
 import type { Adoptable } from './record.ts';
 import type { Service } from './service.ts';
-import { appendFile, readStateFile, replaceFile } from './statefile.io.ts';
+import { appendFile, readStateFile, replaceFile, rewriteFile } from './statefile.io.ts';
 import { ACTIVITIES, packStatus } from './status.ts';
 
 type StateFile = 'record' | 'status' | 'history' | 'death_tally';
@@ -49,12 +50,21 @@ export class Memory {
     return text === undefined ? undefined : decodeRecord(text);
   }
 
-  /** @param startTime of the service's process, where it has one or had one that is not yet done with. */
-  writeRecord(service: Service, startTime: string | undefined): void {
+  /** Whether the record on disk is older than what was last to be written. */
+  get isRecordBehind(): boolean {
+    return this.#unwritable.has('record');
+  }
+
+  /**
+   * @param startTime of the service's process, where it has one or had one that is not yet done with.
+   * @returns why it could not be written; undefined = it is on disk.
+   */
+  writeRecord(service: Service, startTime: string | undefined): string | undefined {
     const content = encodeRecord(service, startTime, this.#bootId, this.#directoryId);
-    if (content === this.#written.record) return;
-    this.#write('record', () => {
-      replaceFile(`${this.#path}/adopt.json`, Buffer.from(content), 0o600);
+    if (content === this.#written.record) return undefined;
+    this.#written.record = '';
+    return this.#write('record', () => {
+      rewriteFile(`${this.#path}/adopt.json`, Buffer.from(content), 0o600);
       this.#written.record = content;
     });
   }
@@ -64,7 +74,7 @@ export class Memory {
     const content = octets.toString('latin1');
     if (content === this.#written.status) return;
     this.#write('status', () => {
-      replaceFile(`${this.#path}/status`, octets, 0o644);
+      rewriteFile(`${this.#path}/status`, octets, 0o644);
       this.#written.status = content;
     });
   }
@@ -105,14 +115,17 @@ export class Memory {
     }
   }
 
-  #write(what: StateFile, write: () => void): void {
+  #write(what: StateFile, write: () => void): string | undefined {
     try {
       write();
-      this.#unwritable.delete(what);
+      // The disk is itself again; what still cannot be written says so the next time.
+      if (this.#unwritable.delete(what) && what === 'record') this.#unwritable.clear();
+      return undefined;
     } catch (thrown) {
       const why = `cannot write supervise/${what}: ${reasonOf(thrown)}`;
       if (this.#unwritable.get(what) !== why) this.#log(why);
       this.#unwritable.set(what, why);
+      return why;
     }
   }
 }

@@ -5,6 +5,7 @@
 //
 // The record is on disk before the process runs (launch.ts gates it) and before the status file says so. A pid is
 // trusted only together with the start time that /proc gives for it and the boot's ID: pids are reused.
+// All records have one size, so that on a full disk the next one goes where the last one is (rewriteFile).
 // Times of the monotonic clock stay good over a supervisor's death, not over a reboot; hence the boot ID covers all.
 // To keep another field over the supervisor's death, add it to KEPT. Pure.
 
@@ -12,6 +13,8 @@ import { newService } from './machine.ts';
 import type { Death, Event, Moment, Service, Settings } from './service.ts';
 
 const VERSION = 1;
+/** One page: several times what a record says. */
+const RECORD_BYTES = 4096;
 
 const KEPT = [
   'phase',
@@ -43,7 +46,7 @@ export type Adoptable = {
   readonly directoryId: string | undefined;
 };
 
-/** The file's content. */
+/** The file's content: JSON, blanks, a newline. */
 export function encodeRecord(
   service: Service,
   startTime: string | undefined,
@@ -51,7 +54,8 @@ export function encodeRecord(
   directoryId?: string,
 ): string {
   const kept = Object.fromEntries(KEPT.map((key) => [key, service[key]]));
-  return `${JSON.stringify({ version: VERSION, bootId, directoryId, startTime, kept })}\n`;
+  const json = JSON.stringify({ version: VERSION, bootId, directoryId, startTime, kept });
+  return `${json.padEnd(RECORD_BYTES - 1)}\n`;
 }
 
 /** @returns undefined for anything that is not a record of this version; never throws. */

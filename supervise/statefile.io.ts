@@ -23,6 +23,8 @@ import { errorCode } from './directory.io.ts';
 const CAREFULLY = constants.O_NONBLOCK | constants.O_NOFOLLOW;
 /** What open(2) answers for a link, a socket, a FIFO without a reader, a folder, a device without a driver. */
 const WRONG_KIND = new Set(['ELOOP', 'ENXIO', 'EISDIR', 'ENODEV', 'ENOTDIR']);
+/** What a file system answers that has no room for a new file. */
+const FULL = new Set(['ENOSPC', 'EDQUOT']);
 /** A FIFO holds 64 KiB unless somebody has made it larger; what is written meanwhile is not waited for. */
 const DRAIN_READS_MAX = 64;
 
@@ -124,7 +126,9 @@ function writeAll(path: string, flags: number, permissions: number, octets: Uint
   withReserve(() => {
     const fd = openToWrite(path, flags, permissions);
     try {
-      if (writeSync(fd, octets) !== octets.length) throw new Error('the disk is full');
+      if (writeSync(fd, octets) !== octets.length) {
+        throw Object.assign(new Error('the disk is full'), { code: 'ENOSPC' });
+      }
     } finally {
       closeSync(fd);
     }
@@ -143,6 +147,37 @@ export function replaceFile(path: string, octets: Uint8Array, permissions: numbe
     write();
   }
   renameSync(beside, path);
+}
+
+/**
+ * As replaceFile, also on a full disk: there a file of the same size is overwritten where it is, which takes no room.
+ * At most a page, so that one write is whole for every reader, and over our death; over a power cut it is not.
+ */
+export function rewriteFile(path: string, octets: Uint8Array, permissions: number): void {
+  try {
+    replaceFile(path, octets, permissions);
+  } catch (thrown) {
+    if (!FULL.has(errorCode(thrown) ?? '') || !overwrite(path, octets)) throw thrown;
+  }
+}
+
+/** @returns whether the file has the size, and no other name. */
+function overwrite(path: string, octets: Uint8Array): boolean {
+  return withReserve(() => {
+    let fd: number;
+    try {
+      fd = openStateFile(path, constants.O_WRONLY);
+    } catch {
+      // There is none, or it is none of ours: what replaceFile said is the reason.
+      return false;
+    }
+    try {
+      const { nlink, size } = fstatSync(fd);
+      return nlink === 1 && size === octets.length && writeSync(fd, octets, 0, octets.length, 0) === octets.length;
+    } finally {
+      closeSync(fd);
+    }
+  });
 }
 
 /** Adds to a file; where it is longer than it may be, it is `path.old` first. */

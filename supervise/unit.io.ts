@@ -21,7 +21,7 @@ import { probe } from './probe.io.ts';
 import { isLiving, livingStartTime } from './procfs.io.ts';
 import { recover, strangerOf } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
-import type { Death, Effect, Event, Service, Settings } from './service.ts';
+import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
 import { refusalOf } from './servicedir.ts';
 import { launchStart, Notification, prepareStart, runCheck } from './start.io.ts';
 import type { Start } from './start.io.ts';
@@ -45,7 +45,7 @@ export class Unit {
   #okFd: number | undefined;
   #startTime: string | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #pending: Event[] = [];
+  #pending: (readonly [Event, Moment | undefined])[] = [];
   #isFeeding = false;
   readonly #memory: Memory;
   readonly #notification = new Notification();
@@ -88,19 +88,24 @@ export class Unit {
     }
   }
 
-  /** One event in; all its effects, and the events that answer them at once, are done on return. */
-  feed(event: Event): void {
+  /**
+   * One event in; all its effects, and the events that answer them at once, are done on return.
+   *
+   * @param moment that it belongs to, where that is not the one in which it is looked at.
+   */
+  feed(event: Event, moment?: Moment): void {
     if (!this.isOpen) return;
-    this.#pending.push(event);
+    this.#pending.push([event, moment]);
     if (this.#isFeeding) return;
     this.#isFeeding = true;
     try {
       for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
-        const [service, effects] = transition(this.service, next, this.#host.now());
+        const [happened, at] = next;
+        const [service, effects] = transition(this.service, happened, at ?? this.#host.now());
         if (service.trouble !== undefined && service.trouble !== this.service.trouble) {
           this.#host.log(`${this.name}: ${service.trouble}`);
         }
-        const entry = entryOf(this.service, next, service, Date.now());
+        const entry = entryOf(this.service, happened, service, Date.now());
         if (entry !== undefined) this.#memory.remember(entry);
         this.service = service;
         for (const effect of effects) this.#perform(effect);
@@ -215,6 +220,8 @@ export class Unit {
 
   async #start(): Promise<void> {
     if (!this.isOpen) return;
+    // Where the last one could not be written, no process is made only to be sent away.
+    if (this.#memory.isRecordBehind && !this.#isRecorded(this.service)) return;
     const { base, command } = this.#plan;
     const onReady = (): void => this.feed({ kind: 'notified', pid: this.service.pid });
     try {
@@ -245,6 +252,7 @@ export class Unit {
     this.#launch({ argv, env: instanceEnv(base), extras: [], cgroup: undefined, settings: this.service.settings });
   }
 
+  /** The record is on disk before the process runs: beside one that it does not name, the next supervisor starts another. */
   #launch(start: Start): void {
     let pid = 0;
     const onExit: OnDeath = (exitCode, signal) => this.#died(pid, exitCode, signal);
@@ -258,11 +266,25 @@ export class Unit {
         return;
       }
       ({ pid } = launched);
+      const moment = this.#host.now();
+      const started: Event = { kind: 'started', pid, settings: start.settings };
+      const [running] = transition(this.service, started, moment);
+      if (!this.#isRecorded(running, launched.startTime)) {
+        launched.refuse();
+        return;
+      }
       this.#startTime = launched.startTime;
       this.#host.pids.set(pid, this);
-      this.feed({ kind: 'started', pid, settings: start.settings });
+      this.feed(started, moment);
       launched.openGate();
     });
+  }
+
+  /** Else the start has failed. */
+  #isRecorded(service: Service, startTime?: string): boolean {
+    const why = this.#memory.writeRecord(service, startTime);
+    if (why !== undefined) this.feed({ kind: 'failed', why: `not started: ${why}` });
+    return why === undefined;
   }
 
   #died(pid: number, exitCode: number | undefined, signal: string | undefined): void {

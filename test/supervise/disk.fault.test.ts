@@ -1,9 +1,10 @@
 // No space, no writing, no processes: what cannot be said on disk or started is said, the others go on, and all is well
 // again once there is some. Full disks of logs: logwriter/writer.fault.test.ts. Descriptors: hostile.fault.test.ts.
 
-import { chownSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { ServiceView } from '../../supervise/view.ts';
 import { Rig, run } from './rig.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -11,6 +12,16 @@ const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
 
 async function mount(path: string, ...options: readonly string[]): Promise<void> {
   expect(await run('mount', '-t', 'tmpfs', ...options, 'tmpfs', path)).toMatchObject({ exitCode: 0 });
+}
+
+/** To the last page: no file gets another one. */
+async function fill(disk: string): Promise<void> {
+  expect(await run('sh', '-c', `cat /dev/zero >${disk}/full`)).toMatchObject({ exitCode: 1 });
+}
+
+/** Pids of the processes in the service directory. */
+function copiesOf(rig: Rig, name: string): number[] {
+  return rig.processes().filter((pid) => readlinkSync(`/proc/${pid}/cwd`) === join(rig.folder, name));
 }
 
 test
@@ -55,7 +66,7 @@ test
 test
   .skipIf(!isRoot)
   .concurrent(
-    'a full disk under supervise/: services go on and are told so, and the state is written once there is room',
+    'a full disk under supervise/: restarts are recorded all the same, and the next supervisor starts no second copy',
     async () => {
       await using rig = new Rig();
       const disk = join(rig.root, 'disk');
@@ -65,24 +76,74 @@ test
         rig.write({ 'web/run': SLEEP, 'good/run': SLEEP });
         symlinkSync(join(disk, 'web'), join(rig.folder, 'web/supervise'));
         rig.start();
-        const web = await rig.until('web', 'ready', ({ ready }) => ready);
+        let web = await rig.until('web', 'ready', ({ ready }) => ready);
         const good = await rig.until('good', 'ready', ({ ready }) => ready);
-        await run('sh', '-c', `head -c 1000000 /dev/zero >${disk}/full 2>/dev/null`);
-        await run('svc', '-t', join(rig.folder, 'web'));
-        const second = await rig.until('web', 'restarted', ({ ready, pid }) => ready && pid !== web.pid);
-        expect(second.why).toMatch(/^cannot write supervise\/(record|status|history): ENOSPC/);
+        await fill(disk);
+        for (const round of [1, 2, 3]) {
+          const { pid } = web;
+          await run('svc', '-t', join(rig.folder, 'web'));
+          web = await rig.until('web', `restarted ${round}`, (view) => view.ready && view.pid !== pid);
+          expect(rig.status('web')?.pid).toBe(web.pid);
+        }
         expect(await rig.until('good', 'untouched', () => true)).toMatchObject({ pid: good.pid, starts: 1 });
+        for (const round of [1, 2]) {
+          await rig.end('SIGKILL');
+          rig.start();
+          const adopted = await rig.until('web', `adopted ${round}`, (view) => view.phase === 'up' && view.ready);
+          expect(adopted).toMatchObject({ pid: web.pid, adopted: true, starts: 4 });
+          expect(copiesOf(rig, 'web')).toEqual([web.pid]);
+        }
         await run('rm', `${disk}/full`);
         await run('svc', '-t', join(rig.folder, 'web'));
-        const third = await rig.until(
-          'web',
-          'restarted',
-          (view) => view.ready && view.pid !== second.pid && view.why === undefined,
-        );
-        expect(readFileSync(join(disk, 'web/status')).readUInt32LE(12)).toBe(third.pid);
+        await rig.until('web', 'restarted', (view) => view.ready && view.pid !== web.pid && view.why === undefined);
+        expect(await rig.end('SIGHUP')).toBe(0);
+      } finally {
+        await run('umount', '-l', disk);
+      }
+    },
+  );
+
+test
+  .skipIf(!isRoot)
+  .concurrent(
+    'no room for a first record, or a disk that has become read-only: not started until it can be written; what runs goes on',
+    async () => {
+      await using rig = new Rig();
+      const disk = join(rig.root, 'disk');
+      mkdirSync(disk);
+      await mount(disk, '-o', 'size=64k');
+      try {
+        await fill(disk);
+        const ran = (name: string): string => join(rig.root, `ran-${name}`);
+        const says = (name: string): string => `#!/bin/sh\necho >>${ran(name)}\nexec sleep 1000\n`;
+        rig.write({ 'first/run': says('first'), 'first/finish': '#!/bin/sh\necho >>finished\n' });
+        symlinkSync(join(disk, 'first'), join(rig.folder, 'first/supervise'));
+        rig.start();
+        const because = (code: string) => (view: ServiceView) =>
+          view.pid === 0 && view.why?.startsWith(`not started: cannot write supervise/record: ${code}`) === true;
+        await rig.until('first', 'refused', because('ENOSPC'));
         await rig.end('SIGKILL');
         rig.start();
-        expect(await rig.until('web', 'adopted', ({ adopted }) => adopted)).toMatchObject({ pid: third.pid });
+        await rig.until('first', 'refused again', because('ENOSPC'));
+        expect(existsSync(ran('first'))).toBe(false);
+        await run('rm', `${disk}/full`);
+        const first = await rig.until('first', 'ready', (view) => view.ready && view.why === undefined);
+        expect(first.starts).toBe(1);
+
+        // Whoever has a file open there may go on, as where ext4 has found damage: new names are looked up in this mount.
+        const path = join(disk, 'first');
+        await run('mount', '--bind', path, path);
+        await run('mount', '-o', 'remount,bind,ro', path);
+        await run('svc', '-p', join(rig.folder, 'first'));
+        await rig.until('first', 'told', (view) => view.pid === first.pid && view.why?.includes('EROFS') === true);
+        process.kill(first.pid, 'SIGKILL');
+        await rig.until('first', 'not started anew', because('EROFS'));
+        expect(copiesOf(rig, 'first')).toEqual([]);
+        expect(existsSync(join(rig.folder, 'first/finished'))).toBe(false);
+        expect(readFileSync(ran('first'), 'utf8')).toBe('\n');
+        expect(await run('umount', path)).toMatchObject({ exitCode: 0 });
+        await rig.until('first', 'started', (view) => view.ready && view.why === undefined);
+        expect(readFileSync(ran('first'), 'utf8')).toBe('\n\n');
         expect(await rig.end('SIGHUP')).toBe(0);
       } finally {
         await run('umount', '-l', disk);
