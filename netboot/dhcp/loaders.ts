@@ -9,27 +9,57 @@
 // Sources: ipxe.org/howto/chainloading; tinkerbell/smee's order of tests. Pure.
 
 import type { MacAddress } from '../../formats/mac.ts';
+import type { ScriptFormat } from '../boots/formats.ts';
 import type { Client, Firmware } from './clients.ts';
 
-/** A loader's file for each firmware it exists for; the names are those of Debian's packages. */
+type Loader = {
+  /** Its file for each firmware that it exists for; the names are those of Debian's packages. */
+  readonly files: Readonly<Partial<Record<Firmware, string>>>;
+  /** What it fetches next to itself before it asks for its script: shim its GRUB, PXELINUX its core. */
+  readonly companions: readonly string[];
+  /** What it reads its script in. `ipxe` asks again by DHCP, the others for files of fixed names (boots/formats.ts). */
+  readonly speaks: ScriptFormat;
+  /** What usually keeps it from going on once it was fetched. */
+  readonly inVain: string;
+};
+
 const LOADERS = {
-  undionly: { bios: 'undionly.kpxe' },
-  ipxe: { bios: 'ipxe.pxe', 'efi-x64': 'ipxe.efi', 'efi-ia32': 'ipxe-ia32.efi', 'efi-arm64': 'ipxe-arm64.efi' },
-  snponly: { 'efi-x64': 'snponly.efi', 'efi-ia32': 'snponly-ia32.efi', 'efi-arm64': 'snponly-arm64.efi' },
-  lpxelinux: { bios: 'lpxelinux.0' },
-  shim: { 'efi-x64': 'shimx64.efi', 'efi-arm64': 'shimaa64.efi' },
-} as const satisfies Record<string, Partial<Record<Firmware, string>>>;
+  undionly: {
+    files: { bios: 'undionly.kpxe' },
+    companions: [],
+    speaks: 'ipxe',
+    inVain: "the card's own PXE driver fails under iPXE",
+  },
+  ipxe: {
+    files: { bios: 'ipxe.pxe', 'efi-x64': 'ipxe.efi', 'efi-ia32': 'ipxe-ia32.efi', 'efi-arm64': 'ipxe-arm64.efi' },
+    companions: [],
+    speaks: 'ipxe',
+    inVain: 'iPXE has no driver for this card, or the firmware refuses what is not signed (Secure Boot)',
+  },
+  snponly: {
+    files: { 'efi-x64': 'snponly.efi', 'efi-ia32': 'snponly-ia32.efi', 'efi-arm64': 'snponly-arm64.efi' },
+    companions: [],
+    speaks: 'ipxe',
+    inVain: 'the firmware refuses what is not signed (Secure Boot), or its network driver fails under iPXE',
+  },
+  lpxelinux: {
+    files: { bios: 'lpxelinux.0' },
+    companions: ['ldlinux.c32'],
+    speaks: 'pxelinux',
+    inVain: "the card's own PXE driver fails under PXELINUX, or UDP 69 is blocked for its configuration",
+  },
+  shim: {
+    files: { 'efi-x64': 'shimx64.efi', 'efi-arm64': 'shimaa64.efi' },
+    companions: ['grubx64.efi', 'grubaa64.efi'],
+    speaks: 'grub',
+    inVain: 'the firmware trusts neither shim nor its GRUB, or UDP 69 is blocked for its configuration',
+  },
+} as const satisfies Record<string, Loader>;
 
 export type LoaderName = keyof typeof LOADERS;
 /** What a profile or node file may say. */
 export const LOADER_SETTINGS = ['auto', ...(Object.keys(LOADERS) as LoaderName[])] as const;
 export type LoaderSetting = (typeof LOADER_SETTINGS)[number];
-
-/** What a loader fetches next to itself before it asks for its script: shim its GRUB, PXELINUX its core. */
-const COMPANIONS: Readonly<Partial<Record<LoaderName, readonly string[]>>> = {
-  lpxelinux: ['ldlinux.c32'],
-  shim: ['grubx64.efi', 'grubaa64.efi'],
-};
 
 /** What `auto` gives: the first; a client that fetched it in vain gets the next. */
 const LADDER: Readonly<Partial<Record<Firmware, readonly LoaderName[]>>> = {
@@ -37,18 +67,6 @@ const LADDER: Readonly<Partial<Record<Firmware, readonly LoaderName[]>>> = {
   'efi-x64': ['snponly', 'ipxe', 'shim'],
   'efi-ia32': ['snponly', 'ipxe'],
   'efi-arm64': ['snponly', 'ipxe', 'shim'],
-};
-
-/** Loaders that are iPXE, and so ask again by DHCP. */
-const IPXE_LOADERS: readonly LoaderName[] = ['undionly', 'ipxe', 'snponly'];
-
-/** What usually keeps a loader that was fetched from going on. */
-const IN_VAIN: Readonly<Record<LoaderName, string>> = {
-  undionly: "the card's own PXE driver fails under iPXE",
-  ipxe: 'iPXE has no driver for this card, or the firmware refuses what is not signed (Secure Boot)',
-  snponly: 'the firmware refuses what is not signed (Secure Boot), or its network driver fails under iPXE',
-  lpxelinux: "the card's own PXE driver fails under PXELINUX, or UDP 69 is blocked for its configuration",
-  shim: 'the firmware trusts neither shim nor its GRUB, or UDP 69 is blocked for its configuration',
 };
 
 /** What a machine may boot, as the site says. */
@@ -85,21 +103,27 @@ function loaderUrl(httpBase: string, file: string): string {
 
 /** Every file name that a client may be told to fetch: what TFTP and HTTP have to have. */
 export function loaderFiles(): string[] {
-  const own = Object.values(LOADERS).flatMap((files) => Object.values(files) as string[]);
-  return [...new Set([...own, ...Object.values(COMPANIONS).flat()])].sort();
+  return [...new Set(Object.values(LOADERS).flatMap(filesOf))].sort();
 }
 
 /** The loader that a file belongs to, its companions included. */
 export function loaderOfFile(file: string): LoaderName | undefined {
   const names = Object.keys(LOADERS) as LoaderName[];
-  return names.find(
-    (name) => (Object.values(LOADERS[name]) as string[]).includes(file) || COMPANIONS[name]?.includes(file) === true,
-  );
+  return names.find((name) => filesOf(LOADERS[name]).includes(file));
+}
+
+function filesOf({ files, companions }: Loader): string[] {
+  return [...Object.values(files), ...companions];
+}
+
+/** The language that a loader reads its script in. */
+export function languageOf(loader: LoaderName): ScriptFormat {
+  return LOADERS[loader].speaks;
 }
 
 /** Whether a loader gets its address and its script by DHCP, as iPXE does; the others ask for files by fixed names. */
 export function asksAgainByDhcp(loader: LoaderName): boolean {
-  return IPXE_LOADERS.includes(loader);
+  return languageOf(loader) === 'ipxe';
 }
 
 /** On which rung of its ladder a loader stands: on the same for every firmware. */
@@ -157,12 +181,13 @@ function loaderFor(
   const why =
     before === undefined
       ? `${auto} is what ${firmware} takes first`
-      : `${before} led nowhere on this machine (${IN_VAIN[before]}), so ${auto} is tried`;
+      : `${before} led nowhere on this machine (${LOADERS[before].inVain}), so ${auto} is tried`;
   return { loader: auto, file, why: `${misfit}${why}` };
 }
 
 function fileOf(loader: LoaderName, firmware: Firmware): string | undefined {
-  return (LOADERS[loader] as Partial<Record<Firmware, string>>)[firmware];
+  const { files }: Loader = LOADERS[loader];
+  return files[firmware];
 }
 
 /** After this long an iPXE that asks is taken for the ROM again: slow firmware asks some 10 s after the transfer. */
