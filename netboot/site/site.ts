@@ -218,18 +218,16 @@ function resolveNodes(
       if (!labelsMatch(match, value.labels)) continue;
       if (groups !== undefined) effective = overlaySettings(effective, { vars }, 'group', groups.at, ['groups', index]);
     }
-    effective = overlaySettings(
-      effective,
-      { loader: value.loader, memoryMb: value.memoryMb, vars: value.vars },
-      'node',
-      positions,
-    );
+    const { macs, address, labels, note, profile: _, ...settings } = value;
+    // A key of node files that is neither the node's own nor a profile's does not compile here.
+    type Known = { [Key in keyof typeof settings]: Key extends keyof ProfileFile ? unknown : never };
+    effective = overlaySettings(effective, settings satisfies Known, 'node', positions);
     nodes.set(name, {
       name,
-      macs: value.macs,
-      address: value.address,
-      labels: value.labels,
-      note: value.note,
+      macs,
+      address,
+      labels,
+      note,
       profile,
       effective,
       position: positions.of([]),
