@@ -1,7 +1,7 @@
 // netboot/fleet/changes.io.ts - nodes drained and changed on command: asked beforehand, carried out step by step, told in the journal.
 //
-// Owns: the clock that looks at running changes, their orders and events, the refusals before anything is touched.
-// Does not own: the steps (change.ts), what refuses (planview.ts, pools.ts), making boots (boots.io.ts), orders (fleet.io.ts).
+// Owns: the clock that looks at running changes, their orders and events.
+// Does not own: the steps (change.ts), what refuses (planview.ts), when a node is drained (outofservice.ts), making boots (boots.io.ts), orders (fleet.io.ts).
 
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import type { BootDesk } from '../boots/boots.io.ts';
@@ -10,9 +10,8 @@ import type { Fleet } from './fleet.io.ts';
 import type { Journal } from '../journal/attempts.ts';
 import type { BootEvent } from '../journal/journal.ts';
 import { type BegunBoot, forgiven, type NodeState } from './nodestate.ts';
-import { isReporting, nextHolder, type PlanFacts, renderTarget, silentMs, wantedOf } from './planview.ts';
-import { shortfalls } from './pools.ts';
-import { kexecMemoryKb } from '../boots/script.ts';
+import { isOutOfService } from './outofservice.ts';
+import { nextHolder, type PlanFacts, type Refusal, refusalsOf, renderTarget, wantedOf } from './planview.ts';
 import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
 import { vipsHeldBy } from './vips.ts';
 
@@ -38,8 +37,6 @@ export type BootRequest = {
 };
 
 const LOOK_EVERY_MS = 500;
-/** A balancer that was not heard of for longer is not waited for. */
-const BALANCER_SILENT_MS = 30_000;
 
 export class Changes {
   readonly #options: ChangesOptions;
@@ -57,7 +54,7 @@ export class Changes {
   async drain(name: string, isForced: boolean): Promise<void> {
     const { fleet } = this.#options;
     const { site } = this.#node(name);
-    this.#refuseLoss(site, name, isForced);
+    refuse(name, refusalsOf({ site, ...fleet.hearing() }, name, { kind: 'drain', isForced }));
     await fleet.order(name, 'drain', '', (state) => ({ ...state, draining: 'operator' }));
   }
 
@@ -93,27 +90,10 @@ export class Changes {
       await fleet.update(name, (state) => ({ ...forgiven(state), once: once.name }));
       return undefined;
     }
-    const state = fleet.state(name);
-    const no = (why: string, todo?: string): Fault => new Fault('E_NO', { what: `${name} was not touched`, why, todo });
-    if (state.change?.outcome.kind === 'running')
-      throw no(`it is being changed already (${renderSteps(state.change, Date.now())})`);
-    const { boot, report } = state;
-    if (boot === undefined || report === undefined || !isReporting(state, facts)) {
-      throw no(
-        'it does not report, so it takes no orders',
-        `it boots ${renderTarget(wanted.plan)} at its next power-up`,
-      );
-    }
-    if (!request.isCold) {
-      if (wanted.plan.target.kind !== 'linux')
-        throw no(`${renderTarget(wanted.plan)} cannot be started by kexec`, 'use --cold');
-      const neededKb = kexecMemoryKb(wanted.plan, 0);
-      const freeKb = report.report.memoryFreeKb;
-      if (freeKb < neededKb) {
-        throw no(`a kexec needs ${megabytes(neededKb)} MB free and it has ${megabytes(freeKb)} MB`, 'use --cold');
-      }
-    }
-    this.#refuseLoss(site, name, request.isForced);
+    const { boot } = fleet.state(name);
+    const { isCold, isForced } = request;
+    refuse(name, refusalsOf(facts, name, { kind: 'boot', plan: wanted.plan, isCold, isForced }));
+    if (boot === undefined) return undefined;
     const vips = vipsHeldBy(site, fleet.states, name).filter(
       () => nextHolder(facts, boot.plan.profile.name, name) !== undefined,
     );
@@ -158,22 +138,6 @@ export class Changes {
       throw new Fault('E_NOT_FOUND', { what: `there is no profile '${name}'`, todo: `expected ${known}` });
     }
     return profile;
-  }
-
-  /** What its absence would take off the air. */
-  #refuseLoss(site: Site, name: string, isForced: boolean): void {
-    if (isForced) return;
-    const { fleet } = this.#options;
-    const facts = fleet.hearing();
-    const profile = fleet.state(name).boot?.plan.profile.name ?? '';
-    const orphans = vipsHeldBy(site, fleet.states, name).filter(() => nextHolder(facts, profile, name) === undefined);
-    const losses = [
-      ...shortfalls(fleet.pools(), new Set([name])),
-      ...orphans.map((vip) => `no other node could take ${vip}`),
-    ];
-    if (losses.length === 0) return;
-    const todo = 'to do it all the same: --force';
-    throw new Fault('E_NO', { what: `${name} was not touched`, why: losses.join('; '), todo });
   }
 
   /** One look at a time; what happens meanwhile is looked at after it. */
@@ -227,7 +191,12 @@ export class Changes {
     return {
       nowMs: Date.now(),
       drain: outcomeOf(change.drainOrder),
-      isOutOfService: this.#isOutOfService(name, change),
+      isOutOfService: isOutOfService(name, change.vips, {
+        ...fleet.hearing(),
+        isSettled: fleet.isSettled(),
+        ordersOf: (bootId) => fleet.orders.of(bootId),
+        vips: fleet.vips(),
+      }),
       go: change.goOrder === undefined ? undefined : outcomeOf(change.goOrder),
       boot: {
         id: boot.id,
@@ -236,24 +205,6 @@ export class Changes {
         insteadOf: boot.insteadOf,
       },
     };
-  }
-
-  #isOutOfService(name: string, { vips }: Change): boolean {
-    const { fleet } = this.#options;
-    if (!fleet.isSettled()) return false;
-    const hearing = fleet.hearing();
-    for (const [node, { boot, report }] of hearing.states) {
-      if (node === name || boot === undefined || report === undefined) continue;
-      if (silentMs(report, hearing) > BALANCER_SILENT_MS) continue;
-      // Who could not take its files, or refused them, sends what it did before: the node's own health check, or the limit of
-      // the drain, ends that.
-      const files = fleet.orders.of(boot.id).findLast(({ verb }) => verb === 'files');
-      if (files !== undefined && files.outcome.kind !== 'done') return false;
-    }
-    return fleet
-      .vips()
-      .filter(({ vip }) => vips.includes(vip))
-      .every(({ holders }) => holders.length > 0 && holders.every(({ node }) => node !== name));
   }
 
   async #switch(name: string, boot: BegunBoot, change: Change): Promise<void> {
@@ -301,6 +252,9 @@ export class Changes {
   }
 }
 
-function megabytes(kilobytes: number): number {
-  return Math.round(kilobytes / 1024);
+/** @throws Fault E_NO with the first of them. */
+function refuse(name: string, refusals: readonly Refusal[]): void {
+  const [first] = refusals;
+  if (first !== undefined)
+    throw new Fault('E_NO', { what: `${name} was not touched`, why: first.why, todo: first.todo });
 }

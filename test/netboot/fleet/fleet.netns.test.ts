@@ -278,7 +278,7 @@ test('what would empty a pool, has no image or no memory is refused before anyth
   expect(plan).toMatchObject({
     nodes: [
       { node: 'lb1', how: 'nothing' },
-      { node: 'web1', runs: 'web generation 1 as web', should: 'nothing', how: 'kexec' },
+      { node: 'web1', runs: 'web generation 1 as web', should: 'nothing', how: 'refused' },
     ],
     pools: [{ name: 'web', now: 1, meanwhile: 0, minimum: 1 }],
   });

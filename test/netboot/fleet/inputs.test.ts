@@ -7,10 +7,12 @@ import { inputsFor } from '../../../netboot/fleet/inputs.ts';
 import { liveDiff } from '../../../netboot/fleet/livediff.ts';
 import { liveFiles } from '../../../netboot/fleet/live.ts';
 import { type NodeState, reported } from '../../../netboot/fleet/nodestate.ts';
-import { planOf } from '../../../netboot/fleet/planview.ts';
+import type { Order } from '../../../netboot/fleet/orders.ts';
+import { isOutOfService, type ServiceFacts } from '../../../netboot/fleet/outofservice.ts';
+import { planOf, refusalsOf, wantedOf } from '../../../netboot/fleet/planview.ts';
 import { vipsOf, withAnswers } from '../../../netboot/fleet/vips.ts';
 import { decodeArchive } from '../../../images/cpio.ts';
-import { boot, IMAGES, report, site, state, states } from './fleet-site.ts';
+import { boot, FILES, IMAGES, report, site, state, states } from './fleet-site.ts';
 
 const LB2 = { name: 'lb2', profile: 'lb', labels: {}, address: '10.0.0.22' as Ipv4Address };
 const WEB1 = { name: 'web1', profile: 'web', labels: {}, address: '10.0.0.11' as Ipv4Address };
@@ -69,7 +71,7 @@ function told(node: string, words: string): NodeState {
     .reduce(
       (one, word) => {
         const addresses = word[0] === '-' ? [] : word[0] === 'l' ? [{ ...HOLDS[0]!, interface: 'lo' }] : HOLDS;
-        return reported(one, `${node}-1`, report({ addresses }), Number(word.slice(1)) * 1000);
+        return reported(one, `${node}-1`, report({ addresses, memoryFreeKb: 99_999 }), Number(word.slice(1)) * 1000);
       },
       state(node, 'lb'),
     );
@@ -152,6 +154,75 @@ test('silence is counted from when the boot server could listen', () => {
     planOf({ site: edited, images: IMAGES, states: all, nowMs: 3_600_000, listeningSinceMs }, ['lb1']).nodes[0];
   expect(row(0)).toMatchObject({ how: 'power-up', vips: [{ to: undefined }] });
   expect(row(3_590_000)).toMatchObject({ how: 'kexec', vips: [{ to: 'lb2' }] });
+});
+
+test('the plan says what node boot would do: what it refuses is refused here, in the same words', () => {
+  const edited = site({ 'nodes/web1.yaml': 'macs: [52:54:00:77:00:01]\nprofile: lb\naddress: 10.0.0.11\n' });
+  const web1 = (memoryFreeKb: number, over: Partial<NodeState> = {}): NodeState =>
+    state('web1', 'web', {
+      report: { bootId: 'web1-1', atMs: 0, report: report({ memoryFreeKb }), sinceMs: {} },
+      ...over,
+    });
+  const ask = (node: NodeState, over: { isCold?: boolean; isForced?: boolean } = {}, as = edited, images = IMAGES) => {
+    const facts = { site: as, images, states: states(node, state('web2', 'web')), nowMs: 5000, listeningSinceMs: 0 };
+    const view = planOf(facts, ['web1']);
+    const wanted = wantedOf(facts, as.nodes.get('web1')!, undefined);
+    const request = { kind: 'boot', isCold: false, isForced: false, ...over } as const;
+    const refusals = wanted.kind === 'boot' ? refusalsOf(facts, 'web1', { ...request, plan: wanted.plan }) : [];
+    return { how: view.nodes[0]?.how, problems: view.problems, refusals: refusals.map(({ why }) => why) };
+  };
+  const short = 'a kexec needs 16 MB free and it has 1 MB';
+  expect(ask(web1(1000))).toEqual({ how: 'cold', problems: [`web1: ${short}; use --cold`], refusals: [short] });
+  expect(ask(web1(1000), { isCold: true }).refusals).toEqual([]);
+  expect(ask(web1(99_999))).toEqual({ how: 'kexec', problems: [], refusals: [] });
+  const silent = ask(web1(99_999, { report: undefined }), { isCold: true, isForced: true });
+  expect(silent).toMatchObject({ how: 'power-up', refusals: ['it does not report, so it takes no orders'] });
+  const unbuilt = ask(web1(99_999), {}, edited, new Map([['web', IMAGES.get('web')!]]));
+  expect(unbuilt).toMatchObject({ how: 'refused', problems: [expect.stringContaining("image 'lb' is not built")] });
+  const local = 'macs: [52:54:00:77:00:01]\nprofile: disk\naddress: 10.0.0.11\n';
+  const disk = ask(web1(99_999), {}, site({ 'nodes/web1.yaml': local, 'profiles/disk.yaml': 'boot: local\n' }));
+  expect(disk).toMatchObject({ how: 'cold', refusals: ['local as disk cannot be started by kexec'] });
+});
+
+test('a loss is refused unless it is forced, in one line; an obstacle is refused even so', () => {
+  const scarce = site({ 'rouse.yaml': FILES['rouse.yaml']?.replace('minimum: 1', 'minimum: 2') });
+  const facts = { site: scarce, states: states(told('lb1', '+0'), state('web1', 'web'), state('web2', 'web')) };
+  const refusals = (node: string, isForced: boolean) =>
+    refusalsOf({ ...facts, nowMs: 0, listeningSinceMs: 0 }, node, { kind: 'drain', isForced });
+  const todo = 'to do it all the same: --force';
+  const pool = "pool 'web' would keep 1 of 2 in service, and its minimum is 2";
+  expect(refusals('web1', false)).toEqual([{ kind: 'loss', why: pool, todo }]);
+  expect(refusals('lb1', false)).toEqual([{ kind: 'loss', why: 'no other node could take 10.0.0.200', todo }]);
+  expect([refusals('web1', true), refusals('lb1', true)]).toEqual([[], []]);
+});
+
+test('a node serves nobody once every balancer that is heard has applied its files, and others hold its VIPs', () => {
+  const files = (kind: 'done' | 'failed'): Order => ({
+    bootId: 'lb1-1',
+    number: 1,
+    verb: 'files',
+    argument: 'a',
+    madeAtMs: 0,
+    outcome: { kind, atMs: 0, detail: '' },
+  });
+  const held = (...nodes: string[]) => [{ vip: '10.0.0.200' as Ipv4Address, holders: nodes.map((node) => ({ node })) }];
+  const base = {
+    states: states(told('lb1', '+0'), state('web1', 'web')),
+    nowMs: 1000,
+    listeningSinceMs: 0,
+    isSettled: true,
+    ordersOf: () => [files('done')],
+    vips: held('lb1'),
+  };
+  const is = (over: Partial<ServiceFacts>, name = 'web1', vips: string[] = []) =>
+    isOutOfService(name, vips, { ...base, ...over });
+  expect(is({})).toBe(true);
+  expect(is({ isSettled: false })).toBe(false);
+  expect(is({ ordersOf: () => [files('failed')] })).toBe(false);
+  expect(is({ ordersOf: () => [files('failed')], nowMs: 31_000 })).toBe(true);
+  expect(is({ vips: held('lb1') }, 'lb1', ['10.0.0.200'])).toBe(false);
+  expect(is({ vips: held() }, 'lb1', ['10.0.0.200'])).toBe(false);
+  expect(is({ vips: held('lb2') }, 'lb1', ['10.0.0.200'])).toBe(true);
 });
 
 test('live files are a cpio whose revision is its hash, the same for the same files; a difference is told by line', () => {
