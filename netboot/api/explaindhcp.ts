@@ -11,6 +11,7 @@ import type { MacAddress } from '../../formats/mac.ts';
 import { type ScriptFormat, scriptOfLoader } from '../boots/formats.ts';
 import { clientOf, describeClient } from '../dhcp/clients.ts';
 import { decide } from '../dhcp/decide.ts';
+import { PROXY_PORT } from '../dhcp/destination.ts';
 import { describeDecision } from '../dhcp/event.ts';
 import { type BootAnswer, loaderFiles } from '../dhcp/loaders.ts';
 import {
@@ -82,29 +83,32 @@ export function dhcpSteps(
   let leases = facts.leases;
   let hasLoader = false;
   const steps: Step[] = [];
-  const ask = (message: DhcpMessage): Decision => {
+  const ask = (message: DhcpMessage, port: 67 | 4011 = 67): Decision => {
     const nowS = Math.floor(nowMs / 1000);
     const { name: interfaceName, address: serverAddress } = served;
     const loaderFetchedRecently = (): boolean => hasLoader;
     const { rung } = facts;
     const world = dhcpWorld({ site, interfaceName, serverAddress, leases, loaderFetchedRecently, rung, nowS });
     const from = { address: IPV4_ANY, port: 68 };
-    const decision = decide(world, { message, port: 67, from, isUnicast: false, held });
+    const decision = decide(world, { message, port, from, isUnicast: port === PROXY_PORT, held });
     if (decision.kind === 'offer') leases = withLease(leases, decision.hold);
     if (decision.kind === 'ack') leases = withLease(leases, decision.commit);
     return decision;
   };
-  /** DISCOVER and, where it is offered an address, REQUEST. @returns what is to be booted. */
+  /** DISCOVER and REQUEST: of the address, or after a ProxyDHCP offer that leaves it to port 4011 (proxy.ts). @returns what is to be booted. */
   const exchange = (title: string, discover: DhcpMessage): BootAnswer | undefined => {
     const decision = ask(discover);
     steps.push(dhcpStep(title, discover, decision));
     const offer = replyOf(decision);
     if (offer === undefined) return undefined;
-    const { yiaddr } = offer.message;
-    // Where nothing was really offered nothing is requested; ProxyDHCP offers no address.
-    if (decision.kind === 'offer' && yiaddr !== IPV4_ANY) {
-      const request = requestAfter(discover, offer.message);
+    // Where nothing was really offered nothing is requested.
+    if (decision.kind !== 'offer') return offer.boot;
+    const { yiaddr, options } = offer.message;
+    const request = requestAfter(discover, offer.message);
+    if (yiaddr !== IPV4_ANY) {
       steps.push(dhcpStep(`REQUEST of ${yiaddr}`, request, ask(request)));
+    } else if (clientOf(discover).kind === 'pxe' && options.vendorInformation === undefined) {
+      steps.push(dhcpStep(`REQUEST to port ${PROXY_PORT}`, request, ask(request, PROXY_PORT)));
     }
     return offer.boot;
   };
@@ -197,9 +201,9 @@ function discoverOf(mac: MacAddress, architecture: number, kind: ClientKind): Dh
   });
 }
 
-/** The REQUEST of a client that takes an offer (RFC 2131 section 4.3.2, SELECTING). */
-function requestAfter(discover: DhcpMessage, offer: DhcpMessage): DhcpMessage {
-  const { serverIdentifier } = offer.options;
-  const said = { messageType: MESSAGE_TYPES.request, serverIdentifier, requestedAddress: offer.yiaddr };
+/** The REQUEST of a client that takes an offer (RFC 2131 section 4.3.2, SELECTING; to port 4011 PXE 2.1 section 2.2.3). */
+function requestAfter(discover: DhcpMessage, { yiaddr, options }: DhcpMessage): DhcpMessage {
+  const taken = { serverIdentifier: options.serverIdentifier, requestedAddress: yiaddr };
+  const said = { messageType: MESSAGE_TYPES.request, ...(yiaddr === IPV4_ANY ? {} : taken) };
   return { ...discover, options: { ...discover.options, ...said } };
 }

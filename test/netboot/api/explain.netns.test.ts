@@ -7,33 +7,42 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { IPV4_ANY } from '../../../formats/ipv4.ts';
 import { macToOctets } from '../../../formats/mac.ts';
 import type { Explanation } from '../../../netboot/api/explain.ts';
 import type { ArchName } from '../../../netboot/api/explaindhcp.ts';
 import { clientOf } from '../../../netboot/dhcp/clients.ts';
 import { type DhcpMessage, encodeMessage, MESSAGE_TYPES, messageTypeOf } from '../../../netboot/dhcp/message.ts';
-import { mac } from '../dhcp/messages.ts';
+import { ip, mac } from '../dhcp/messages.ts';
 import { readUdp } from '../dhcp/pcap.ts';
 import { JsonLines, Rack } from '../dhcp/rack.ts';
 import { publishImage, writeTree } from '../home.ts';
-import { decoded, repliesExplained, type Reply, replyOnWire, scriptWithoutBoot } from './explained.ts';
+import { decoded, repliesExplained, replyOnWire, scriptWithoutBoot } from './explained.ts';
 
 const CAPTURES = new URL('../../fixtures/captures', import.meta.url).pathname;
-const OWN = '10.77.1.250';
-const SERVER = '10.77.1.1';
 
-const MACS = {
-  web1: '52:54:00:77:00:01',
-  unbuilt1: '52:54:00:77:00:02',
-  grub1: '52:54:00:77:00:03',
-  stranger: '52:54:00:77:00:99',
-} as const;
-type Machine = keyof typeof MACS;
+/** Each machine is on a wire of its kind: on the first rouse gives the addresses, on the second another server would. */
+const MACHINES = {
+  web1: { mac: '52:54:00:77:00:01', wire: 0 },
+  unbuilt1: { mac: '52:54:00:77:00:02', wire: 0 },
+  grub1: { mac: '52:54:00:77:00:03', wire: 0 },
+  linux1: { mac: '52:54:00:77:00:04', wire: 0 },
+  stranger: { mac: '52:54:00:77:00:99', wire: 0 },
+  proxied1: { mac: '52:54:00:77:00:21', wire: 1 },
+} as const satisfies Record<string, { mac: string; wire: number }>;
+type Machine = keyof typeof MACHINES;
+const PROXIED = '10.77.2.11';
+
+type Client = {
+  readonly space: string;
+  readonly server: string;
+  readonly child: ReturnType<Rack['start']>;
+  readonly heard: JsonLines<{ ready?: boolean; packet?: string }>;
+};
 
 let rack: Rack;
 let home: string;
-let client: ReturnType<Rack['start']>;
-let heard: JsonLines<{ ready?: boolean; packet?: string }>;
+const clients: Client[] = [];
 let log = '';
 
 beforeAll(async () => {
@@ -50,28 +59,41 @@ subnets:
     unknown: default
     router: 10.77.1.254
     dns: [10.77.1.53]
+  - name: rack2
+    interface: v2
+    network: 10.77.2.0/24
+    mode: proxy
 defaultProfile: web
 `,
     'etc/profiles/web.yaml': 'image: web\ncmdline: [quiet]\n',
     'etc/profiles/unbuilt.yaml': 'image: unbuilt\n',
-    'etc/nodes/web1.yaml': `macs: [${MACS.web1}]\nprofile: web\naddress: 10.77.1.11\nloader: undionly\n`,
-    'etc/nodes/unbuilt1.yaml': `macs: [${MACS.unbuilt1}]\nprofile: unbuilt\naddress: 10.77.1.12\n`,
-    'etc/nodes/grub1.yaml': `macs: [${MACS.grub1}]\nprofile: web\naddress: 10.77.1.13\nloader: shim\n`,
+    'etc/nodes/web1.yaml': `macs: [${MACHINES.web1.mac}]\nprofile: web\naddress: 10.77.1.11\nloader: undionly\n`,
+    'etc/nodes/unbuilt1.yaml': `macs: [${MACHINES.unbuilt1.mac}]\nprofile: unbuilt\naddress: 10.77.1.12\n`,
+    'etc/nodes/grub1.yaml': `macs: [${MACHINES.grub1.mac}]\nprofile: web\naddress: 10.77.1.13\nloader: shim\n`,
+    'etc/nodes/linux1.yaml': `macs: [${MACHINES.linux1.mac}]\nprofile: web\naddress: 10.77.1.14\nloader: lpxelinux\n`,
+    'etc/nodes/proxied1.yaml': `macs: [${MACHINES.proxied1.mac}]\nprofile: web\naddress: ${PROXIED}\n`,
     'services/unbuilt/recipe.yaml': 'description: never built\n',
     ...Object.fromEntries(
-      ['undionly.kpxe', 'snponly.efi', 'snponly-arm64.efi', 'shimx64.efi'].map((file) => [`lib/loaders/${file}`, file]),
+      ['undionly.kpxe', 'snponly.efi', 'snponly-arm64.efi', 'shimx64.efi', 'lpxelinux.0'].map((file) => [
+        `lib/loaders/${file}`,
+        file,
+      ]),
     ),
   });
   publishImage(join(home, 'lib'), 'web');
-  await rack.make([`${SERVER}/24`], [MACS.web1]);
-  const space = rack.wires[0]?.client ?? '';
-  await rack.in(space, 'ip', ['address', 'add', `${OWN}/24`, 'dev', 'c0']);
+  await rack.make(['10.77.1.1/24', '10.77.2.1/24'], [MACHINES.web1.mac, MACHINES.proxied1.mac]);
   const server = rack.start(rack.server, process.execPath, [join(import.meta.dirname, '../run-netboot.ts'), home]);
   server.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
   for (let tries = 0; tries < 600 && !log.includes('serving DHCP'); tries += 1) await sleep(100);
-  client = rack.start(space, process.execPath, [join(import.meta.dirname, '../dhcp/replay-client.ts'), OWN]);
-  heard = new JsonLines(client);
-  await heard.next(({ ready }) => ready === true);
+  for (const [index, { client: space, serverAddress }] of rack.wires.entries()) {
+    const own = index === 0 ? '10.77.1.250' : PROXIED;
+    await rack.in(space, 'ip', ['address', 'add', `${own}/24`, 'dev', 'c0']);
+    const args = [join(import.meta.dirname, '../dhcp/replay-client.ts'), own, serverAddress];
+    const child = rack.start(space, process.execPath, args);
+    const heard: Client['heard'] = new JsonLines(child);
+    await heard.next(({ ready }) => ready === true);
+    clients.push({ space, server: serverAddress, child, heard });
+  }
 });
 afterAll(async () => {
   await rack.take();
@@ -84,7 +106,7 @@ const explained = (machine: Machine, arch: ArchName): Explanation =>
       '-sSf',
       '--unix-socket',
       join(home, 'run/netboot.sock'),
-      `http://rouse/v1/explain?mac=${MACS[machine]}&arch=${arch}`,
+      `http://rouse/v1/explain?mac=${MACHINES[machine].mac}&arch=${arch}`,
     ]).toString(),
   ) as Explanation;
 
@@ -102,47 +124,55 @@ function captured([file, kind, architecture]: Captured, type: 'discover' | 'requ
   return { ...found, options: { ...found.options, clientArchitectures: [architecture], vendorClass } };
 }
 
+function clientOfMachine(machine: Machine): Client {
+  const client = clients[MACHINES[machine].wire];
+  if (client === undefined) throw new Error(`no client for ${machine}`);
+  return client;
+}
+
 let lastXid = 0;
 
-async function say(machine: Machine, message: DhcpMessage): Promise<Uint8Array> {
+async function say(machine: Machine, message: DhcpMessage, port: 67 | 4011 = 67): Promise<Uint8Array> {
   lastXid += 1;
   const xid = lastXid;
   const chaddr = new Uint8Array(16);
-  chaddr.set(macToOctets(mac(MACS[machine])));
-  client.stdin?.write(`${Buffer.from(encodeMessage({ ...message, xid, chaddr }, 1472)).toString('hex')}\n`);
+  chaddr.set(macToOctets(mac(MACHINES[machine].mac)));
+  const { child, heard } = clientOfMachine(machine);
+  child.stdin?.write(`${port} ${Buffer.from(encodeMessage({ ...message, xid, chaddr }, 1472)).toString('hex')}\n`);
   const fits = ({ packet }: { packet?: string }): boolean => packet?.slice(8, 16) === xid.toString(16).padStart(8, '0');
   const { packet = '' } = await heard.next(fits);
   return Buffer.from(packet, 'hex');
 }
 
-/** DISCOVER and REQUEST as they were captured; in the REQUEST what the OFFER says is put in. */
-async function exchange(machine: Machine, who: Captured): Promise<{ replies: Reply[]; ack: DhcpMessage }> {
+/** DISCOVER and REQUEST as they were captured; in the REQUEST what the OFFER says is put in. @returns the replies. */
+async function exchange(machine: Machine, who: Captured): Promise<Uint8Array[]> {
   const discover = captured(who, 'discover');
   if (discover === undefined) throw new Error(`${who[0]} has no DISCOVER`);
   const offered = await say(machine, discover);
-  const offer = decoded(offered);
+  const { yiaddr, options } = decoded(offered);
   // A capture in which nobody answered has no REQUEST: it is the DISCOVER with another type.
   const request = captured(who, 'request') ?? discover;
-  const { serverIdentifier } = offer.options;
-  const said = { messageType: MESSAGE_TYPES.request, serverIdentifier, requestedAddress: offer.yiaddr };
-  const acknowledged = await say(machine, { ...request, options: { ...request.options, ...said } });
-  return { replies: [replyOnWire(offered), replyOnWire(acknowledged)], ack: decoded(acknowledged) };
+  const messageType = MESSAGE_TYPES.request;
+  if (yiaddr !== IPV4_ANY) {
+    const said = { messageType, serverIdentifier: options.serverIdentifier, requestedAddress: yiaddr };
+    return [offered, await say(machine, { ...request, options: { ...request.options, ...said } })];
+  }
+  // Firmware that finds no option 43 asks port 4011 with the address that it has by then; all else takes the offer.
+  if (clientOf(discover).kind !== 'pxe' || options.vendorInformation !== undefined) return [offered];
+  const { serverIdentifier: _, requestedAddress: __, ...asked } = request.options;
+  const asking = { ...request, ciaddr: ip(PROXIED), options: { ...asked, messageType } };
+  return [offered, await say(machine, asking, 4011)];
 }
 
-async function fetched(from: string, url: string): Promise<string> {
-  const { code, stdout, stderr } = await rack.in(rack.wires[0]?.client ?? '', 'curl', [
-    '-sSf',
-    '--interface',
-    from,
-    '-m',
-    '20',
-    url,
-  ]);
+async function fetched(space: string, from: string, url: string): Promise<string> {
+  const { code, stdout, stderr } = await rack.in(space, 'curl', ['-sSf', '--interface', from, '-m', '20', url]);
   if (code !== 0) throw new Error(`${url}: ${stderr}\n${log}`);
   return stdout;
 }
 
 const OVMF: Captured = ['O-ovmf-ipxe-chain', 'pxe'];
+/** No PXE ROM is among the captures: OVMF's packets, said to be a BIOS. */
+const BIOS: Captured = ['O-ovmf-ipxe-chain', 'pxe', 0];
 const IPXE_EFI: Captured = ['O-ovmf-ipxe-chain', 'ipxe'];
 const IPXE_BIOS: Captured = ['Q1-bios-ipxe-plain', 'ipxe'];
 
@@ -157,8 +187,7 @@ type Row = {
 };
 
 const ROWS: readonly Row[] = [
-  // What BIOS ROMs ask for is what EDK2 does: no such ROM is among the captures.
-  { machine: 'web1', arch: 'bios', firmware: ['O-ovmf-ipxe-chain', 'pxe', 0], loader: IPXE_BIOS },
+  { machine: 'web1', arch: 'bios', firmware: BIOS, loader: IPXE_BIOS },
   { machine: 'web1', arch: 'bios-ipxe', firmware: IPXE_BIOS, loader: IPXE_BIOS },
   {
     machine: 'web1',
@@ -171,25 +200,28 @@ const ROWS: readonly Row[] = [
   { machine: 'stranger', arch: 'bios-ipxe', firmware: IPXE_BIOS },
   { machine: 'unbuilt1', arch: 'efi-x64', firmware: OVMF, loader: IPXE_EFI },
   { machine: 'grub1', arch: 'efi-x64', firmware: OVMF, scriptPath: '/grub/52:54:00:77:00:03.cfg' },
+  { machine: 'linux1', arch: 'bios', firmware: BIOS, scriptPath: '/pxelinux.cfg/01-52-54-00-77-00-04' },
+  { machine: 'proxied1', arch: 'efi-x64', firmware: ['F-proxy-no43-4011ans', 'pxe'], loader: IPXE_EFI },
+  { machine: 'proxied1', arch: 'bios', firmware: BIOS, loader: IPXE_BIOS },
 ];
 
 test.each(ROWS)('$machine as $arch', async ({ machine, arch, firmware, loader, scriptPath }) => {
   const before = explained(machine, arch);
-  const space = rack.wires[0]?.client ?? '';
-  const first = await exchange(machine, firmware);
-  const address = first.ack.yiaddr;
-  const replies = [...first.replies];
-  await rack.in(space, 'ip', ['address', 'add', `${address}/24`, 'dev', 'c0']);
-  let file = first.ack.options.bootFile ?? '';
-  if (!file.includes('/ipxe/')) await fetched(address, file.includes('://') ? file : `tftp://${SERVER}/${file}`);
+  const { space, server } = clientOfMachine(machine);
+  const packets = await exchange(machine, firmware);
+  const given = decoded(packets.at(-1) ?? new Uint8Array());
+  const isGiven = given.yiaddr !== IPV4_ANY;
+  const own = isGiven ? given.yiaddr : PROXIED;
+  if (isGiven) await rack.in(space, 'ip', ['address', 'add', `${own}/24`, 'dev', 'c0']);
+  let file = given.options.bootFile ?? '';
+  if (!file.includes('/ipxe/')) await fetched(space, own, file.includes('://') ? file : `tftp://${server}/${file}`);
   if (loader !== undefined) {
-    const second = await exchange(machine, loader);
-    replies.push(...second.replies);
-    file = second.ack.options.bootFile ?? '';
+    packets.push(...(await exchange(machine, loader)));
+    file = decoded(packets.at(-1) ?? new Uint8Array()).options.bootFile ?? '';
   }
-  const script = await fetched(address, scriptPath === undefined ? file : `tftp://${SERVER}/${scriptPath}`);
-  await rack.in(space, 'ip', ['address', 'delete', `${address}/24`, 'dev', 'c0']);
-  expect(replies).toEqual(repliesExplained(before));
+  const script = await fetched(space, own, scriptPath === undefined ? file : `tftp://${server}/${scriptPath}`);
+  if (isGiven) await rack.in(space, 'ip', ['address', 'delete', `${own}/24`, 'dev', 'c0']);
+  expect(packets.map(replyOnWire)).toEqual(repliesExplained(before));
   expect(scriptWithoutBoot(script)).toBe(before.script);
   if (scriptPath !== undefined)
     expect(before.steps.map(({ answer }) => answer)).toContain(`asked for as ${scriptPath}`);
