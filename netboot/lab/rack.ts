@@ -132,7 +132,8 @@ export function qemuArguments(node: LabNode, index: number, accelerator: Acceler
     ...firmware[node.firmware],
     ...['-boot', 'n'],
     ...['-netdev', `tap,id=net0,ifname=${tapName(index)},script=no,downscript=no`],
-    ...['-device', `virtio-net-pci,netdev=net0,mac=${node.mac}`],
+    // With QEMU's ROM iPXE would take the place of UEFI's own PXE too.
+    ...['-device', `virtio-net-pci,netdev=net0,mac=${node.mac}${node.firmware === 'uefi' ? ',romfile=' : ''}`],
     ...['-device', 'virtio-rng-pci'],
     ...['-chardev', `socket,id=con,path=${paths.console},server=on,wait=off,logfile=${paths.consoleLog},logappend=off`],
     ...['-serial', 'chardev:con'],
