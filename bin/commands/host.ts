@@ -12,7 +12,7 @@ import { renderTable } from '../table.ts';
 
 /** Where rouse is installed with its user: the boot server as a service, and what it may write. */
 async function installService(context: CommandContext, configDir: string): Promise<void> {
-  const { shareConfiguration, userNamed } = await import('../../netboot/host/backup.io.ts');
+  const { shareConfiguration, userNamed } = await import('../../netboot/host/setup.io.ts');
   const { netbootService } = await import('../../netboot/host/setup.ts');
   const user = IS_CLONE || process.getuid?.() !== 0 ? undefined : await userNamed('rouse');
   if (user === undefined) return;
@@ -111,7 +111,8 @@ export function registerHost(program: Command, context: CommandContext): void {
     .option('--force', 'though a configuration is there: it is moved aside')
     .addHelpText('after', '\nExample:\n  rouse restore /mnt/rouse-2026-11-21.tar.gz')
     .action(async (file: string, { force }: { force?: boolean }) => {
-      const { restoreBackup, userNamed } = await import('../../netboot/host/backup.io.ts');
+      const { restoreBackup } = await import('../../netboot/host/backup.io.ts');
+      const { userNamed } = await import('../../netboot/host/setup.io.ts');
       const owner = process.getuid?.() === 0 ? await userNamed('rouse') : undefined;
       const result = await restoreBackup(context.places(), file, { force: force === true, owner });
       const { note, files, nodes, unbootable, movedAside } = result;

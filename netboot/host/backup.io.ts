@@ -6,14 +6,12 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import {
   chmod,
-  chown,
   lchown,
   lstat,
   mkdir,
   mkdtemp,
   open,
   readdir,
-  readFile,
   readlink,
   rename,
   rm,
@@ -30,6 +28,7 @@ import { Fault, reasonOf } from '../../formats/errors.ts';
 import { openStore } from '../../images/store.io.ts';
 import { askNetboot } from '../api/client.io.ts';
 import { readSite, type SitePlaces } from '../site/load.io.ts';
+import { shareConfiguration } from './setup.io.ts';
 import { BACKUP_VERSION, type BackupNote, isKept, readNote, refusalOf } from './backup.ts';
 
 export type BackupPlaces = SitePlaces & { readonly runDir: string };
@@ -308,21 +307,4 @@ async function unpack(
   }
   if (note === undefined) throw bad('it is empty');
   return { note, files };
-}
-
-/** Commands write node files through the boot server, as its user; what root runs, services/, stays root's alone. */
-export async function shareConfiguration(configDir: string, gid: number): Promise<void> {
-  for (const name of ['profiles', 'nodes']) {
-    const folder = join(configDir, name);
-    await mkdir(folder, { recursive: true });
-    await chown(folder, 0, gid);
-    await chmod(folder, 0o2775);
-  }
-}
-
-/** Of /etc/passwd. @returns undefined where there is no such user. */
-export async function userNamed(name: string): Promise<{ uid: number; gid: number } | undefined> {
-  const lines = (await readFile('/etc/passwd', 'utf8').catch(() => '')).split('\n');
-  const found = lines.find((line) => line.startsWith(`${name}:`))?.split(':');
-  return found === undefined ? undefined : { uid: Number(found[2]), gid: Number(found[3]) };
 }

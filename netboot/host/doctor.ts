@@ -187,16 +187,15 @@ export function judge(facts: DoctorFacts): Finding[] {
   return CHECKS.flatMap((check) => check(facts));
 }
 
+type Port = { readonly protocol: 'udp' | 'tcp'; readonly port: number };
+
 /**
  * Whether a ruleset of `nft -j list ruleset` lets a boot server be heard.
  *
  * A hook on input whose policy is drop counts as closed for a port that no rule of any chain names: rules are not followed
  * through, so one that names the port is believed.
  */
-export function judgeRuleset(
-  ruleset: unknown,
-  ports: readonly { readonly protocol: 'udp' | 'tcp'; readonly port: number }[],
-): DoctorFacts['firewall'] {
+export function judgeRuleset(ruleset: unknown, ports: readonly Port[]): DoctorFacts['firewall'] {
   const list = (ruleset as { nftables?: unknown } | undefined)?.nftables;
   if (!Array.isArray(list)) return { kind: 'unknown', why: 'nft says something that is no ruleset' };
   const entries = list as readonly Record<string, unknown>[];
@@ -215,10 +214,19 @@ export function judgeRuleset(
     return !accepting.some((rule) => isWholeInterface(rule) || named.test(rule));
   });
   const { table = '', name = '' } = drops['chain'] as { table?: string; name?: string };
+  return closedBy(`chain ${table} ${name}`, closed);
+}
+
+/** The same of iptables, where there is no nft. @param rules what `iptables -S INPUT` prints. */
+export function judgeInputRules(rules: string, ports: readonly Port[]): DoctorFacts['firewall'] {
+  if (!/^-P INPUT (DROP|REJECT)/m.test(rules)) return { kind: 'open' };
+  const closed = ports.filter(
+    ({ protocol, port }) => !new RegExp(`-p ${protocol} .*\\b${port}\\b.*ACCEPT`).test(rules),
+  );
+  return closedBy('iptables INPUT', closed);
+}
+
+function closedBy(by: string, closed: readonly Port[]): DoctorFacts['firewall'] {
   if (closed.length === 0) return { kind: 'open' };
-  return {
-    kind: 'closed',
-    by: `chain ${table} ${name}`,
-    ports: closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`),
-  };
+  return { kind: 'closed', by, ports: closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`) };
 }

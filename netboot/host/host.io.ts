@@ -1,50 +1,34 @@
-// netboot/host/host.io.ts - looking at this machine: its interfaces, ports, firewall, segments, disks, clock, package archive.
+// netboot/host/host.io.ts - looking at this machine: its interfaces, ports, firewall, disks, clock, package archive.
 //
-// Owns: finding out. Does not own what is bad (doctor.ts) or what is written (setup.ts). Nothing is changed, and whatever
-// cannot be found out is told with its reason.
+// Owns: finding out. Does not own what is bad (doctor.ts), what other DHCP servers answer (segments.io.ts), what is written
+// (setup.ts). Nothing is changed, and whatever cannot be found out is told with its reason.
 
-import { createSocket } from 'node:dgram';
-import { randomInt } from 'node:crypto';
 import { access, constants, mkdtemp, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { Fault, reasonOf } from '../../formats/errors.ts';
-import {
-  type Ipv4Address,
-  ipv4FromNumber,
-  IPV4_ANY,
-  IPV4_BROADCAST,
-  ipv4ToNumber,
-  parseIpv4,
-  parseNetwork,
-} from '../../formats/ipv4.ts';
-import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import { type Ipv4Address, ipv4FromNumber, ipv4ToNumber, parseIpv4, parseNetwork } from '../../formats/ipv4.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import { askNetboot } from '../api/client.io.ts';
-import { PROXY_PORT, SERVER_PORT, CLIENT_PORT } from '../dhcp/destination.ts';
-import { foreignReply, questions } from '../dhcp/foreign.ts';
-import { decodeMessage, encodeMessage } from '../dhcp/message.ts';
+import { PROXY_PORT, SERVER_PORT } from '../dhcp/destination.ts';
 import { hostAddresses } from '../listen.io.ts';
-import { portTaken } from '../ports.ts';
+import { isPortTaken, portTaken } from '../ports.ts';
 import { portHolder } from '../ports.io.ts';
 import { readSite } from '../site/load.io.ts';
 import type { SitePlaces } from '../site/load.io.ts';
-import type { Site } from '../site/site.ts';
+import { DEFAULT_HTTP_PORT } from '../site/schema.ts';
+import { TFTP_PORT } from '../tftp/packet.ts';
 import { servedInterfaces } from '../world.ts';
-import { type DoctorFacts, judgeRuleset } from './doctor.ts';
+import { type DoctorFacts, judgeInputRules, judgeRuleset } from './doctor.ts';
+import { lookAtSegments } from './segments.io.ts';
 import type { HostFacts, HostInterface } from './setup.ts';
 
 export type HostPlaces = SitePlaces & { readonly runDir: string; readonly cacheDir: string };
 
-/** dnsmasq pings the address that it will offer for 3 s. */
-const LISTEN_MS = 4000;
 /** Bridges of containers, tunnels, ends of virtual pairs, by the names that their makers give them. */
 const NO_WIRE = /^(docker|br-|virbr|veth|cni|flannel|tun|tap|wg|podman)/;
-const TFTP_PORT = 69;
 const ARCHIVE_TIMEOUT_MS = 8000;
-const DEFAULT_HTTP_PORT = 8080;
 
 /** Interfaces with an IPv4 address, the default route's next hop, and the resolvers. */
 export async function lookAtHost(): Promise<HostFacts> {
@@ -142,13 +126,7 @@ async function takenPorts(httpPort: number): Promise<DoctorFacts['takenPorts']> 
     ['tcp', httpPort],
   ] as const) {
     const table = await readFile(`/proc/net/${protocol}`, 'utf8').catch(() => '');
-    const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-    // The second column of a socket that is bound; of TCP only one that listens (state 0A) keeps others out.
-    const isBound = table.split('\n').some((line) => {
-      const [, local = '', , state] = line.trim().split(/\s+/);
-      return local.endsWith(hex) && (protocol === 'udp' || state === '0A');
-    });
-    if (!isBound) continue;
+    if (!isPortTaken(table, protocol, port)) continue;
     taken.push({ port: `${protocol.toUpperCase()} ${port}`, ...portTaken(port, await portHolder(protocol, port)) });
   }
   return taken;
@@ -174,16 +152,7 @@ async function lookAtFirewall(httpPort: number): Promise<DoctorFacts['firewall']
     return { kind: 'unknown', why: 'neither nft nor iptables is here to ask' };
   }
   if (old.failed) return { kind: 'unknown', why: `nft: ${wordsOf(nft)}` };
-  if (!/^-P INPUT (DROP|REJECT)/m.test(old.stdout)) return { kind: 'open' };
-  const closed = ports.filter(
-    ({ protocol, port }) => !new RegExp(`-p ${protocol} .*\\b${port}\\b.*ACCEPT`).test(old.stdout),
-  );
-  if (closed.length === 0) return { kind: 'open' };
-  return {
-    kind: 'closed',
-    by: 'iptables INPUT',
-    ports: closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`),
-  };
+  return judgeInputRules(old.stdout, ports);
 }
 
 /** What a program that failed said first of its failure. */
@@ -196,78 +165,6 @@ function wordsOf({
 }): string {
   const lines = (stderr ?? '').split('\n').filter((line) => line.trim() !== '');
   return lines.find((line) => line.startsWith('E:')) ?? lines[0] ?? shortMessage;
-}
-
-async function lookAtSegments(
-  site: Site,
-  others: ReadonlyMap<string, readonly Ipv4Address[]>,
-  isQuick: boolean,
-): Promise<DoctorFacts['segments']> {
-  const host = hostAddresses();
-  return Promise.all(
-    site.subnets.map(async ({ name: subnet, mode, interface: interfaceName }) => {
-      const known = others.get(interfaceName);
-      if (known !== undefined) return { subnet, mode, interfaceName, servers: known };
-      const own = servedInterfaces(site, host).interfaces.find((one) => one.name === interfaceName);
-      const servers = isQuick
-        ? { why: 'not looked at' }
-        : own === undefined
-          ? { why: 'the interface is not here' }
-          : await askSegment(
-              own.name,
-              own.address,
-              host.map(({ address }) => address),
-            );
-      return { subnet, mode, interfaceName, servers };
-    }),
-  );
-}
-
-/** The DHCP servers that answer on an interface: asked as a client would ask, with the interface's own MAC. */
-async function askSegment(
-  name: string,
-  address: Ipv4Address,
-  ownAddresses: readonly Ipv4Address[],
-): Promise<readonly Ipv4Address[] | { readonly why: string }> {
-  const mac: MacAddress | undefined = parseMac(
-    (await readFile(`/sys/class/net/${name}/address`, 'utf8').catch(() => '')).trim(),
-  );
-  if (mac === undefined) return { why: 'the interface has no MAC address' };
-  const found = new Set<Ipv4Address>();
-  const xid = randomInt(2 ** 32);
-  const hearing = createSocket({ type: 'udp4', reuseAddr: true });
-  // A broadcast leaves by the interface that owns the socket's address.
-  const asking = createSocket({ type: 'udp4' });
-  try {
-    await bound(hearing, IPV4_ANY, CLIENT_PORT);
-    await bound(asking, address, 0);
-    asking.setBroadcast(true);
-    hearing.on('message', (packet) => {
-      const decoded = decodeMessage(packet);
-      if (!decoded.ok || decoded.message.xid !== xid) return;
-      const reply = foreignReply(decoded.message);
-      if (reply !== undefined && !ownAddresses.includes(reply.server)) found.add(reply.server);
-    });
-    for (const question of questions({ address, mac }, xid))
-      asking.send(encodeMessage(question), SERVER_PORT, IPV4_BROADCAST);
-    await delay(LISTEN_MS);
-    return [...found];
-  } catch (error) {
-    return { why: `cannot ask there: ${reasonOf(error)}` };
-  } finally {
-    hearing.close();
-    asking.close();
-  }
-}
-
-function bound(socket: ReturnType<typeof createSocket>, address: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    socket.once('error', reject);
-    socket.bind({ address, port }, () => {
-      socket.on('error', () => undefined);
-      resolve();
-    });
-  });
 }
 
 /** Of the folder, or of the nearest one above it that is there. */

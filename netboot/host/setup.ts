@@ -2,7 +2,7 @@
 //
 // Owns: which interfaces are worth serving, and the commented text: mode: observe, so that the first start answers nobody; the
 // service directory under which an installed boot server runs.
-// Does not own the schema (site/schema.ts), looking at the machine (host.io.ts). Pure.
+// Does not own the schema (site/schema.ts), looking at the machine (host.io.ts), who may write the files (setup.io.ts). Pure.
 
 import { type Ipv4Address, networkContains, type Ipv4Network, renderNetwork } from '../../formats/ipv4.ts';
 

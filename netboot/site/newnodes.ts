@@ -5,23 +5,15 @@
 
 import { Document, isSeq } from 'yaml';
 import { z } from 'zod';
-import { parseMac } from '../../formats/mac.ts';
-import { NODE_NAME, SLUG } from './schema.ts';
-
-const oneLine = z.string().regex(/^[^\p{Cc}]{0,500}$/u, 'expected one line of at most 500 characters');
+import { cards, labels as nodeLabels, line, macText, NODE_NAME, slug } from './schema.ts';
 
 export const NewNodeSchema = z.strictObject({
   name: z.string().regex(NODE_NAME, 'expected a host name: lower-case letters, digits and -, at most 63'),
-  macs: z
-    .array(
-      z.string().refine((text) => parseMac(text) !== undefined, 'expected a MAC address such as 52:54:00:77:00:01'),
-    )
-    .min(1, 'expected at least one MAC address')
-    .max(64),
-  profile: z.string().regex(SLUG, 'expected the name of a profile'),
+  macs: cards(macText),
+  profile: slug,
   address: z.string().optional(),
-  labels: z.record(z.string(), oneLine).optional(),
-  note: oneLine.optional(),
+  labels: nodeLabels.optional(),
+  note: line.optional(),
 });
 
 export type NewNode = z.infer<typeof NewNodeSchema>;

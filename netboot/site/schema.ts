@@ -40,7 +40,10 @@ const range = parsed<Ipv4Range>(
   parseRange,
   'expected a range such as 10.77.0.100-10.77.0.199, the lower address first',
 );
-const mac = parsed<MacAddress>(parseMac, 'expected a MAC address such as 52:54:00:77:00:01');
+const MAC_EXPECTED = 'expected a MAC address such as 52:54:00:77:00:01';
+const mac = parsed<MacAddress>(parseMac, MAC_EXPECTED);
+/** One as its writer has it, for a file that is yet to be read. */
+export const macText = z.string().refine((text) => parseMac(text) !== undefined, MAC_EXPECTED);
 
 /** RFC 1123 host label: node names become host names. */
 export const NODE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -56,7 +59,7 @@ const domain = z
     'expected a domain such as rack.example.org, no dot at its end',
   );
 
-const slug = z
+export const slug = z
   .string()
   .regex(SLUG, 'expected a name of lower-case letters, digits, - and _, at most 63, starting with a letter or digit');
 const extendsName = z
@@ -81,7 +84,7 @@ const kernelParameter = z
   });
 
 /** A label's value, a note: one line for people. */
-const line = z.string().regex(/^[^\p{Cc}]{0,500}$/u, 'expected one line of at most 500 characters');
+export const line = z.string().regex(/^[^\p{Cc}]{0,500}$/u, 'expected one line of at most 500 characters');
 
 const scalar = [z.string().max(65_536), z.number(), z.boolean()] as const;
 const BAD_VALUE = { error: 'expected a text, a number, true or false, a list, or a map' };
@@ -90,7 +93,7 @@ const nested = (inner: z.ZodType<PlainValue>): z.ZodType<PlainValue> =>
   z.union([...scalar, z.array(inner).max(4096), z.record(z.string().max(64), inner)], BAD_VALUE);
 const varValue = nested(nested(nested(nested(z.union(scalar, BAD_VALUE)))));
 const vars = z.record(z.string().regex(IDENTIFIER, 'expected a variable name such as docRoot'), varValue);
-const labels = z.record(slug, line);
+export const labels = z.record(slug, line);
 
 const loader = z.enum(LOADER_SETTINGS);
 
@@ -156,6 +159,8 @@ const SubnetSchema = z.strictObject({
     .describe('a machine that no node file names: ignore, boot its inventory, or boot defaultProfile'),
 });
 
+export const DEFAULT_HTTP_PORT = 8080;
+
 export const RouseSchema = z.strictObject({
   version: z.literal(1).describe('of this format'),
   subnets: z.array(SubnetSchema).min(1, 'expected at least one subnet').describe('the networks that are served'),
@@ -194,10 +199,10 @@ export const RouseSchema = z.strictObject({
         .int('expected a port number')
         .min(1, 'expected a port number, 1 to 65535')
         .max(65_535, 'expected a port number, 1 to 65535')
-        .default(8080)
+        .default(DEFAULT_HTTP_PORT)
         .describe('TCP port of boot files and of the node protocol'),
     })
-    .default({ port: 8080 })
+    .default({ port: DEFAULT_HTTP_PORT })
     .describe('the boot port'),
   store: z
     .strictObject({ kind: z.literal('sqlite').describe('a file of this machine') })
@@ -237,8 +242,11 @@ export const ProfileSchema = z.strictObject({
   vars: vars.optional().describe('values for the templates of the image; its recipe declares them'),
 });
 
+/** The MAC addresses of one machine. */
+export const cards = <T extends z.ZodType>(one: T) => z.array(one).min(1, 'expected at least one MAC address').max(64);
+
 export const NodeSchema = z.strictObject({
-  macs: z.array(mac).min(1, 'expected at least one MAC address').max(64).describe('its cards: any of them may boot it'),
+  macs: cards(mac).describe('its cards: any of them may boot it'),
   profile: slug.describe('what it is'),
   address: ipv4.optional().describe('its own; without one it is given one of a pool'),
   labels: labels.default({}).describe('for groups and pools'),

@@ -5,6 +5,9 @@
 // Sources: RFC 1350 (packets), RFC 2347 (options, OACK), RFC 2348 (blksize), RFC 2349 (tsize, timeout), RFC 7440
 // (windowsize). Pure.
 
+/** RFC 1350 section 4. */
+export const TFTP_PORT = 69;
+
 const OPCODE = { rrq: 1, wrq: 2, data: 3, ack: 4, error: 5, oack: 6 } as const;
 
 /** RFC 1350 appendix, RFC 2347 section 5 (8). */

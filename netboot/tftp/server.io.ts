@@ -12,7 +12,7 @@ import { printableAscii } from '../../formats/printable.ts';
 import { Admission, type Place } from './admission.ts';
 import { cleanName } from './names.ts';
 import { toNetascii } from './netascii.ts';
-import { decodePacket, encodePacket, ERROR_CODES, type Request } from './packet.ts';
+import { decodePacket, encodePacket, ERROR_CODES, type Request, TFTP_PORT } from './packet.ts';
 import { runTransfer, type RunningTransfer, type TftpPeer } from './run.io.ts';
 import { Segments } from './segments.io.ts';
 import { beginTransfer, blockFitting, type Outcome, segmentBytes } from './transfer.ts';
@@ -83,7 +83,7 @@ type Job = { readonly served: Served; readonly request: Request; readonly peer: 
 
 /** Serves reads by TFTP until closed. @throws Fault E_PORT_TAKEN or E_PRIVILEGE, with nothing left open. */
 export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp> {
-  const { interfaces, files, onEvent, isKnown = () => true, port = 69, mostBlockBytes } = options;
+  const { interfaces, files, onEvent, isKnown = () => true, port = TFTP_PORT, mostBlockBytes } = options;
   const segments = new Segments();
   const admission = new Admission<Job>();
   const listening: Socket[] = [];

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { decide } from '../../../netboot/dhcp/decide.ts';
 import { describeDecision, eventOf } from '../../../netboot/dhcp/event.ts';
 import { BURST, ClientPacer, Pacer, REFILL_PER_S } from '../../../netboot/dhcp/pace.ts';
-import { inodesOnPort, portTaken } from '../../../netboot/ports.ts';
+import { inodesOnPort, isPortTaken, portTaken } from '../../../netboot/ports.ts';
 import { printableAscii } from '../../../formats/printable.ts';
 import { CLIENTS, message, request, STRANGER, subnet, WEB1, world } from './messages.ts';
 
@@ -116,5 +116,9 @@ test('/proc/net/udp is read by local port', () => {
   ].join('\n');
   expect(inodesOnPort(table, 67)).toEqual(['4711']);
   expect(inodesOnPort(table, 69)).toEqual(['4712']);
+  expect([67, 69, 70].map((port) => isPortTaken(table, 'udp', port))).toEqual([true, true, false]);
+  // State 07 of TCP is a connection that closes.
+  expect(isPortTaken(table, 'tcp', 67)).toBe(false);
+  expect(isPortTaken(table.replace('00000000:0000 07', '00000000:0000 0A'), 'tcp', 67)).toBe(true);
   expect(portTaken(67, { pid: 812, command: 'dnsmasq' }).why).toBe('dnsmasq (pid 812) has it');
 });

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { parseIpv4 } from '../../../formats/ipv4.ts';
-import { type DoctorFacts, judge, judgeRuleset } from '../../../netboot/host/doctor.ts';
+import { type DoctorFacts, judge, judgeInputRules, judgeRuleset } from '../../../netboot/host/doctor.ts';
 
 const OTHER = parseIpv4('10.0.0.9');
 if (OTHER === undefined) throw new Error('the test is wrong');
@@ -123,4 +123,26 @@ const RULESETS: readonly [string, unknown, unknown][] = [
 ];
 for (const [title, ruleset, want] of RULESETS) {
   test(`a firewall: ${title}`, () => expect(judgeRuleset(ruleset, PORTS)).toMatchObject(want as object));
+}
+
+const INPUT_RULES: readonly [string, string, unknown][] = [
+  ['accepts by default', '-P INPUT ACCEPT', { kind: 'open' }],
+  [
+    'drops, and no rule names the ports',
+    '-P INPUT DROP\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT',
+    { kind: 'closed', by: 'iptables INPUT', ports: ['UDP 67', 'TCP 8080'] },
+  ],
+  [
+    'drops, and a rule names one',
+    '-P INPUT DROP\n-A INPUT -p udp -m udp --dport 67 -j ACCEPT',
+    { kind: 'closed', by: 'iptables INPUT', ports: ['TCP 8080'] },
+  ],
+  [
+    'drops, and rules name them',
+    '-P INPUT DROP\n-A INPUT -p udp -m multiport --dports 67,69 -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT',
+    { kind: 'open' },
+  ],
+];
+for (const [title, rules, want] of INPUT_RULES) {
+  test(`iptables: ${title}`, () => expect(judgeInputRules(rules, PORTS)).toEqual(want));
 }
