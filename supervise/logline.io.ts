@@ -3,9 +3,10 @@
 // Owns: writing without waiting, and counting what found no room. Does not own: what is said.
 //
 // Standard error is opened a second time, because O_NONBLOCK belongs to the open file and the first one is shared with the
-// services and with whoever started us. A socket (a journal's) cannot be opened again and is written to as it is.
+// services and with whoever started us. A socket (a journal's) cannot be opened again and is written to as it is; so is a
+// file, which never holds anybody up, and whose place to write at is shared with the services.
 
-import { constants, openSync, writeSync } from 'node:fs';
+import { constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { errorCode } from './directory.io.ts';
 import { printable } from '../formats/printable.ts';
 
@@ -30,6 +31,7 @@ export function openLog(prefix: string): (line: string) => void {
 
 function openAgain(): number {
   try {
+    if (fstatSync(2).isFile()) return 2;
     return openSync('/proc/self/fd/2', constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
   } catch {
     return 2;

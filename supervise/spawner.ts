@@ -116,7 +116,11 @@ sub watch {
 }
 
 sub gone {
-  my ($number, $pid, $time, $handle) = @{ delete $watched{$_[0]} };
+  # A child at its gate holds a copy of every pidfd, so closing ours would not end what epoll reports of it.
+  my $none_such = pack $form, 0, 0, 0;
+  syscall $call{epoll_ctl}, $ep, 2, $_[0], $none_such;
+  my $one = delete $watched{$_[0]} or return;
+  my ($number, $pid, $time, $handle) = @$one;
   my $status = '';
   # Not yet reaped, or just being reaped (X): it still shows its status (field 52). Reaped: the pidfd knows it from Linux 6.15 on.
   my @w = fields($pid);

@@ -42,6 +42,35 @@ test('after SIGKILL the next supervisor has the same processes, and sees and con
   ]);
 });
 
+test('adopted services that die while others are started do not end the spawner', async () => {
+  await using rig = new Rig();
+  const names = Array.from({ length: 40 }, (_, index) => `s${index}`);
+  for (const name of names) rig.write({ [`${name}/run`]: SLEEP });
+  rig.start();
+  await eventually('all are up', async () => {
+    const services = await rig.services().catch(() => []);
+    return services.length === names.length && services.every(({ ready }) => ready) ? true : undefined;
+  });
+  await rig.end('SIGKILL');
+  rig.start();
+  const adopted = await eventually('all are adopted', async () => {
+    const services = await rig.services().catch(() => []);
+    return services.length === names.length && services.every((each) => each.adopted) ? services : undefined;
+  });
+  // One after the other, so that each death falls among the starts of those before it.
+  for (const { pid } of adopted) {
+    process.kill(pid, 'SIGKILL');
+    await new Promise((resolve) => setTimeout(resolve, 4));
+  }
+  await eventually('all are up again', async () => {
+    const services = await rig.services().catch(() => []);
+    return services.length === names.length && services.every(({ ready, adopted: old }) => ready && !old)
+      ? true
+      : undefined;
+  });
+  expect(rig.said).not.toMatch(/Bad symbol|the spawner is gone/);
+});
+
 test('TERM leaves the services to the next supervisor', async () => {
   await using rig = new Rig();
   rig.write({ 'web/run': SLEEP });

@@ -72,6 +72,26 @@ test('metrics: labels are escaped', async () => {
   expect(renderMetrics(await rig.services())).toContain('rouse_service_up{service="a\\"b\\\\c"} 1\n');
 });
 
+test('into a file the supervisor writes where its services write: neither is lost', () => {
+  const room = join(import.meta.dirname, '../../supervise/logline.io.ts');
+  const folder = mkdtempSync(join(tmpdir(), 'rouse-logline-'));
+  const file = join(folder, 'log');
+  const fd = openSync(file, 'w');
+  const script = `
+    const { openLog } = await import(${JSON.stringify(room)});
+    const { spawnSync } = await import('node:child_process');
+    const log = openLog('x: ');
+    for (const line of ['one', 'two']) { log(line); spawnSync('echo', [line + ' of a service'], { stdio: ['ignore', 2, 2] }); }
+  `;
+  try {
+    execFileSync(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'ignore', fd] });
+    expect(readFileSync(file, 'utf8')).toBe('x: one\none of a service\nx: two\ntwo of a service\n');
+  } finally {
+    closeSync(fd);
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
 test('a reader of standard error who stops reading holds nothing up, and is told what was dropped', async () => {
   const room = join(import.meta.dirname, '../../supervise/logline.io.ts');
   const script = `
