@@ -64,6 +64,8 @@ const REFUSAL_QUIET_MS = 300_000;
 /** Scripts of one machine: so many at once, then one every 5 s. A loader that fails starts again every 10 s or so. */
 const SCRIPTS_PACE = { burst: 30, refillPerS: 0.2 } as const;
 
+const UNPROVEN = 'nothing came from this address before: it is asked once more';
+
 const EXTENSION_TYPES: Readonly<Record<string, string>> = { efi: 'application/efi' };
 
 /** The answer to every request of the boot port. */
@@ -100,7 +102,7 @@ export class BootDesk {
       case 'refuse':
         return refusal(answer.status, answer.why, answer.allow);
       case 'script':
-        return this.#script(answer, request.peer, site, images);
+        return this.#script(answer, request, site, images);
       case 'text':
         return text(200, answer.text);
       case 'file':
@@ -116,7 +118,7 @@ export class BootDesk {
 
   async #script(
     { mac, format }: { mac: MacAddress; format: ScriptFormat },
-    peer: Ipv4Address,
+    { peer, isProven }: HttpRequest,
     site: Site,
     images: Images,
   ): Promise<HttpResponse> {
@@ -124,6 +126,8 @@ export class BootDesk {
     const address = this.#options.serverFor(peer);
     if (address === undefined) return refusal(403, `${peer} is behind none of the served interfaces`);
     const server = { address, port: site.rouse.http.port };
+    // A datagram that anybody sent ends no boot of a node that runs. Nothing is remembered of it: the answer proves the peer.
+    if (!isProven) return text(200, scripts.refusal(UNPROVEN, server, mac));
     const { fleet } = this.#options;
     // Whoever asks for a script starts anew: what its boot so far came to is settled before the next is chosen.
     const known = site.byMac.get(mac)?.name;

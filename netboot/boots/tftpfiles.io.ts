@@ -7,16 +7,20 @@
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { Bodies } from '../http/bodies.io.ts';
 import type { BodyPart, HttpRequest, HttpResponse } from '../http/server.io.ts';
+import { ProvenAddresses } from '../tftp/proven.ts';
 import type { FileAnswer } from '../tftp/server.io.ts';
 import type { LoaderShelf } from './loaders.io.ts';
 
 /** The files that a GRUB or a PXELINUX that came by TFTP asks for, as on the boot port. */
 const PATHS = /^(?:grub|pxelinux\.cfg|kernel|layer|boot)\//;
 
+const EMPTY = new Uint8Array(0);
+
 export class TftpShelf {
   readonly #loaders: LoaderShelf;
   readonly #respond: (request: HttpRequest) => Promise<HttpResponse>;
   readonly #bodies: Bodies;
+  readonly #proven = new ProvenAddresses();
 
   constructor(loaders: LoaderShelf, respond: (request: HttpRequest) => Promise<HttpResponse>, bodies: Bodies) {
     this.#loaders = loaders;
@@ -26,8 +30,14 @@ export class TftpShelf {
 
   /** @param name cleaned, without a leading slash. @throws Error where the disk fails. */
   async read(name: string, peer: Ipv4Address): Promise<FileAnswer> {
-    if (!PATHS.test(name)) return this.#loaders.read(name);
-    const request = { method: 'GET', target: `/${name}`, peer, authorization: undefined, body: new Uint8Array(0) };
+    const answer = PATHS.test(name) ? await this.#fromBootPort(name, peer) : await this.#loaders.read(name);
+    if (answer.kind === 'refuse') return answer;
+    return { ...answer, onProven: () => this.#proven.prove(peer, performance.now()) };
+  }
+
+  async #fromBootPort(name: string, peer: Ipv4Address): Promise<FileAnswer> {
+    const isProven = this.#proven.has(peer, performance.now());
+    const request = { method: 'GET', target: `/${name}`, peer, isProven, authorization: undefined, body: EMPTY };
     const { status, parts, onSent } = await this.#respond(request);
     if (status !== 200) return { kind: 'refuse', why: firstLine(parts) };
     const held: string[] = [];

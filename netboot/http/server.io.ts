@@ -31,6 +31,8 @@ export type HttpRequest = {
   readonly method: string;
   readonly target: string;
   readonly peer: Ipv4Address;
+  /** Whether the peer was seen to be at its address, as whoever opens a connection is; a datagram's sender may be made up. */
+  readonly isProven: boolean;
   readonly authorization: string | undefined;
   /** Read for POST only; at most PROTOCOL_BODY_LIMIT_BYTES + 1 bytes. */
   readonly body: Uint8Array;
@@ -173,6 +175,7 @@ async function handle(
     method,
     target: request.url ?? '/',
     peer,
+    isProven: true,
     authorization: request.headers.authorization,
     body,
   });

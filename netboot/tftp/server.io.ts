@@ -22,6 +22,8 @@ export type FileAnswer =
       readonly kind: 'file';
       /** Read, never changed; it may serve any number of transfers at once. */
       readonly content: Uint8Array;
+      /** Told when the client has acknowledged for the first time: it is where its request said. */
+      readonly onProven?: (() => void) | undefined;
       /** Told when the transfer has ended; not where the client only asked for the size. */
       readonly onSent?: ((sent: { bytes: number; durationMs: number; complete: boolean }) => void) | undefined;
       /** Told when nobody reads the content any more, however it ended. */
@@ -119,7 +121,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       return refuse(name, ERROR_CODES.undefined, reasonOf(thrown));
     }
     if (answer.kind === 'refuse') return refuse(name, ERROR_CODES['not-found'], answer.why);
-    const { onSent, onEnd: onOver } = answer;
+    const { onProven, onSent, onEnd: onOver } = answer;
     const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
     const bytes = segmentBytes(request, content, served);
     const begun = runTransfer({
@@ -128,6 +130,7 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       cutting: bytes === undefined ? undefined : segments.take(served.address, bytes),
       start: (nowMs) => beginTransfer(request, content, served, nowMs),
       onProven: () => {
+        onProven?.();
         for (const next of admission.prove(key, performance.now())) void begin(next);
       },
       onOver,

@@ -51,10 +51,25 @@ test('the boot port decides by path and address, and its reason is passed on', a
       method: 'GET',
       target: '/boot/0123456789abcdef/overlay',
       peer: PEER,
+      isProven: false,
       authorization: undefined,
       body: new Uint8Array(0),
     },
   ]);
+});
+
+test('who has acknowledged a block of any file is proven to be at its address; who only asked is not', async () => {
+  const isProven = (): boolean | undefined => asked.at(-1)?.isProven;
+  answer = { status: 200, parts: [{ kind: 'bytes', bytes: Buffer.from('asked once more') }] };
+  await read('grub/52:54:00:77:00:01.cfg');
+  const found = await shelf.read('snponly.efi', PEER);
+  await read('grub/52:54:00:77:00:01.cfg');
+  expect(isProven()).toBe(false);
+  if (found.kind === 'file') found.onProven?.();
+  await read('grub/52:54:00:77:00:01.cfg');
+  expect(isProven()).toBe(true);
+  await shelf.read('grub/52:54:00:77:00:01.cfg', '10.77.0.12' as Ipv4Address);
+  expect(isProven()).toBe(false);
 });
 
 test('a body of several parts is joined', async () => {
