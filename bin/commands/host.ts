@@ -111,7 +111,7 @@ export function registerHost(program: Command, context: CommandContext): void {
     .option('--force', 'though a configuration is there: it is moved aside')
     .addHelpText('after', '\nExample:\n  rouse restore /mnt/rouse-2026-11-21.tar.gz')
     .action(async (file: string, { force }: { force?: boolean }) => {
-      const { restoreBackup } = await import('../../netboot/host/backup.io.ts');
+      const { restoreBackup } = await import('../../netboot/host/restore.io.ts');
       const { userNamed } = await import('../../netboot/host/setup.io.ts');
       const owner = process.getuid?.() === 0 ? await userNamed('rouse') : undefined;
       const result = await restoreBackup(context.places(), file, { force: force === true, owner });

@@ -29,12 +29,16 @@ export async function askNetboot(
   method: 'GET' | 'POST' | 'DELETE' = 'GET',
   content?: unknown,
 ): Promise<unknown> {
-  const unreachable = (why: string): Fault =>
-    new Fault('E_UNREACHABLE', {
-      what: `rouse netboot does not answer on ${socketPath}`,
-      why,
-      todo: 'start it with: rouse netboot (in a clone: npm start)',
-    });
+  const unreachable = (why: string, cause?: unknown): Fault =>
+    new Fault(
+      'E_UNREACHABLE',
+      {
+        what: `rouse netboot does not answer on ${socketPath}`,
+        why,
+        todo: 'start it with: rouse netboot (in a clone: npm start)',
+      },
+      { cause },
+    );
   const proof = method === 'GET' ? undefined : await makeProof(dirname(socketPath));
   const headers = proof === undefined ? {} : { 'Rouse-Who': proof.name };
   const asked = new Promise<{ status: number; text: string }>((resolve, reject) => {
@@ -54,7 +58,7 @@ export async function askNetboot(
     );
     asking.on('timeout', () => asking.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
     asking.on('error', (error: NodeJS.ErrnoException) =>
-      reject(unreachable(UNREACHABLE[error.code ?? ''] ?? error.message)),
+      reject(unreachable(UNREACHABLE[error.code ?? ''] ?? error.message, error)),
     );
     if (content === undefined) asking.end();
     else asking.setHeader('Content-Type', 'application/json').end(JSON.stringify(content));
@@ -71,4 +75,10 @@ export async function askNetboot(
   if (status === 200) return body;
   const said = (body as { error?: string }).error ?? `status ${status}`;
   throw new Fault(status === 404 ? 'E_NOT_FOUND' : 'E_NO', { what: said });
+}
+
+/** Whether a request failed because nobody listens: not one that is there and silent, or that we may not ask. */
+export function isNotRunning(error: unknown): boolean {
+  const { code } = (error instanceof Fault ? (error.cause ?? {}) : {}) as { code?: string };
+  return code === 'ENOENT' || code === 'ECONNREFUSED';
 }

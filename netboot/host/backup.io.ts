@@ -1,35 +1,21 @@
-// netboot/host/backup.io.ts - `rouse backup` and `rouse restore`: a boot server in one file, and back on a bare machine.
+// netboot/host/backup.io.ts - `rouse backup`: a boot server in one file.
 //
-// Owns: walking the folders, the archive, the order of putting back (everything beside, then renamed into place). Does not own
-// what belongs to a backup (backup.ts), or the store's copy while a boot server has it open (store/store.io.ts).
+// Owns: walking the folders, writing the archive. Does not own what belongs to a backup (backup.ts), putting one back
+// (restore.io.ts), or the store's copy while a boot server has it open (store/store.io.ts).
 
+import { randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import {
-  chmod,
-  lchown,
-  lstat,
-  mkdir,
-  mkdtemp,
-  open,
-  readdir,
-  readlink,
-  rename,
-  rm,
-  stat,
-  symlink,
-} from 'node:fs/promises';
+import { lstat, open, readdir, readlink, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { DatabaseSync, backup } from 'node:sqlite';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip, createGzip } from 'node:zlib';
-import { extract, pack } from 'tar-stream';
+import { createGzip } from 'node:zlib';
+import { pack } from 'tar-stream';
 import { Fault, reasonOf } from '../../formats/errors.ts';
-import { openStore } from '../../images/store.io.ts';
 import { askNetboot } from '../api/client.io.ts';
-import { readSite, type SitePlaces } from '../site/load.io.ts';
-import { shareConfiguration } from './setup.io.ts';
-import { BACKUP_VERSION, type BackupNote, isKept, readNote, refusalOf } from './backup.ts';
+import type { SitePlaces } from '../site/load.io.ts';
+import { BACKUP_VERSION, type BackupNote, isKept } from './backup.ts';
 
 export type BackupPlaces = SitePlaces & { readonly runDir: string };
 
@@ -49,7 +35,8 @@ export async function writeBackup(
   options: { readonly rouse: string; readonly hasImages: boolean },
 ): Promise<BackupResult> {
   const target = resolve(file);
-  const beside = `${target}.new`;
+  // A name that nobody can have put a file or a link at: it holds keys.
+  const beside = `${target}.${randomBytes(6).toString('hex')}.new`;
   const { copy, isOnline } = await copyStore(places);
   try {
     const items = [
@@ -68,7 +55,7 @@ export async function writeBackup(
     const written = pipeline(
       archive,
       createGzip(),
-      createWriteStream(beside, { mode: 0o600, flags: 'w', flush: true }),
+      createWriteStream(beside, { mode: 0o600, flags: 'wx', flush: true }),
     );
     // What breaks the pipe is told by `written`; an entry that waits for it would wait for ever.
     written.catch(() => archive.destroy());
@@ -114,7 +101,8 @@ async function addItem(archive: ReturnType<typeof pack>, { name, path }: Item): 
   }
 }
 
-async function walk(folder: string, name: string): Promise<Item[]> {
+/** Every file below a folder, with its name in the archive. */
+export async function walk(folder: string, name: string): Promise<Item[]> {
   const items: Item[] = [];
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
@@ -151,160 +139,4 @@ async function copyStore({ runDir, libDir }: BackupPlaces): Promise<{ copy: stri
   } finally {
     database?.close();
   }
-}
-
-export type RestoreResult = {
-  readonly note: BackupNote;
-  readonly files: number;
-  readonly nodes: number;
-  /** Images whose current generation no node can boot here, and why. */
-  readonly unbootable: readonly { readonly image: string; readonly why: string }[];
-  /** Where what was there before lies now. */
-  readonly movedAside: readonly string[];
-};
-
-const NOTE_LIMIT_BYTES = 65_536;
-
-/**
- * Puts a backup back. Everything is written beside and checked first: a damaged archive changes nothing.
- *
- * @param options.force moves a configuration and a state that are there aside, to NAME.before-restore-TIME.
- * @param options.owner who is to own the state; undefined: whoever restores.
- * @throws Fault E_NO where a boot server runs or something is there already, E_STORE for a bad archive.
- */
-export async function restoreBackup(
-  places: BackupPlaces,
-  file: string,
-  options: { readonly force: boolean; readonly owner: { readonly uid: number; readonly gid: number } | undefined },
-): Promise<RestoreResult> {
-  const isServed = await askNetboot(join(places.runDir, 'netboot.sock'), '/v1/health').then(
-    () => true,
-    () => false,
-  );
-  if (isServed)
-    throw new Fault('E_NO', {
-      what: 'nothing was restored',
-      why: 'a boot server runs here',
-      todo: 'stop it first: systemctl stop rouse',
-    });
-  const taken = await present([join(places.configDir, 'rouse.yaml'), join(places.libDir, 'store.sqlite')]);
-  if (taken.length > 0 && !options.force) {
-    throw new Fault('E_NO', {
-      what: 'nothing was restored',
-      why: `${taken.join(' and ')} is there already`,
-      todo: 'to move it aside: --force',
-    });
-  }
-  await mkdir(dirname(places.configDir), { recursive: true });
-  await mkdir(dirname(places.libDir), { recursive: true, mode: 0o755 });
-  const staged = {
-    etc: await mkdtemp(`${places.configDir}.restore-`),
-    lib: await mkdtemp(`${places.libDir}.restore-`),
-  };
-  try {
-    const { note, files } = await unpack(file, staged);
-    await chmod(staged.etc, 0o755);
-    await chmod(staged.lib, 0o700);
-    if (options.owner !== undefined) {
-      await giveTo(staged.lib, options.owner);
-      await shareConfiguration(staged.etc, options.owner.gid);
-    }
-    const movedAside: string[] = [];
-    const stamp = new Date().toISOString().replace(/[:.]/g, '-');
-    for (const [from, to] of [
-      [staged.etc, places.configDir],
-      [staged.lib, places.libDir],
-    ] as const) {
-      movedAside.push(...(await putInPlace(from, to, `${to}.before-restore-${stamp}`)));
-    }
-    const site = await readSite(places);
-    const unbootable = await unbootableImages(places.libDir);
-    return { note, files, nodes: site.ok ? site.site.nodes.size : 0, unbootable, movedAside };
-  } finally {
-    await rm(staged.etc, { recursive: true, force: true });
-    await rm(staged.lib, { recursive: true, force: true });
-  }
-}
-
-async function unbootableImages(libDir: string): Promise<RestoreResult['unbootable']> {
-  const store = openStore(libDir);
-  const found: { image: string; why: string }[] = [];
-  for (const { image, current } of await store.list()) {
-    const [why] = current === undefined ? [] : await store.problems(image, current);
-    if (why !== undefined) found.push({ image, why });
-  }
-  return found;
-}
-
-async function present(paths: readonly string[]): Promise<string[]> {
-  const found: string[] = [];
-  for (const path of paths) if ((await lstat(path).catch(() => undefined)) !== undefined) found.push(path);
-  return found;
-}
-
-/** A folder that holds a file is moved aside whole; empty ones, as a package makes them, give way. */
-async function putInPlace(from: string, to: string, aside: string): Promise<string[]> {
-  const files = await walk(to, '');
-  let moved: string[] = [];
-  if (files.length > 0) {
-    await rename(to, aside);
-    moved = [aside];
-  } else await rm(to, { recursive: true, force: true });
-  await rename(from, to);
-  return moved;
-}
-
-async function giveTo(folder: string, { uid, gid }: { uid: number; gid: number }): Promise<void> {
-  await lchown(folder, uid, gid);
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) await giveTo(path, { uid, gid });
-    else await lchown(path, uid, gid);
-  }
-}
-
-async function unpack(
-  file: string,
-  staged: { etc: string; lib: string },
-): Promise<{ note: BackupNote; files: number }> {
-  const bad = (why: string): Fault =>
-    new Fault('E_STORE', { what: `cannot restore ${basename(file)}`, why, todo: 'nothing was changed' });
-  let note: BackupNote | undefined;
-  let files = 0;
-  const reader = extract();
-  const fed = pipeline(createReadStream(file), createGunzip(), reader);
-  fed.catch(() => undefined);
-  try {
-    for await (const entry of reader) {
-      const { name, type, linkname, mode, size } = entry.header;
-      if (note === undefined) {
-        if (name !== 'backup.json' || size > NOTE_LIMIT_BYTES)
-          throw bad('it is no backup of rouse: backup.json does not come first');
-        const chunks: Buffer[] = [];
-        for await (const chunk of entry) chunks.push(chunk as Buffer);
-        const read = readNote(Buffer.concat(chunks).toString());
-        if (!read.ok) throw bad(read.why);
-        ({ note } = read);
-        continue;
-      }
-      const refused = refusalOf(name, type ?? 'file', linkname ?? undefined);
-      if (refused !== undefined) throw bad(`${JSON.stringify(name.slice(0, 100))}: ${refused}`);
-      const [root = '', ...steps] = name.split('/');
-      const path = join(root === 'etc' ? staged.etc : staged.lib, ...steps);
-      await mkdir(dirname(path), { recursive: true, mode: root === 'etc' ? 0o755 : 0o700 });
-      // A link in place of a folder would lead what follows elsewhere: every folder is one that was made here.
-      const folder = await lstat(dirname(path));
-      if (!folder.isDirectory()) throw bad(`${JSON.stringify(name.slice(0, 100))} lies behind a link`);
-      if (type === 'symlink') {
-        await symlink(linkname ?? '', path);
-        entry.resume();
-      } else await pipeline(entry, createWriteStream(path, { flags: 'wx', mode: mode & 0o777, flush: true }));
-      files += 1;
-    }
-    await fed;
-  } catch (error) {
-    throw error instanceof Fault ? error : bad(reasonOf(error));
-  }
-  if (note === undefined) throw bad('it is empty');
-  return { note, files };
 }

@@ -7,6 +7,8 @@
 // kernels and packages are left out unless asked for: the same recipes build the same ones again, of the versions that the
 // locks of their generations name. Pure.
 
+import { printableAscii } from '../../formats/printable.ts';
+
 /** Below lib: folders and files that are kept, and those that are left out unless images are asked for. */
 const KEPT =
   /^lib\/(store\.sqlite|last-good\.json|audit\.jsonl|keys\/[^/]+|loaders\/[^/]+|images\/locks\/[0-9a-f]{64}\.json|images\/[a-z0-9][a-z0-9+._-]*\/([1-9]\d*\.json|current|previous))$/;
@@ -56,23 +58,52 @@ export function refusalOf(name: string, kind: string, target: string | undefined
   }
   if (!name.startsWith('etc/')) return 'it is a link';
   const depth = name.split('/').length - 2;
-  const ups = target.split('/').filter((step) => step === '..').length;
-  return target.startsWith('/') || ups > depth ? 'its target lies outside the configuration' : undefined;
+  const steps = target.split('/').filter((step) => step !== '' && step !== '.');
+  const ups = steps.filter((step) => step === '..').length;
+  // Up and only then down: ".." behind a step that is a link itself leads where names do not tell.
+  const isTurning = steps.lastIndexOf('..') >= ups;
+  return target.startsWith('/') || ups > depth || isTurning ? 'its target lies outside the configuration' : undefined;
+}
+
+/** The first entry whose path leads through one of the links; written there it would land where the link leads. */
+export function belowLink(names: readonly string[], links: { has(name: string): boolean }): string | undefined {
+  return names.find((name) => {
+    const steps = name.split('/');
+    return steps.some((_, index) => index > 0 && links.has(steps.slice(0, index).join('/')));
+  });
+}
+
+/** A boot server of ten thousand nodes has a tenth of it. */
+const ENTRIES_MAX = 200_000;
+
+/** Whether an archive holds more than may be put on this disk. @returns undefined, or what is too much. */
+export function overflowOf(
+  unpacked: { readonly entries: number; readonly bytes: number },
+  roomBytes: number,
+): string | undefined {
+  if (unpacked.entries > ENTRIES_MAX) return `it holds more than ${ENTRIES_MAX} files`;
+  if (unpacked.bytes <= roomBytes) return undefined;
+  return `it unpacks to more than ${Math.floor(roomBytes / 1e6)} MB, which is half of what is free here`;
 }
 
 /** Reads backup.json. @returns the note, or why it is none. */
 export function readNote(
   text: string,
 ): { readonly ok: true; readonly note: BackupNote } | { readonly ok: false; readonly why: string } {
-  let note: Partial<BackupNote>;
+  let note: Readonly<Record<string, unknown>>;
   try {
-    note = (JSON.parse(text) ?? {}) as Partial<BackupNote>;
+    note = (JSON.parse(text) ?? {}) as Readonly<Record<string, unknown>>;
   } catch {
     return { ok: false, why: 'its backup.json is no JSON' };
   }
-  const { version, rouse = '?', at = '?', host = '?', hasImages = false } = note;
+  const { version } = note;
+  // They are shown to people, and anybody may have written them.
+  const word = (name: string): string => (typeof note[name] === 'string' ? printableAscii(note[name]) : '?');
   if (typeof version !== 'number') return { ok: false, why: 'its backup.json names no version' };
   if (version > BACKUP_VERSION)
     return { ok: false, why: `it is of version ${version}, and this rouse knows versions up to ${BACKUP_VERSION}` };
-  return { ok: true, note: { version, rouse, at, host, hasImages } };
+  return {
+    ok: true,
+    note: { version, rouse: word('rouse'), at: word('at'), host: word('host'), hasImages: note['hasImages'] === true },
+  };
 }
