@@ -6,17 +6,14 @@
 
 import { createHash } from 'node:crypto';
 import { reasonOf } from '../../formats/errors.ts';
-import { inputsFor } from './inputs.ts';
-import { type LiveFiles, liveFiles, liveTemplates } from './live.ts';
+import { type LiveFiles, type LiveRendering, renderLive } from './live.ts';
 import type { LiveFacts } from './livediff.ts';
-import { type BegunBoot, began, freshState, type NodeState, ready, reported } from './nodestate.ts';
+import { type BegunBoot, began, freshState, hasBegun, type NodeState, ready, reported } from './nodestate.ts';
 import { type Order, OrderBook, type Verb } from './orders.ts';
-import { type PoolView, poolsOf, type States } from './pools.ts';
+import { poolNews, type PoolView, poolsOf, type States } from './pools.ts';
 import type { StoreContent, StoredBoot, StoreRecord } from '../store/records.ts';
 import { type Acknowledgement, lastingPart, type NodeReport } from './reports.ts';
-import { siteVars } from '../site/plan.ts';
 import type { Site } from '../site/site.ts';
-import { renderTemplateProblems, renderTemplates, valuesOf } from '../boots/templates.ts';
 import { type VipView, vipsOf } from './vips.ts';
 
 export type FleetOptions = {
@@ -123,11 +120,7 @@ export class Fleet {
 
   /** A boot that speaks has begun, whatever was heard of it before. */
   async heard(stored: StoredBoot): Promise<void> {
-    const { boot } = this.state(stored.plan.node.name);
-    if (boot?.id === stored.id) return;
-    const isNewer = boot === undefined || boot.startedAtMs < stored.startedAtMs;
-    // A script was asked for and nothing was loaded, and here the node goes on speaking: it never began anew.
-    if (isNewer || !boot.isLoaded) await this.begin(stored, true);
+    if (hasBegun(this.state(stored.plan.node.name), stored)) await this.begin(stored, true);
   }
 
   async isReady(stored: StoredBoot): Promise<void> {
@@ -270,7 +263,9 @@ export class Fleet {
   }
 
   async #renderAll(): Promise<void> {
-    this.#tellPools();
+    const pools = this.pools();
+    for (const line of poolNews(this.#pools, pools)) this.#options.log(line);
+    this.#pools = pools;
     for (const [node, { boot }] of this.states) {
       if (boot === undefined) continue;
       const rendered = this.#render(node, boot, this.#pools);
@@ -304,47 +299,9 @@ export class Fleet {
     this.#rendered.set(bootId, [...others, live].slice(-KEPT_RENDERINGS));
   }
 
-  #render(
-    node: string,
-    boot: BegunBoot,
-    pools: readonly PoolView[] = this.pools(),
-  ): { kind: 'live'; live: LiveFiles } | { kind: 'problem'; why: string } | undefined {
-    const templates = liveTemplates(boot.image.templates);
+  #render(node: string, boot: BegunBoot, pools: readonly PoolView[] = this.pools()): LiveRendering | undefined {
     const site = this.#options.site();
-    if (templates.length === 0 || site === undefined) return undefined;
-    const { plan, address, id, startedAtMs } = boot;
-    const file = site.nodes.get(node);
-    let { vars } = plan;
-    // Once its file says another profile, what it still runs stays as it was booted.
-    if (file !== undefined && file.profile.name === plan.profile.name) {
-      const image = plan.target.kind === 'linux' ? plan.target.image : '';
-      const resolved = siteVars(site, plan.profile.name, file.effective, boot.image.vars, image);
-      const [problem] = resolved.problems;
-      if (problem !== undefined) return { kind: 'problem', why: renderTemplateProblems([problem]) };
-      vars = Object.fromEntries(Object.entries(resolved.vars).map(([name, { value }]) => [name, value]));
-    }
-    const labels = file?.labels ?? plan.node.labels;
-    const inputs = inputsFor(site, this.states, { name: node, profile: plan.profile.name, labels, address }, pools);
-    const described = { ...plan, vars, node: { ...plan.node, labels, note: file?.note ?? plan.node.note } };
-    const rendered = renderTemplates(templates, valuesOf(described, { address, bootId: id, startedAtMs }, inputs));
-    return rendered.ok
-      ? { kind: 'live', live: liveFiles(rendered.files, sha256) }
-      : { kind: 'problem', why: renderTemplateProblems(rendered.problems) };
-  }
-
-  #tellPools(): void {
-    const before = new Map(this.#pools.map(({ name, members }) => [name, members]));
-    this.#pools = this.pools();
-    for (const { name, members } of this.#pools) {
-      const old = new Map((before.get(name) ?? []).map((member) => [member.name, member]));
-      for (const { name: node, state } of members) {
-        const was = old.get(node)?.state;
-        if (was !== state)
-          this.#options.log(`pool ${name}: ${node} is ${state}${was === undefined ? '' : `, was ${was}`}`);
-        old.delete(node);
-      }
-      for (const node of old.keys()) this.#options.log(`pool ${name}: ${node} has left`);
-    }
+    return site === undefined ? undefined : renderLive({ site, states: this.states, pools }, node, boot, sha256);
   }
 
   /** Says a line when it differs from the last one under this key; an empty one ends the matter. */

@@ -139,6 +139,16 @@ export function began(state: NodeState, boot: BegunBoot): NodeState {
   };
 }
 
+/** Whether a boot that speaks is what the node has begun to be, though something else was known of it. */
+export function hasBegun(
+  { boot }: NodeState,
+  speaking: { readonly id: string; readonly startedAtMs: number },
+): boolean {
+  if (boot?.id === speaking.id) return false;
+  // A script was asked for and nothing was loaded, and here the node goes on speaking: it never began anew.
+  return boot === undefined || boot.startedAtMs < speaking.startedAtMs || !boot.isLoaded;
+}
+
 /** It boots something that reports nothing to us: its own disk, another server. */
 export function leftUs(state: NodeState): NodeState {
   return { ...closed(state), boot: undefined, report: undefined, once: undefined };

@@ -92,3 +92,17 @@ export function shortfalls(pools: readonly PoolView[], nodes: ReadonlySet<string
     return [`pool '${name}' would keep ${after} of ${now} in service, and its minimum is ${minimum}`];
   });
 }
+
+/** What changed in the members of pools, in words. */
+export function poolNews(before: readonly PoolView[], now: readonly PoolView[]): string[] {
+  const known = new Map(before.map(({ name, members }) => [name, members]));
+  return now.flatMap(({ name, members }) => {
+    const old = new Map((known.get(name) ?? []).map((member) => [member.name, member.state]));
+    const news = members.flatMap(({ name: node, state }) => {
+      const was = old.get(node);
+      return was === state ? [] : [`pool ${name}: ${node} is ${state}${was === undefined ? '' : `, was ${was}`}`];
+    });
+    const gone = [...old.keys()].filter((node) => !members.some((member) => member.name === node));
+    return [...news, ...gone.map((node) => `pool ${name}: ${node} has left`)];
+  });
+}

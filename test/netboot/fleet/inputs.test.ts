@@ -5,12 +5,13 @@ import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
 import { inputsFor } from '../../../netboot/fleet/inputs.ts';
 import { liveDiff } from '../../../netboot/fleet/livediff.ts';
-import { liveFiles } from '../../../netboot/fleet/live.ts';
+import { liveFiles, renderLive } from '../../../netboot/fleet/live.ts';
 import { type NodeState, reported } from '../../../netboot/fleet/nodestate.ts';
 import type { Order } from '../../../netboot/fleet/orders.ts';
 import { isOutOfService, type ServiceFacts } from '../../../netboot/fleet/outofservice.ts';
 import { planOf, refusalsOf, wantedOf } from '../../../netboot/fleet/planview.ts';
 import { vipsOf, withAnswers } from '../../../netboot/fleet/vips.ts';
+import type { Template } from '../../../images/manifest.ts';
 import { decodeArchive } from '../../../images/cpio.ts';
 import { boot, FILES, IMAGES, report, site, state, states } from './fleet-site.ts';
 
@@ -223,6 +224,36 @@ test('a node serves nobody once every balancer that is heard has applied its fil
   expect(is({ vips: held('lb1') }, 'lb1', ['10.0.0.200'])).toBe(false);
   expect(is({ vips: held() }, 'lb1', ['10.0.0.200'])).toBe(false);
   expect(is({ vips: held('lb2') }, 'lb1', ['10.0.0.200'])).toBe(true);
+});
+
+test('live files are rendered from the file of the node while it wants the profile that runs, else as it was booted', () => {
+  const template: Template = {
+    path: '/etc/motd',
+    mode: 0o644,
+    source: '{{ node.note }}/{{ vars.vrid }}',
+    origin: 'services/lb/files/etc/motd.liquid',
+    live: { check: '', reload: '' },
+  };
+  const running = (templates: readonly Template[]) => ({
+    ...boot('lb1', 'lb'),
+    plan: { ...boot('lb1', 'lb').plan, vars: { vrid: 7 } },
+    image: { templates: [...templates], vars: { vrid: { type: 'number', default: 3, text: '' } } } as const,
+  });
+  const text = (profile: string, templates: readonly Template[]) => {
+    const note = `macs: [52:54:00:77:00:11]\nprofile: ${profile}\naddress: 10.0.0.21\nnote: hello\n`;
+    const facts = {
+      site: site({ 'nodes/lb1.yaml': note, 'profiles/lb.yaml': 'extends: role/lb\n' }),
+      states: states(),
+      pools: [],
+    };
+    const rendered = renderLive(facts, 'lb1', running(templates), () => '0'.repeat(64));
+    return rendered?.kind === 'live' ? new TextDecoder().decode(rendered.live.files[0]?.content) : rendered?.why;
+  };
+  expect(text('lb', [])).toBeUndefined();
+  expect(text('lb', [{ ...template, live: undefined }])).toBeUndefined();
+  expect(text('lb', [template])).toBe('hello/3');
+  expect(text('web', [template])).toBe('hello/7');
+  expect(text('lb', [{ ...template, source: '{{ vars.nope }}' }])).toContain('undefined variable: vars.nope');
 });
 
 test('live files are a cpio whose revision is its hash, the same for the same files; a difference is told by line', () => {

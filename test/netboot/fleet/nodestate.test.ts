@@ -8,6 +8,7 @@ import {
   closed,
   forgiven,
   freshState,
+  hasBegun,
   loaded,
   type NodeState,
   planKey,
@@ -118,4 +119,14 @@ test('never more than three boots in a row in vain before maintenance, whatever 
       if (choice.kind === 'last-good') expect(planKey(choice.good.plan)).not.toBe(planKey(plan('web1', 'web', wanted)));
     }),
   );
+});
+
+test('a boot that speaks is what the node is: the newer one, or the old one where nothing was loaded since', () => {
+  const is = (isLoaded: boolean, id: string, startedAtMs: number) => {
+    const known = boot('n', 'web', { id: 'known', startedAtMs: 5, isLoaded });
+    return hasBegun({ ...freshState('n'), boot: known }, { id, startedAtMs });
+  };
+  expect(hasBegun(freshState('n'), { id: 'first', startedAtMs: 1 })).toBe(true);
+  expect([is(true, 'known', 5), is(false, 'known', 5)]).toEqual([false, false]);
+  expect([is(true, 'newer', 6), is(true, 'older', 4), is(false, 'older', 4)]).toEqual([true, false, true]);
 });

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import {
   began,
   closed,
@@ -11,7 +12,7 @@ import {
   ready,
   reported,
 } from '../../../netboot/fleet/nodestate.ts';
-import { inService, poolsOf, shortfalls } from '../../../netboot/fleet/pools.ts';
+import { inService, type Member, poolNews, poolsOf, type PoolView, shortfalls } from '../../../netboot/fleet/pools.ts';
 import { boot, report, site, state, states } from './fleet-site.ts';
 
 const show = (...all: readonly NodeState[]): string => {
@@ -122,4 +123,22 @@ test('a shortfall is told only of who takes something away', () => {
   ]);
   expect(shortfalls(pools, new Set(['web2', 'lb1']))).toEqual([]);
   expect(closed(freshState('web1'))).toEqual(freshState('web1'));
+});
+
+test('who comes, changes and leaves is told in words, and nothing where nothing changed', () => {
+  const view = (...members: [name: string, state: Member['state']][]): PoolView[] => [
+    {
+      name: 'web',
+      minimum: 1,
+      members: members.map(([name, is]) => ({ name, state: is, address: '10.0.0.11' as Ipv4Address, weight: 1 })),
+    },
+  ];
+  const before = view(['web1', 'in'], ['web2', 'in']);
+  expect(poolNews(before, before)).toEqual([]);
+  expect(poolNews([], before)).toEqual(['pool web: web1 is in', 'pool web: web2 is in']);
+  expect(poolNews(before, view(['web2', 'draining'], ['web3', 'in']))).toEqual([
+    'pool web: web2 is draining, was in',
+    'pool web: web3 is in',
+    'pool web: web1 has left',
+  ]);
 });
