@@ -95,7 +95,7 @@ export function dhcpSteps(
     if (decision.kind === 'ack') leases = withLease(leases, decision.commit);
     return decision;
   };
-  /** DISCOVER and REQUEST: of the address, or after a ProxyDHCP offer that leaves it to port 4011 (proxy.ts). @returns what is to be booted. */
+  /** DISCOVER and REQUEST; after a ProxyDHCP offer without option 43 that is to port 4011. @returns what is to be booted. */
   const exchange = (title: string, discover: DhcpMessage): BootAnswer | undefined => {
     const decision = ask(discover);
     steps.push(dhcpStep(title, discover, decision));
