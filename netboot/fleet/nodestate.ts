@@ -50,6 +50,8 @@ export type Draining = 'no' | 'operator' | 'change';
 export type NodeState = {
   readonly node: string;
   readonly boot: BegunBoot | undefined;
+  /** What it still runs for all that is known: it was ready, and of the boot after it nothing more than the script was asked for. */
+  readonly before?: BegunBoot | undefined;
   readonly report: KeptReport | undefined;
   readonly lastGood: GoodPlan | undefined;
   /** Key of the plan that failed: not given again by itself until the files want another one. */
@@ -130,12 +132,17 @@ export function choosePlan(
 /** A boot begins: its script was given out, or a prepared one spoke for the first time. */
 export function began(state: NodeState, boot: BegunBoot): NodeState {
   if (state.boot?.id === boot.id) return state;
-  const before = closed(state);
+  // It goes on speaking: it never began anew.
+  if (state.before?.id === boot.id) return { ...state, boot: state.before, before: undefined, report: undefined };
+  const done = closed(state);
+  const running = state.boot?.isReady === true ? state.boot : state.before;
+  const isLeft = boot.isLoaded || boot.isReady || done.draining === 'change';
   return {
-    ...before,
+    ...done,
     boot,
+    before: isLeft ? undefined : running,
     report: undefined,
-    draining: before.draining === 'change' ? 'no' : before.draining,
+    draining: done.draining === 'change' ? 'no' : done.draining,
   };
 }
 
@@ -151,7 +158,7 @@ export function hasBegun(
 
 /** It boots something that reports nothing to us: its own disk, another server. */
 export function leftUs(state: NodeState): NodeState {
-  return { ...closed(state), boot: undefined, report: undefined, once: undefined };
+  return { ...closed(state), boot: undefined, before: undefined, report: undefined, once: undefined };
 }
 
 /** Its last file left for the machine. */
@@ -159,7 +166,7 @@ export function loaded(state: NodeState, bootId: string): NodeState {
   const { boot } = state;
   return boot === undefined || boot.id !== bootId || boot.isLoaded
     ? state
-    : { ...state, boot: { ...boot, isLoaded: true } };
+    : { ...state, boot: { ...boot, isLoaded: true }, before: undefined };
 }
 
 /** It was ready: its plan is this node's last good one. */
@@ -172,6 +179,7 @@ export function ready(state: NodeState, bootId: string): NodeState {
   return {
     ...state,
     boot: { ...boot, isLoaded: true, isReady: true },
+    before: undefined,
     inVain: 0,
     // Used up by being ready, not by being asked for: a loader may ask for its script any number of times.
     once: isOnce ? undefined : state.once,

@@ -4,7 +4,8 @@
 // pools' definition (site/schema.ts).
 //
 // Membership is slow and never shrinks on silence: no clock is asked here. A node is a member once its latest boot was
-// ready; it leaves when it begins another boot, runs another profile, or is gone from the files.
+// ready; it leaves when another boot was loaded or speaks (asking for a script proves nothing), runs another profile, or is
+// gone from the files.
 // Source: ARCHITECTURE.md, "Pools". Pure.
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
@@ -56,7 +57,8 @@ type Match = Site['rouse']['pools'][string]['match'];
 
 function membersOf(site: Site, states: States, match: Match, minimum: number): Member[] {
   const members: Member[] = [];
-  for (const { node: name, boot, draining } of states.values()) {
+  for (const { node: name, boot: latest, before, draining } of states.values()) {
+    const boot = latest?.isReady === true ? latest : before;
     const node = site.nodes.get(name);
     if (node === undefined || boot?.isReady !== true) continue;
     if (!matches(match, boot.plan.profile.name, node.labels)) continue;

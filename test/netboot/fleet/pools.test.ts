@@ -110,8 +110,21 @@ test('whatever the edits of profiles, a pool with anyone in it keeps someone in 
   );
 });
 
-test('a new boot leaves the pool until it is ready', () => {
-  const again = began(state('web1', 'web'), boot('web1', 'web', { id: 'web1-2', isReady: false, isLoaded: false }));
+const script = (one: NodeState, id: string): NodeState =>
+  began(one, boot('web1', 'web', { id, isReady: false, isLoaded: false }));
+
+test('who only asks for scripts is a member still; a change that drained it knows that it left', () => {
+  const asked = script(script(state('web1', 'web'), 'web1-2'), 'web1-3');
+  expect(show(asked)).toBe('web1 1 in');
+  const speaking = began(asked, boot('web1', 'web', { isReady: false }));
+  expect([show(speaking), speaking.boot?.id, speaking.before]).toEqual(['web1 1 in', 'web1-1', undefined]);
+  expect(show(script(state('web1', 'web', { draining: 'change' }), 'web1-2'))).toBe('');
+  // Loaded and never ready: what it ran before is gone for good.
+  expect(show(script(loaded(asked, 'web1-3'), 'web1-4'))).toBe('');
+});
+
+test('a new boot that is loaded leaves the pool until it is ready', () => {
+  const again = loaded(script(state('web1', 'web'), 'web1-2'), 'web1-2');
   expect(show(again)).toBe('');
   expect(show(ready(again, 'web1-2'))).toBe('web1 1 in');
 });
