@@ -45,11 +45,17 @@ const MIGRATIONS: Readonly<Record<number, string>> = {
 /** What is kept: enough for weeks of a rack of 2,000, some hundred megabytes at most. */
 const KEPT_BOOTS = 20_000;
 const KEPT_BOOTS_PER_MACHINE = 20;
+const KEPT_BOOTS_OF_STRANGERS = 2000;
 const KEPT_EVENTS = 400_000;
 const KEPT_MACHINES = 20_000;
 /** Loaded at start: boots per machine, and events in all. */
 const LOADED_BOOTS_PER_MACHINE = 3;
 const LOADED_EVENTS = 50_000;
+
+/** Of machines that no node file names: anybody can make up their MACs. A damaged row is nobody's. */
+const IS_STRANGERS = `CASE WHEN json_valid(plan) THEN json_extract(plan, '$.node.known') = 0 END`;
+/** What each node runs: the last boot that spoke, for with that its overlay is spent. */
+const RUNNING = `SELECT max(seq) FROM boots WHERE overlay IS NULL AND (${IS_STRANGERS}) IS NOT 1 GROUP BY mac`;
 
 export type Row = Record<string, string | number | bigint | Uint8Array | null>;
 
@@ -181,9 +187,16 @@ export function trim(database: DatabaseSync): void {
   database.exec(
     `DELETE FROM boots WHERE seq IN (SELECT seq FROM (
        SELECT seq, row_number() OVER (PARTITION BY mac ORDER BY seq DESC) AS place FROM boots
-     ) WHERE place > ${KEPT_BOOTS_PER_MACHINE})`,
+     ) WHERE place > ${KEPT_BOOTS_PER_MACHINE}) AND seq NOT IN (${RUNNING})`,
   );
-  database.exec(`DELETE FROM boots WHERE seq <= (SELECT max(seq) FROM boots) - ${KEPT_BOOTS}`);
+  database.exec(
+    `DELETE FROM boots WHERE seq IN (
+       SELECT seq FROM boots WHERE (${IS_STRANGERS}) = 1 ORDER BY seq DESC LIMIT -1 OFFSET ${KEPT_BOOTS_OF_STRANGERS}
+     )`,
+  );
+  database.exec(
+    `DELETE FROM boots WHERE seq <= (SELECT max(seq) FROM boots) - ${KEPT_BOOTS} AND seq NOT IN (${RUNNING})`,
+  );
   database.exec(
     `DELETE FROM machines WHERE mac IN (SELECT mac FROM machines ORDER BY at_ms DESC LIMIT -1 OFFSET ${KEPT_MACHINES})`,
   );
@@ -215,7 +228,7 @@ export function load(database: DatabaseSync): StoreContent {
     'a boot',
     bootOf,
     `SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY mac ORDER BY seq DESC) AS place FROM boots)
-     WHERE place <= ${LOADED_BOOTS_PER_MACHINE} ORDER BY seq`,
+     WHERE place <= ${LOADED_BOOTS_PER_MACHINE} OR seq IN (${RUNNING}) ORDER BY seq`,
   );
   const events = rowsOf(
     'a line of the journal',

@@ -303,6 +303,26 @@ test('one machine that makes boot after boot does not push out the boot of anoth
   expect(rows.map((row) => row['boots'])).toEqual([20, 1]);
 });
 
+test('what a node runs stays, and is loaded, however many boots come after it; of strangers the latest stay', async () => {
+  const store = await openStore(file, { trimEveryCommits: 1 });
+  const stranger = (index: number): StoredBoot => {
+    const made = boot(`s${index}`, `52:54:00:99:${(index >> 8).toString(16)}:${(index & 255).toString(16)}`);
+    return { ...made, plan: { ...made.plan, node: { ...made.plan.node, known: false } } };
+  };
+  await store.commit(['old', 'runs'].map((id) => ({ kind: 'boot', boot: boot(id) }) as const));
+  await store.commit(['old', 'runs'].map((bootId) => ({ kind: 'overlay-spent', bootId }) as const));
+  await store.commit(Array.from({ length: 100 }, (_, index) => ({ kind: 'boot', boot: boot(`n${index}`) }) as const));
+  await store.commit(Array.from({ length: 20_100 }, (_, index) => ({ kind: 'boot', boot: stranger(index) }) as const));
+  await store.commit([{ kind: 'lease', lease: lease(1) }]);
+  await store.close();
+  const again = await openStore(file);
+  const ids = again.content.boots.map(({ id }) => id);
+  expect(ids.filter((id) => !id.startsWith('s'))).toEqual(['runs']);
+  expect(ids.length).toBe(2001);
+  expect(ids.at(-1)).toBe('s20099');
+  await again.close();
+});
+
 test('trouble is told while it lasts: a commit that failed, a file that was taken away', async () => {
   const store = await openStore(file);
   expect(await store.trouble()).toBeUndefined();
