@@ -14,6 +14,8 @@ import type { LoaderShelf } from './loaders.io.ts';
 /** The files that a GRUB or a PXELINUX that came by TFTP asks for, as on the boot port. */
 const PATHS = /^(?:grub|pxelinux\.cfg|kernel|layer|boot)\//;
 
+/** Made for one boot, as large as all its layers: no GRUB or PXELINUX asks for it, and here it would lie in memory for each who does. */
+const INITRD = /^boot\/[^/]*\/initrd$/;
 const EMPTY = new Uint8Array(0);
 
 export class TftpShelf {
@@ -36,6 +38,7 @@ export class TftpShelf {
   }
 
   async #fromBootPort(name: string, peer: Ipv4Address): Promise<FileAnswer> {
+    if (INITRD.test(name)) return { kind: 'refuse', why: 'an initrd in one piece goes by HTTP only' };
     const isProven = this.#proven.has(peer, performance.now());
     const request = { method: 'GET', target: `/${name}`, peer, isProven, authorization: undefined, body: EMPTY };
     const { status, parts, onSent } = await this.#respond(request);
@@ -45,11 +48,8 @@ export class TftpShelf {
       for (const path of held.splice(0)) this.#bodies.leave(path);
     };
     try {
-      const contents: Uint8Array[] = [];
-      for (const part of parts) contents.push(await this.#content(part, held));
-      const [first] = contents;
-      const content = contents.length === 1 && first !== undefined ? first : Buffer.concat(contents);
-      return { kind: 'file', content, onSent, onEnd };
+      const [part] = parts;
+      return { kind: 'file', content: part === undefined ? EMPTY : await this.#content(part, held), onSent, onEnd };
     } catch (error) {
       onEnd();
       throw error;
@@ -58,6 +58,10 @@ export class TftpShelf {
 
   async #content(part: BodyPart, held: string[]): Promise<Uint8Array> {
     if (part.kind === 'bytes') return part.bytes;
+    const { mostBytes } = this.#bodies;
+    if (part.sizeBytes > mostBytes) {
+      throw new Error(`${part.sizeBytes} bytes are too much for TFTP here (${mostBytes}): it goes by HTTP only`);
+    }
     const body = this.#bodies.enter(part.path, part.sizeBytes);
     if (body === undefined) throw new Error('the memory for boot files is full: try again');
     held.push(part.path);

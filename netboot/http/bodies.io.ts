@@ -71,11 +71,12 @@ type Held = { readonly body: Body; readers: number; timer: NodeJS.Timeout | unde
 /** The files that are wanted now, and those that were a moment ago. */
 export class Bodies {
   readonly #held = new Map<string, Held>();
-  readonly #mostBytes: number;
+  /** What is held at most. */
+  readonly mostBytes: number;
   #bytes = 0;
 
   constructor(mostBytes = Math.min(MOST_BYTES, Math.floor(totalmem() / MEMORY_SHARE))) {
-    this.#mostBytes = mostBytes;
+    this.mostBytes = mostBytes;
   }
 
   /** Octets held. */
@@ -99,10 +100,10 @@ export class Bodies {
       return known.body;
     }
     for (const [other, { readers }] of this.#held) {
-      if (this.#bytes + sizeBytes <= this.#mostBytes) break;
+      if (this.#bytes + sizeBytes <= this.mostBytes) break;
       if (readers === 0) this.#drop(other);
     }
-    if (known !== undefined || this.#bytes + sizeBytes > this.#mostBytes) return undefined;
+    if (known !== undefined || this.#bytes + sizeBytes > this.mostBytes) return undefined;
     const body = new Body(path, sizeBytes);
     this.#held.set(path, { body, readers: 1, timer: undefined });
     this.#bytes += sizeBytes;

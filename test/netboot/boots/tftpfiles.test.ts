@@ -72,10 +72,11 @@ test('who has acknowledged a block of any file is proven to be at its address; w
   expect(isProven()).toBe(false);
 });
 
-test('a body of several parts is joined', async () => {
-  const file = { kind: 'file', path: join(folder, 'layer'), sizeBytes: 5 } as const;
-  answer = { status: 200, parts: [file, { kind: 'bytes', bytes: Buffer.from('+overlay') }] };
-  expect(await read('boot/0123456789abcdef/initrd')).toBe('file layer+overlay');
+test('an initrd in one piece is made for nobody; what fits into no memory is refused for that reason', async () => {
+  expect(await read('boot/0123456789abcdef/initrd')).toBe('an initrd in one piece goes by HTTP only');
+  expect(asked).toEqual([]);
+  answer = { status: 200, parts: [{ kind: 'file', path: join(folder, 'layer'), sizeBytes: 13 }] };
+  await expect(shelf.read('layer/x.zst', PEER)).rejects.toThrow('13 bytes are too much for TFTP here (12)');
 });
 
 test('a file is in memory once for all who load it at the same time', async () => {
