@@ -51,13 +51,27 @@ export class Segment {
     return true;
   }
 
-  /** Another server has answered somebody. @returns whether it is news. */
+  /** Another server has answered somebody. @returns whether it is news; what crowds in is remembered and not told. */
   heard(server: Ipv4Address, nowMs: number): boolean {
     const isNews = !this.#servers.has(server) || nowMs - (this.#servers.get(server) ?? 0) > GONE_MS;
-    if (isNews && this.#servers.size >= MOST_SERVERS && !this.#servers.has(server)) return false;
+    // The longest ago first: who answers is put at the end.
+    this.#servers.delete(server);
+    const isCrowded = this.#servers.size >= MOST_SERVERS && !this.#makeRoom(nowMs);
     this.#servers.set(server, nowMs);
     if (nowMs - this.#startedMs < START_MS) this.#early.add(server);
-    return isNews;
+    return isNews && !isCrowded;
+  }
+
+  /** Those that are gone leave; else one does, an early one last. @returns whether any was gone. */
+  #makeRoom(nowMs: number): boolean {
+    const known = [...this.#servers];
+    const gone = known.filter(([, lastSeenMs]) => nowMs - lastSeenMs > GONE_MS).map(([server]) => server);
+    const oldest = (known.find(([server]) => !this.#early.has(server)) ?? known[0])?.[0];
+    for (const server of gone.length > 0 || oldest === undefined ? gone : [oldest]) {
+      this.#servers.delete(server);
+      this.#early.delete(server);
+    }
+    return gone.length > 0;
   }
 
   hold(nowMs: number): Hold | undefined {

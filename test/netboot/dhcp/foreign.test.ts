@@ -48,6 +48,18 @@ test('a server is news once, and again when it had gone; of many made-up ones on
   expect(segment.view(500_001).others.length).toBe(16);
 });
 
+test('made-up servers blind it no longer than they are sent, and push out none that was there at the start', () => {
+  const segment = new Segment(0);
+  segment.heard(OTHER, 1000);
+  for (let last = 0; last < 50; last += 1) segment.heard(ip(`10.9.9.${last}`), 20_000 + last);
+  expect(segment.hold(21_000)).toEqual(FOREIGN);
+  // While they crowd, another one is remembered; once they are gone it is told as well.
+  expect(segment.heard(ip('10.77.1.3'), 30_000)).toBe(false);
+  expect(segment.view(30_000).others.map(({ address }) => address)).toContain('10.77.1.3');
+  expect(segment.heard(ip('10.77.1.4'), 300_000)).toBe(true);
+  expect(segment.view(300_000).others.map(({ address }) => address)).toEqual(['10.77.1.4']);
+});
+
 const HELD: [string, MessageType, Asked, boolean][] = [
   ['a DISCOVER', 'discover', {}, true],
   ['an INFORM', 'inform', { ciaddr: ip('10.77.1.11') }, true],
