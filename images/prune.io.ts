@@ -3,7 +3,8 @@
 // Owns: the order of removal, so that a prune that is killed at any moment leaves every generation that is left whole:
 // first a manifest, then what only it named. Does not own: which (prune.ts).
 //
-// No build runs meanwhile. A promotion may: a manifest is first moved aside, and moved back where a pointer leads to it.
+// No build runs meanwhile. A promotion may, and a node may boot: what is in use is asked when the lock is held, and manifests are
+// first moved aside, then moved back where a pointer leads to them or a node has begun to use them.
 
 import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,16 +21,19 @@ export type PruneResult = {
   readonly bytes: number;
 };
 
-/** @throws Fault E_STORE where a generation that stays cannot be read: what it needs would be removed. */
+/**
+ * @param askInUse asked before anything is judged, and again when manifests are moved aside.
+ * @throws Fault E_STORE where a generation that stays cannot be read: what it needs would be removed.
+ */
 export async function pruneStore({
   libDir,
-  inUse,
+  askInUse,
   newest,
   isDryRun,
   onEvent,
 }: {
   readonly libDir: string;
-  readonly inUse: readonly InUse[];
+  readonly askInUse: () => Promise<readonly InUse[]>;
   readonly newest: number;
   readonly isDryRun: boolean;
   readonly onEvent: OnBuildEvent;
@@ -38,16 +42,21 @@ export async function pruneStore({
     const root = join(libDir, 'images');
     const store = openStore(libDir);
     await putBack(root);
+    const inUse = await askInUse();
     const verdicts = judgeGenerations(await store.list(), inUse, newest);
     const needed = new Set(inUse.flatMap(({ files }) => files));
     for (const verdict of verdicts.filter(({ reasons }) => reasons.length > 0)) {
       for (const file of await neededBy(store, verdict)) needed.add(file);
     }
+    const doomed = isDryRun ? [] : verdicts.filter(({ reasons }) => reasons.length === 0);
+    for (const verdict of doomed) await rename(pathOf(root, verdict), asideOf(root, verdict));
+    const inUseNow = doomed.length === 0 ? [] : await askInUse();
+    for (const file of inUseNow.flatMap(({ files: named }) => named)) needed.add(file);
     const judged: Verdict[] = [];
     for (const verdict of verdicts) {
-      const isSettled = verdict.reasons.length > 0 || isDryRun || (await dropManifest(store, root, verdict));
-      judged.push(isSettled ? verdict : { ...verdict, reasons: ['it was promoted meanwhile'] });
-      if (!isSettled) for (const file of await neededBy(store, verdict)) needed.add(file);
+      const reasons = doomed.includes(verdict) ? await dropManifest(store, root, verdict, inUseNow) : [];
+      judged.push(reasons.length === 0 ? verdict : { ...verdict, reasons });
+      if (reasons.length > 0) for (const file of await neededBy(store, verdict)) needed.add(file);
     }
     let bytes = 0;
     let files = 0;
@@ -80,18 +89,24 @@ function filesBelow(root: string): Promise<string[]> {
 
 const ASIDE = /^\.([1-9]\d*)\.json\.pruned$/;
 
-/** @returns false where a pointer leads to it by now: it stays. */
-async function dropManifest(store: Store, root: string, { image, generation }: Verdict): Promise<boolean> {
-  const path = join(root, image, `${generation}.json`);
-  const aside = join(root, image, `.${generation}.json.pruned`);
-  await rename(path, aside);
+const pathOf = (root: string, { image, generation }: Verdict): string => join(root, image, `${generation}.json`);
+const asideOf = (root: string, { image, generation }: Verdict): string =>
+  join(root, image, `.${generation}.json.pruned`);
+
+/** @returns why it stays, where it does by now. */
+async function dropManifest(
+  store: Store,
+  root: string,
+  verdict: Verdict,
+  inUse: readonly InUse[],
+): Promise<readonly string[]> {
+  const { image, generation } = verdict;
   const { current, previous } = await store.pointers(image);
-  if (current === generation || previous === generation) {
-    await rename(aside, path);
-    return false;
-  }
-  await rm(aside);
-  return true;
+  const reasons = inUse.filter((one) => one.image === image && one.generation === generation).map(({ why }) => why);
+  if (current === generation || previous === generation) reasons.push('it was promoted meanwhile');
+  if (reasons.length > 0) await rename(asideOf(root, verdict), pathOf(root, verdict));
+  else await rm(asideOf(root, verdict));
+  return reasons;
 }
 
 /** Manifests that a killed prune had moved aside: the next one decides again. */

@@ -186,8 +186,13 @@ export function registerImage(program: Command, context: CommandContext): void {
       const { libDir, runDir } = context.places();
       const onProgress = await progress(context, json !== true);
       const newest = number(keep);
-      const inUse = await askInUse({ libDir, runDir });
-      const result = await pruneStore({ libDir, inUse, newest, isDryRun: dryRun, onEvent: onProgress.event });
+      const result = await pruneStore({
+        libDir,
+        askInUse: () => askInUse({ libDir, runDir }),
+        newest,
+        isDryRun: dryRun,
+        onEvent: onProgress.event,
+      });
       onProgress.end();
       if (json === true) return context.print(JSON.stringify(result, undefined, 2));
       const removed = dryRun ? 'would go' : 'removed';

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { verifyImage } from '../../images/audit.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { filesOf, type InUse, judgeGenerations } from '../../images/prune.ts';
+import { withBuildLock } from '../../images/buildlock.io.ts';
 import { pruneStore } from '../../images/prune.io.ts';
 import { openStore } from '../../images/store.io.ts';
 import { imagesInUse } from '../../netboot/fleet/inuse.ts';
@@ -20,7 +21,14 @@ afterEach(() => rmSync(lib, { recursive: true, force: true }));
 
 const files = (folder: string): string[] => readdirSync(join(lib, 'images', folder)).sort();
 const prune = (inUse: readonly InUse[] = [], over: { newest?: number; isDryRun?: boolean } = {}) =>
-  pruneStore({ libDir: lib, inUse, newest: 1, isDryRun: false, onEvent: () => undefined, ...over });
+  pruneStore({
+    libDir: lib,
+    askInUse: async () => inUse,
+    newest: 1,
+    isDryRun: false,
+    onEvent: () => undefined,
+    ...over,
+  });
 const layerNames = (manifest: Manifest): string[] => manifest.layers.map(({ sha256 }) => `${sha256}.zst`);
 
 test('each reason to stay is said; what has none may go', () => {
@@ -135,4 +143,40 @@ test('the files of a generation are its kernel, layers, lock and packages', asyn
     'locks/L.json',
     'packages/P.deb',
   ]);
+});
+
+test('what a node boots while prune waits for a build, or while it is at work, stays', async () => {
+  const store = openStore(lib);
+  for (const text of ['one', 'two', 'three', 'four', 'five']) await publishTiny(store, text);
+  const booting: InUse[] = [];
+  let asked = 0;
+  const boots = (generation: number, why: string) => booting.push({ image: 'web', generation, files: [], why });
+  const askInUse = async (): Promise<readonly InUse[]> => {
+    asked += 1;
+    // Two booted before it is asked; another node begins with three when that one is moved aside already.
+    if (asked === 2) boots(3, 'web2 booted it last');
+    return [...booting];
+  };
+  let isWaiting: () => void = () => undefined;
+  const waits = new Promise<void>((resolve) => (isWaiting = resolve));
+  let pruned: ReturnType<typeof pruneStore> | undefined;
+  await withBuildLock(
+    lib,
+    () => undefined,
+    async () => {
+      pruned = pruneStore({ libDir: lib, askInUse, newest: 1, isDryRun: false, onEvent: () => isWaiting() });
+      await waits;
+      boots(2, 'web1 booted it last');
+    },
+  );
+  const result = await pruned;
+  expect(result?.verdicts.map(({ generation, reasons }) => [generation, ...reasons])).toEqual([
+    [1, 'nodes boot it'],
+    [2, 'web1 booted it last'],
+    [3, 'web2 booted it last'],
+    [4],
+    [5, 'the newest'],
+  ]);
+  expect(files('web')).toEqual(['1.json', '2.json', '3.json', '5.json', 'current']);
+  for (const generation of [1, 2, 3, 5]) expect(await store.problems('web', generation)).toEqual([]);
 });

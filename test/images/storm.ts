@@ -38,5 +38,5 @@ const { pruneStore } = await import('../../images/prune.io.ts');
 const { openStore } = await import('../../images/store.io.ts');
 const { manifest } = await buildImage({ roleDirs: [roles], role: 'base', libDir, cacheDir });
 await openStore(libDir).promote('base', manifest.generation);
-await pruneStore({ libDir, inUse: [], newest: 1, isDryRun: false, onEvent: () => undefined });
+await pruneStore({ libDir, askInUse: async () => [], newest: 1, isDryRun: false, onEvent: () => undefined });
 process.stdout.write(`${changes}\n`);
