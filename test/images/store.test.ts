@@ -1,6 +1,16 @@
 // The store: generations, promotion, and what verify and diff say of it. Real files in a folder of this test.
 
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -163,4 +173,32 @@ test('a second build in the same cache waits for the first; a build that fails g
   const both = await Promise.allSettled([first, second]);
   expect(both.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
   expect(order).toEqual([`another build is at work in ${lib}; waiting for it`, 'first fails', 'second works']);
+});
+
+test('the build lock holds between processes and namespaces, only its owner may open it, and it ends with its holder', async () => {
+  const holder = (notes: string): string => `
+    import { withBuildLock } from ${JSON.stringify(new URL('../../images/buildlock.io.ts', import.meta.url).href)};
+    await withBuildLock(${JSON.stringify(lib)}, (event) => { console.log(event.text); process.exit(0); }, async () => { ${notes} });`;
+  const inItsOwnNetwork = (script: string): string =>
+    execFileSync('unshare', [
+      '--user',
+      '--map-root-user',
+      '--net',
+      process.execPath,
+      '--input-type=module',
+      '-e',
+      script,
+    ]).toString();
+  await withBuildLock(
+    lib,
+    () => undefined,
+    async () => {
+      expect(statSync(join(lib, '.build.lock')).mode & 0o777).toBe(0o600);
+      expect(inItsOwnNetwork(holder('console.log("mine")'))).toBe(
+        `another build is at work in ${lib}; waiting for it\n`,
+      );
+    },
+  );
+  expect(() => inItsOwnNetwork(holder('process.kill(process.pid, "SIGKILL")'))).toThrow();
+  expect(inItsOwnNetwork(holder('console.log("mine")'))).toBe('mine\n');
 });
