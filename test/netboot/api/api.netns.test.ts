@@ -114,7 +114,7 @@ test.each(REFUSED)('%s %s is refused: %i %s', async (method, path, status, why) 
 
 test('who changes something is who the kernel says he is', async () => {
   const proof = 'a'.repeat(32);
-  writeFileSync(join(home, 'run/who', proof), '');
+  writeFileSync(join(home, 'run/who', proof), `rouse-who ${proof}\n`);
   const drain = (headers: Record<string, string>) => ask('POST', '/v1/nodes/web1/undrain?who=ann', headers);
   expect(await drain({ 'Rouse-Who': proof })).toMatchObject({ status: 200 });
   expect(audit().at(-1)).toMatchObject({ who: 'root (says: ann)', what: 'node undrain' });
@@ -132,8 +132,9 @@ test('who changes something is who the kernel says he is', async () => {
     '--regid',
     '65534',
     '--clear-groups',
-    'touch',
-    join(home, 'run/who', his),
+    'sh',
+    '-c',
+    `echo rouse-who ${his} > ${join(home, 'run/who', his)}`,
   ]);
   expect(await drain({ 'Rouse-Who': his })).toMatchObject({ status: 200 });
   expect(audit().at(-1)).toMatchObject({ who: 'nobody (says: ann)' });
