@@ -93,8 +93,8 @@ export function importNodes(
 
 /** dhcpd.conf has blocks, dnsmasq.conf has dhcp-host= or the bare lines of a hosts file; a table names its columns. */
 function formatOf(text: string): ImportFormat {
-  if (/^\s*(host\s+\S+\s*\{|subnet\s|group\s*\{|shared-network\s)/m.test(text)) return 'dhcpd';
-  if (/^\s*dhcp-/m.test(text)) return 'dnsmasq';
+  if (/^[ \t]*(host[ \t]+\S+\s*\{|subnet\s|group\s*\{|shared-network\s)/m.test(text)) return 'dhcpd';
+  if (/^[ \t]*dhcp-/m.test(text)) return 'dnsmasq';
   const [head = ''] = text.split('\n', 1);
   return /(^|[,;\t])\s*"?macs?"?\s*([,;\t]|\r?$)/i.test(head) ? 'csv' : 'dnsmasq';
 }

@@ -110,6 +110,11 @@ test('without a profile nothing is guessed', () => {
   });
 });
 
+test('a file of blank lines is told apart as quickly as any', () => {
+  const text = `${'\n'.repeat(300_000)}x`;
+  expect(importNodes('f', text, { profile: 'web' }).ok).toBe(false);
+});
+
 test('any text has an answer', () => {
   const piece = fc.oneof(
     fc.constantFrom(
