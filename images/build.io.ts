@@ -28,6 +28,7 @@ import {
 } from './chain.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
+import { closeKey } from './keys.io.ts';
 import { keepLayer, readKept } from './keptlayers.io.ts';
 import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
 import { readLicences } from './licences.io.ts';
@@ -86,6 +87,8 @@ export type BuildResult = {
 export async function buildImage(options: BuildOptions): Promise<BuildResult> {
   try {
     const onEvent = options.onProgress ?? (() => undefined);
+    const opened = await closeKey(options.libDir);
+    if (opened !== undefined) onEvent({ kind: 'note', text: opened });
     // A prune must not take a layer away between its being made and its being published.
     return await withBuildLock(options.libDir, onEvent, () =>
       withBuildLock(options.cacheDir, onEvent, () => buildOrRefresh(options, onEvent)),

@@ -13,7 +13,7 @@ import {
   sign,
   verify,
 } from 'node:crypto';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { publishFile, publishNew, readIfThere } from './files.io.ts';
@@ -25,6 +25,25 @@ const folderOf = (libDir: string): string => join(libDir, 'keys');
 /** The manifest's text with its signature; the key is made where there is none. @throws Fault E_STORE for a key that is no key. */
 export async function signManifest(libDir: string, manifest: Manifest): Promise<string> {
   return signedBy(await ownKey(folderOf(libDir)), manifest);
+}
+
+/**
+ * Takes the key from the eyes of all but its owner, where others may read it: a restore by hand or a copy leaves it so.
+ *
+ * @returns what was done, for people; undefined where nothing had to be.
+ */
+export async function closeKey(libDir: string): Promise<string | undefined> {
+  const path = join(folderOf(libDir), 'images.key');
+  const mode = await keyMode(libDir);
+  if (mode === undefined || (mode & 0o077) === 0) return undefined;
+  await chmod(path, 0o600);
+  return `${path} was of mode ${mode.toString(8)}, open to others, and is 600 now; who may have read it can sign images`;
+}
+
+/** The permission bits of the key that signs. @returns undefined where there is none. */
+export async function keyMode(libDir: string): Promise<number | undefined> {
+  const found = await stat(join(folderOf(libDir), 'images.key')).catch(() => undefined);
+  return found === undefined ? undefined : found.mode & 0o777;
 }
 
 /** The manifest's text, signed with a private key. */

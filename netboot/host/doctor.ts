@@ -43,6 +43,8 @@ export type DoctorFacts = {
   };
   readonly archive: { readonly isReachable: boolean; readonly why: string } | undefined;
   readonly loaders: readonly string[];
+  /** Permission bits of the key that signs images; undefined where there is none. */
+  readonly keyMode: number | undefined;
 };
 
 export type Finding = {
@@ -172,6 +174,18 @@ const CHECKS: readonly ((facts: DoctorFacts) => readonly Finding[])[] = [
             'archive',
             `Debian's packages cannot be fetched: ${archive.why}`,
             'see /etc/apt/sources.list* and the proxy; only building images needs it',
+          ),
+    ];
+  },
+  ({ keyMode }) => {
+    if (keyMode === undefined) return [];
+    return [
+      (keyMode & 0o077) === 0
+        ? ok('signing key', 'its owner alone may read it')
+        : bad(
+            'signing key',
+            `lib/keys/images.key is of mode ${keyMode.toString(8)}: others may read it, and sign what nodes boot`,
+            'chmod 600 it',
           ),
     ];
   },

@@ -10,6 +10,7 @@ import { execa } from 'execa';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { type Ipv4Address, ipv4FromNumber, ipv4ToNumber, parseIpv4, parseNetwork } from '../../formats/ipv4.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
+import { keyMode } from '../../images/keys.io.ts';
 import { askNetboot } from '../api/client.io.ts';
 import { PROXY_PORT, SERVER_PORT } from '../dhcp/destination.ts';
 import { hostAddresses } from '../listen.io.ts';
@@ -86,7 +87,9 @@ export async function examine(places: HostPlaces, isQuick: boolean): Promise<Doc
     },
     server: server.facts,
     takenPorts: server.facts.isRunning ? [] : await takenPorts(httpPort),
-    missingInterfaces: served?.waiting ?? [],
+    // A boot server that runs knows its own, which may lie in another network namespace than this command.
+    missingInterfaces: server.facts.isRunning ? server.facts.waiting : (served?.waiting ?? []),
+    keyMode: await keyMode(places.libDir),
     firewall: await lookAtFirewall(httpPort),
     segments,
     disks: await Promise.all([places.libDir, places.cacheDir].map(lookAtDisk)),

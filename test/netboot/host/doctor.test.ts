@@ -18,10 +18,11 @@ const WELL: DoctorFacts = {
   clock: { nowMs: Date.UTC(2026, 0, 1), newestFileMs: Date.UTC(2025, 0, 1), isSynchronized: true },
   archive: { isReachable: true, why: '3 sources of packages answer' },
   loaders: ['undionly.kpxe'],
+  keyMode: 0o600,
 };
 
 test('a machine that is well', () => {
-  expect(judge(WELL).map(({ state }) => state)).toEqual(Array.from({ length: 10 }, () => 'ok'));
+  expect(judge(WELL).map(({ state }) => state)).toEqual(Array.from({ length: 11 }, () => 'ok'));
 });
 
 const segment = (mode: 'dhcp' | 'proxy' | 'observe', servers: DoctorFacts['segments'][number]['servers']) => ({
@@ -55,6 +56,10 @@ const ROWS: readonly [Partial<DoctorFacts>, string][] = [
   [
     segment('dhcp', [OTHER]),
     'bad other DHCP: subnet rack on eth1: 10.0.0.9 gives addresses too; stop that one, or set mode: proxy in rouse.yaml',
+  ],
+  [
+    { keyMode: 0o644 },
+    'bad signing key: lib/keys/images.key is of mode 644: others may read it, and sign what nodes boot; chmod 600 it',
   ],
   [segment('proxy', []), 'bad other DHCP: subnet rack on eth1: nobody gives addresses there'],
   [segment('proxy', [OTHER]), 'ok other DHCP: subnet rack on eth1: 10.0.0.9 answers, as mode: proxy has it'],

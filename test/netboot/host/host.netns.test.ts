@@ -128,6 +128,15 @@ test('setup writes a rouse.yaml that answers nobody, once', async () => {
 test('backed up while it serves; restored on a bare machine it gives its nodes what they had', async () => {
   const first = await serve('a');
   const address = await leased();
+  // Outside of its network namespace v1 is not to be seen: the boot server is asked.
+  const outside = await run(ROUSE, ['doctor', '--quick', '--json'], {
+    env: { ...process.env, ROUSE_HOME: join(folder, 'a') },
+  }).catch((error: { stdout: string }) => error);
+  const seen = (JSON.parse(outside.stdout) as Finding[]).filter(({ name }) => /^(interfaces|other DHCP)$/.test(name));
+  expect(seen).toMatchObject([
+    { state: 'ok' },
+    { state: 'ok', says: expect.stringContaining('on v1: none') as string },
+  ]);
   const made = await rouse('a', 'node', 'adopt', MAC1, '--name', 'web1', '--profile', 'web');
   expect(made).toMatchObject({ code: 0, stdout: expect.stringContaining('1 nodes made') as string });
   const file = join(folder, 'backup.tar.gz');
