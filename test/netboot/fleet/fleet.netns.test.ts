@@ -240,7 +240,7 @@ test('tokens, bad words and superseded revisions are refused with the reason', a
   // A script that is asked for by a node that goes on running is no new boot.
   const { bootId } = web1;
   await web1.script();
-  expect(await members()).toEqual([]);
+  expect(await members()).toEqual([IN]);
   web1.bootId = bootId;
   await web1.report();
   expect(await members()).toEqual([IN]);
