@@ -83,7 +83,10 @@ story('a web server behind a load balancer that fills its own pool', () => {
   }, async () => {
     const { status, stdout, stderr } = lab.rouse('node', 'boot', 'web1', '--now', '--wait', '--force');
     expect(status, `${stdout}${stderr}\n${lab.evidence()}`).toBe(0);
-    expect(lab.rouse('node', 'ls').stdout).toMatch(/web1\s+lb\s.*as lb\s+ready/);
+    // Ready is a stage and ends the wait; the list goes by reports, and the next one may be ten seconds away.
+    await expect
+      .poll(() => lab.rouse('node', 'ls').stdout, { timeout: 60_000, interval: 2000 })
+      .toMatch(/web1\s+lb\s.*as lb\s+ready/);
     expect(lab.on('web1', 'svstat /service/keepalived')).toMatch(/up/);
     await expect
       .poll(() => lab.rouse('vip', 'ls').stdout, { timeout: 60_000, interval: 2000 })
