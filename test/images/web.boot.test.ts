@@ -254,7 +254,7 @@ test('a layer damaged on the way: no service is started, console and boot server
         'rouse.console=shell',
       ],
     });
-    const [line] = await guest.sees(/rouse: failed at \d+ ms: missing layers[^\n]*/);
+    const [line] = await guest.sees(/rouse: failed at \d+ ms: missing layers[^\n]*\n/);
     expect(line).toContain(manifest.layers[damaged]?.sha256);
     expect(line).not.toContain(manifest.layers[0]?.sha256);
     expect(await value('running', "$(ps | grep -c '[s]vscan')")).toBe('0');
