@@ -6,6 +6,26 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { chown, copyFile, link, mkdir, open, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { Fault, reasonOf } from '../formats/errors.ts';
+
+/**
+ * What a look at the disk found, or `instead` where there is nothing of that name. What cannot be read is not nothing:
+ * whoever deletes by such an answer would delete what is in use.
+ * @throws Fault E_STORE where the look failed for any other reason.
+ */
+export async function orAbsent<T, U>(look: Promise<T>, instead: U): Promise<T | U> {
+  try {
+    return await look;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return instead;
+    throw new Fault(
+      'E_STORE',
+      { what: 'cannot tell what is on the disk', why: reasonOf(error), todo: 'mend that, then try again' },
+      { cause: error },
+    );
+  }
+}
 
 /** SHA-256 of the pieces, as 64 hexadecimal digits. */
 export function sha256Of(...pieces: readonly (Uint8Array | string)[]): string {

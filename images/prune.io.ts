@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { OnBuildEvent } from './event.ts';
 import { withBuildLock } from './buildlock.io.ts';
+import { orAbsent } from './files.io.ts';
 import { filesOf, type InUse, judgeGenerations, unneeded, type Verdict } from './prune.ts';
 import { openStore, type Store } from './store.io.ts';
 
@@ -84,7 +85,7 @@ async function neededBy(store: Store, { image, generation }: Verdict): Promise<s
 }
 
 function filesBelow(root: string): Promise<string[]> {
-  return readdir(root, { recursive: true, encoding: 'utf8' }).catch(() => []);
+  return orAbsent(readdir(root, { recursive: true, encoding: 'utf8' }), []);
 }
 
 const ASIDE = /^\.([1-9]\d*)\.json\.pruned$/;

@@ -12,7 +12,7 @@
 import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { keepFile, publishFile, publishLink, publishNew, readIfThere, sha256Of } from './files.io.ts';
+import { keepFile, orAbsent, publishFile, publishLink, publishNew, readIfThere, sha256Of } from './files.io.ts';
 import { readTrusted, signManifest } from './keys.io.ts';
 import { describeStored, type PackedLayer } from './layers.io.ts';
 import { type ImageSummary, type Layer, layerFile, type Manifest } from './manifest.ts';
@@ -78,12 +78,12 @@ export function openStore(libDir: string): Store {
     return found?.size === bytes;
   };
   const pointer = async (image: string, link: 'current' | 'previous'): Promise<number | undefined> => {
-    const target = await readlink(join(root, image, link)).catch(() => undefined);
+    const target = await orAbsent(readlink(join(root, image, link)), undefined);
     const match = /^(\d+)\.json$/.exec(target ?? '');
     return match === null ? undefined : Number(match[1]);
   };
   const generationsOf = async (image: string): Promise<number[]> => {
-    const names = await readdir(join(root, image)).catch(() => []);
+    const names = await orAbsent(readdir(join(root, image)), []);
     return names
       .flatMap((name) => /^([1-9]\d*)\.json$/.exec(name)?.[1] ?? [])
       .map(Number)
@@ -99,7 +99,7 @@ export function openStore(libDir: string): Store {
     ...(await pointers(image)),
   });
   const list: Store['list'] = async () => {
-    const names = (await readdir(root, { withFileTypes: true }).catch(() => []))
+    const names = (await orAbsent(readdir(root, { withFileTypes: true }), []))
       .filter((entry) => entry.isDirectory() && !SHARED_FOLDERS.includes(entry.name))
       .map(({ name }) => name)
       .sort();

@@ -5,6 +5,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../../formats/errors.ts';
+import { orAbsent } from '../../images/files.io.ts';
 import type { InUse } from '../../images/prune.ts';
 import { imagesInUse } from '../fleet/inuse.ts';
 import { openStore } from '../store/store.io.ts';
@@ -24,7 +25,7 @@ export async function askInUse({ runDir, libDir }: { runDir: string; libDir: str
     if (!(error instanceof Fault) || error.code !== 'E_UNREACHABLE') throw error;
   }
   const file = join(libDir, 'store.sqlite');
-  if ((await stat(file).catch(() => undefined)) === undefined) return [];
+  if ((await orAbsent(stat(file), undefined)) === undefined) return [];
   const store = await openStore(file);
   const inUse = imagesInUse(store.content.boots, store.content.nodes);
   await store.close();
