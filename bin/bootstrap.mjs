@@ -31,6 +31,7 @@ const DEBIAN_PACKAGES = [
   { name: 'cpio', shows: 'cpio', for: 'test' },
   { name: 'zstd', shows: 'zstd', for: 'test' },
   { name: 'binutils', shows: 'readelf', for: 'test' },
+  { name: 'gnupg', shows: 'gpg', for: 'test' },
   { name: 'kmod', shows: 'modinfo', for: 'test' },
   { name: 'curl', shows: 'curl', for: 'test' },
   { name: 'tcpdump', shows: 'tcpdump', for: 'test' },

@@ -17,12 +17,16 @@ import { Fault, reasonOf } from '../formats/errors.ts';
 import {
   type ArchivePackage,
   archiveFileName,
+  absentComponent,
   aptReason,
   type Candidate,
   parseSimulation,
   parseStanzas,
   renderAptConfig,
+  UNREADABLE_LISTS,
 } from './apt.ts';
+import { writeSources } from './archive.io.ts';
+import type { PlacedArchive } from './archive.ts';
 import type { CpioEntry } from './cpio.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere, sha256Of } from './files.io.ts';
@@ -57,25 +61,29 @@ export function aptFolder(cacheDir: string, architecture: string): string {
 }
 
 /**
- * @param folder made where it is missing.
+ * @param base made where it is missing; an archive of the recipes' own has another folder beside it.
  * @param kept where else a package may lie, by its SHA-256: those of kept generations need no archive.
+ * @param placed what is asked in place of the host's sources. @throws Fault E_CONFIG where there is no such archive.
  */
 export async function openApt(
-  folder: string,
+  base: string,
   architecture: string,
   onEvent: OnBuildEvent,
   kept: (sha256: string) => string | undefined = () => undefined,
+  placed?: PlacedArchive,
 ): Promise<Apt> {
+  const folder = placed === undefined ? base : `${base}-${sha256Of(JSON.stringify(placed.archive)).slice(0, 12)}`;
   const archives = join(folder, 'archives');
   const config = join(folder, 'apt.conf');
   const lists = join(folder, 'lists');
   for (const path of [join(lists, 'partial'), join(folder, 'cache', 'archives', 'partial'), archives]) {
     await mkdir(path, { recursive: true });
   }
-  await writeFile(config, renderAptConfig(folder, architecture));
+  const own = placed === undefined ? undefined : await writeSources(placed, folder);
+  await writeFile(config, renderAptConfig(folder, architecture, own?.folder));
   await writeFile(join(folder, 'status'), '', { flag: 'a' });
 
-  const run = async (what: string, program: 'apt-get' | 'apt-cache', args: readonly string[]): Promise<string> => {
+  const call = async (what: string, program: 'apt-get' | 'apt-cache', args: readonly string[]) => {
     const result = await execa(program, ['-c', config, '-q', ...args], {
       env: { LC_ALL: 'C.UTF-8', DEBIAN_FRONTEND: 'noninteractive' },
       stdin: 'ignore',
@@ -90,13 +98,17 @@ export async function openApt(
       });
     }
     if (result.failed) throw new Fault('E_ARCHIVE', { what, why: aptReason(`${result.stdout}\n${result.stderr}`) });
-    return result.stdout;
+    return result;
   };
+  const run = async (what: string, program: 'apt-get' | 'apt-cache', args: readonly string[]): Promise<string> =>
+    (await call(what, program, args)).stdout;
 
   const update: Apt['update'] = async () => {
     onEvent({ kind: 'step', step: 'lists' });
     // Without Error-Mode=any apt-get ends well although a list could not be read.
-    await run('cannot read the package lists', 'apt-get', ['-o', 'APT::Update::Error-Mode=any', 'update']);
+    const said = await call(UNREADABLE_LISTS, 'apt-get', ['-o', 'APT::Update::Error-Mode=any', 'update']);
+    const lacking = placed === undefined ? undefined : absentComponent(said.stderr);
+    if (lacking !== undefined) throw new Fault('E_ARCHIVE', { what: UNREADABLE_LISTS, why: lacking });
     await writeFile(join(folder, 'updated'), '');
   };
   const listsAreFresh = async (): Promise<boolean> => {
@@ -116,11 +128,12 @@ export async function openApt(
     }
   };
 
-  const sources: Apt['sources'] = async () => sha256Of(await sourcesText());
+  const asText = async (): Promise<string> => `${own?.text ?? ''}${await hostText(own === undefined)}`;
+  const sources: Apt['sources'] = async () => sha256Of(await asText());
 
   const solutionPath = async (names: readonly string[]): Promise<string> => {
     const asked = [architecture, ...[...new Set(names)].sort()].join('\n');
-    return join(folder, 'solutions', `${sha256Of(asked, await sourcesText()).slice(0, 32)}.json`);
+    return join(folder, 'solutions', `${sha256Of(asked, await asText()).slice(0, 32)}.json`);
   };
 
   const candidates: Apt['candidates'] = async (names) => {
@@ -148,12 +161,16 @@ export async function openApt(
     return solution;
   };
 
-  /** Where a package lies already. */
+  /** Where a package lies already. Among those of the host's sources one of that name may be another. */
   const placeOf = async (one: ArchivePackage): Promise<string | undefined> => {
+    const hasSize = async (path: string): Promise<boolean> =>
+      (await stat(path).catch(() => undefined))?.size === one.bytes;
     for (const path of [join(archives, archiveFileName(one)), kept(one.sha256)]) {
-      if (path !== undefined && (await stat(path).catch(() => undefined))?.size === one.bytes) return path;
+      if (path !== undefined && (await hasSize(path))) return path;
     }
-    return undefined;
+    const beside = join(base, 'archives', archiveFileName(one));
+    const isSame = base !== folder && (await hasSize(beside)) && (await sha256OfFile(beside)) === one.sha256;
+    return isSame ? beside : undefined;
   };
 
   const fetch: Apt['fetch'] = async (packages) => {
@@ -226,14 +243,14 @@ async function verify(path: string, one: ArchivePackage): Promise<void> {
   });
 }
 
-/** The host's sources and preferences: another archive must give another solution. */
-async function sourcesText(): Promise<string> {
+/** The host's preferences and, where they are asked, its sources: another archive must give another solution. */
+async function hostText(withSources: boolean): Promise<string> {
   const parts: string[] = [];
   for (const folder of ['/etc/apt', '/etc/apt/sources.list.d', '/etc/apt/preferences.d']) {
     const names = (await readdir(folder).catch((): string[] => [])).sort();
     for (const name of names) {
-      if (!/^(?:sources\.list|preferences|.*\.list|.*\.sources)$/.test(name) && !folder.endsWith('preferences.d'))
-        continue;
+      const isPreference = name === 'preferences' || folder.endsWith('preferences.d');
+      if (!isPreference && !(withSources && /\.(?:list|sources)$/.test(name))) continue;
       parts.push(name, await readFile(join(folder, name), 'utf8').catch(() => ''));
     }
   }

@@ -24,8 +24,9 @@ export type ArchivePackage = {
  * force (they are read from /etc/apt before this), its hooks and its idea of what is installed do not.
  *
  * @param folder absolute; holds lists/, cache/ and an empty status file.
+ * @param sources a folder of sources in place of the host's.
  */
-export function renderAptConfig(folder: string, architecture: string): string {
+export function renderAptConfig(folder: string, architecture: string, sources?: string): string {
   const quoted = (text: string): string => `"${text.replaceAll('"', '')}"`;
   return [
     ...['APT::Update::Pre-Invoke', 'APT::Update::Post-Invoke', 'APT::Update::Post-Invoke-Success'].map(
@@ -40,6 +41,13 @@ export function renderAptConfig(folder: string, architecture: string): string {
     '  flatMetaKey "Packages"; ShortDescription "Packages"; Optional "no";',
     '  Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages"; flatDescription "$(RELEASE) Packages"; };',
     'Acquire::Languages "none";',
+    // However lax the host may be for its own packages.
+    ...['APT::Get::AllowUnauthenticated', 'Acquire::AllowInsecureRepositories', 'Acquire::AllowWeakRepositories'].map(
+      (key) => `${key} "false";`,
+    ),
+    ...(sources === undefined
+      ? []
+      : ['Dir::Etc::sourcelist "/dev/null";', `Dir::Etc::sourceparts ${quoted(sources)};`]),
     'Acquire::Retries "3";',
     `APT::Architecture ${quoted(architecture)};`,
     `APT::Architectures { ${quoted(architecture)}; };`,
@@ -150,12 +158,28 @@ export function archiveFileName({ name, version, architecture }: ArchivePackage)
   return `${name}_${version.replaceAll(':', '%3a')}_${architecture}.deb`;
 }
 
-/** The part of apt's words that says why: its E: lines, or the last line where it wrote none. */
+/**
+ * The part of apt's words that says why: its E: lines, or the last line where it wrote none. What is "not signed" may be
+ * signed by a stranger, which only a warning says.
+ */
 export function aptReason(output: string): string {
   const lines = output
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '');
-  const errors = lines.filter((line) => line.startsWith('E: ')).map((line) => line.slice(3));
-  return (errors.length > 0 ? errors.slice(0, 3) : lines.slice(-1)).join('; ');
+  const stranger = lines.find((line) => line.startsWith('W: GPG error: '))?.slice('W: GPG error: '.length);
+  const errors = lines
+    .filter((line) => line.startsWith('E: '))
+    .map((line) => (line.endsWith(' is not signed.') ? (stranger ?? line.slice(3)) : line.slice(3)));
+  return (errors.length > 0 ? [...new Set(errors)].slice(0, 3) : lines.slice(-1)).join('; ');
+}
+
+/** How faults begin that are of a whole archive and of no package. */
+export const UNREADABLE_LISTS = 'cannot read the package lists';
+
+/** What apt only warns of, and what would end in packages that nobody finds. */
+export function absentComponent(said: string): string | undefined {
+  const [, repository = '', component] =
+    /as repository '([^']*)' doesn't have the component '([^']+)'/.exec(said) ?? [];
+  return component === undefined ? undefined : `the repository '${repository}' has no component ${component}`;
 }

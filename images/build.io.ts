@@ -14,28 +14,43 @@ import { type Apt, aptFolder, openApt, readDeb } from './apt.io.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import {
   architectureOf,
+  archiveOf,
   askedPackages,
   chosenMemory,
+  firmwareOf,
   isLeftOut,
   kernelOf,
   kernelPackageOf,
+  lackingFirmware,
   lackingModules,
+  microcodeFiles,
+  microcodeOf,
   placedFault,
   placeOfModule,
   refuseConflicts,
   refuseLacking,
+  refuseMicrocode,
   refuseUnanswered,
 } from './chain.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
+import { chooseFirmware, describeMissing, isKernelFacts, type KernelFacts } from './firmware.ts';
 import { closeKey } from './keys.io.ts';
 import { keepLayer, readKept } from './keptlayers.io.ts';
-import { builtinModules, type KernelTree, openKernel, readModules } from './kernel.io.ts';
+import {
+  builtinModules,
+  chooseModules,
+  type KernelTree,
+  moduleEntries,
+  openKernel,
+  readKernelFacts,
+} from './kernel.io.ts';
 import { readLicences } from './licences.io.ts';
 import { withBuildLock } from './buildlock.io.ts';
 import { layoutPackages, type OwnedEntry, type PackageContent } from './layout.ts';
 import { packLayer } from './layers.io.ts';
-import type { Manifest } from './manifest.ts';
+import type { Layer, Manifest } from './manifest.ts';
+
 import {
   bytesByOwner,
   contentOf,
@@ -52,6 +67,7 @@ import { LEFT_OUT_PATHS } from './rules.ts';
 import { type Runtime, type RuntimeSource, readRuntime } from './runtime.io.ts';
 import { NODE_OWNER, ROUSE_OWNER, rouseEntries, RUNTIME_PACKAGES } from './runtime.ts';
 import { openStore, readCached, type Store } from './store.io.ts';
+import type { ModuleSelection } from './modules.ts';
 import { answers, type VersionLock } from './versions.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
@@ -138,7 +154,8 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   const chain = await loadChain(roleDirs, role);
   const architecture = architectureOf(chain);
   const store = openStore(libDir);
-  const opened = await openApt(aptFolder(cacheDir, architecture), architecture, onEvent, store.packagePath);
+  const archive = archiveOf(chain);
+  const opened = await openApt(aptFolder(cacheDir, architecture), architecture, onEvent, store.packagePath, archive);
   const apt: Apt = {
     ...opened,
     async fetch(packages) {
@@ -169,6 +186,9 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   };
   const templates: Manifest['templates'] = [];
   let kernel: Manifest['kernel'] | undefined;
+  let facts: KernelFacts | undefined;
+  const firmwarePackages = reachable(solution, firmwareOf(chain).packages, isLeftOut);
+  const microcodePackages = solution.filter(({ name }) => microcodeOf(chain).some((one) => one.package === name));
   for (const [index, stage] of stages.entries()) {
     accept(await packagesLayer(work, stage, stages.slice(0, index), below));
     accept(await nodeLayer(work, stage));
@@ -180,10 +200,22 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     const lacks = (compiledIn: ReadonlySet<string>) => lackingModules(chain, made.record.paths, compiledIn);
     if (lacks(new Set()).length > 0) refuseLacking(lacks(await made.builtins()), kernelOwner);
     kernel = made.kernel;
+    facts = await made.facts();
     accept(made.record);
+    accept(await firmwareLayer(work, firmwarePackages, facts));
   }
-  if (kernel === undefined) throw new Error('a chain of recipes is never empty');
-  const used = [...stages.flatMap(({ packages }) => packages), kernelPackage];
+  if (kernel === undefined || facts === undefined) throw new Error('a chain of recipes is never empty');
+  refuseMicrocode(chain, { package: kernelPackage.name, loadsMicrocode: facts.loadsMicrocode });
+  const microcode = await microcodeLayer(work, microcodeOf(chain), microcodePackages);
+  if (microcode !== undefined) records.unshift(microcode);
+  const missing = lackingFirmware(chain, facts, new Set(below.keys()));
+  for (const text of describeMissing(missing)) onEvent({ kind: 'note', text });
+  const used = [
+    ...stages.flatMap(({ packages }) => packages),
+    kernelPackage,
+    ...firmwarePackages,
+    ...microcodePackages,
+  ];
   return publish(work, used, {
     version: 1,
     lock: await store.putLock(lock),
@@ -200,6 +232,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
     templates: [...new Map(templates.map((template) => [template.path, template])).values()],
     services: chain.flatMap(({ recipe }) => recipe.services),
+    ...(missing.length === 0 ? {} : { missingFirmware: missing }),
     ...(runtime === undefined ? {} : { runtime: runtimeOf(records, runtime) }),
   });
 }
@@ -241,7 +274,8 @@ async function chooseVersions(
     const what = `cannot build ${role} as generation ${locked}`;
     throw new Fault('E_NOT_FOUND', { what, why: `its versions for ${architecture} were not kept` });
   }
-  const question = { architecture, sources: await apt.sources(), asked };
+  const archive = archiveOf(chain)?.archive;
+  const question = { architecture, sources: await apt.sources(), asked, ...(archive === undefined ? {} : { archive }) };
   const newest = (await store.list()).find(({ image }) => image === role)?.generations.at(-1);
   const before = newest === undefined ? undefined : await store.manifest(role, newest).catch(() => undefined);
   const lock = before === undefined || refresh ? undefined : await store.lockOf(before);
@@ -322,7 +356,7 @@ function insertRuntime(
 async function cached(
   work: Work,
   inputs: unknown,
-  make: () => Promise<{ name: string; files: readonly OwnedEntry[] }>,
+  make: () => Promise<{ name: string; files: readonly OwnedEntry[]; compression?: Layer['compression'] }>,
 ): Promise<LayerRecord> {
   const key = sha256Of(JSON.stringify([BUILDER_VERSION, inputs]));
   const folder = join(work.cacheDir, 'layers');
@@ -332,11 +366,12 @@ async function cached(
   const kept = before === undefined ? undefined : await readKept(folder, before.layer);
   if (before !== undefined && kept !== undefined)
     return { ...before, layer: await work.store.putLayer({ layer: before.layer, octets: kept }) };
-  const { name, files } = await make();
+  const { name, files, compression } = await make();
   work.onEvent({ kind: 'step', step: 'compress', detail: name });
   const packed = await packLayer(
     name,
     files.map(({ entry }) => entry),
+    compression,
   );
   const layer = await work.store.putLayer(packed);
   await keepLayer(folder, packed);
@@ -432,7 +467,12 @@ async function modulesLayer(
   work: Work,
   found: FoundRecipe,
   kernelPackage: ArchivePackage,
-): Promise<{ record: LayerRecord; kernel: Manifest['kernel']; builtins: () => Promise<ReadonlySet<string>> }> {
+): Promise<{
+  record: LayerRecord;
+  kernel: Manifest['kernel'];
+  facts: () => Promise<KernelFacts>;
+  builtins: () => Promise<ReadonlySet<string>>;
+}> {
   const wish = found.recipe.kernel;
   if (wish === undefined) throw new Error('called for a recipe without a kernel');
   let tree: Promise<KernelTree> | undefined;
@@ -443,20 +483,62 @@ async function modulesLayer(
     return tree;
   };
   const place = (module: string): string => placeOfModule(found, module);
-  const record = await cached(work, ['modules', kernelPackage.sha256, wish], async () => {
-    const entries = await readModules(await open(), wish.modules, wish.extraModules, place, work.onEvent);
+  let chosen: Promise<ModuleSelection> | undefined;
+  const choose = (): Promise<ModuleSelection> => {
+    chosen ??= open().then((kernel) => chooseModules(kernel, wish.modules, wish.extraModules, place, work.onEvent));
+    return chosen;
+  };
+  const inputs = ['modules', kernelPackage.sha256, wish];
+  const record = await cached(work, inputs, async () => {
+    const entries = moduleEntries(await open(), await choose());
     return { name: 'modules', files: entries.map((entry) => ({ entry, owner: kernelPackage.name })) };
   });
+  const facts = async (): Promise<KernelFacts> => {
+    const path = join(work.cacheDir, 'kernels', `${sha256Of(JSON.stringify(inputs)).slice(0, 32)}.facts.json`);
+    const before = await readCached(path, isKernelFacts);
+    const known = before ?? (await readKernelFacts(await open(), await choose()));
+    if (before === undefined) await publishFile(path, JSON.stringify(known));
+    return known;
+  };
   const builtins = async (): Promise<ReadonlySet<string>> => builtinModules(await open());
   const notePath = join(work.cacheDir, 'kernels', `${kernelPackage.sha256.slice(0, 32)}.json`);
   const noted = await readCached(notePath, isKernelNote);
-  if (noted !== undefined && (await work.store.hasKernel(noted))) return { record, kernel: noted, builtins };
+  if (noted !== undefined && (await work.store.hasKernel(noted))) return { record, kernel: noted, facts, builtins };
   const { release, vmlinuz } = await open();
   const octets = await readFile(vmlinuz);
   const kernel = { release, package: kernelPackage.name, sha256: sha256Of(octets), bytes: octets.length };
   await work.store.putKernel(kernel.sha256, octets);
   await publishFile(notePath, JSON.stringify(kernel));
-  return { record, kernel, builtins };
+  return { record, kernel, facts, builtins };
+}
+
+/** What devices load through the modules that are carried. */
+async function firmwareLayer(
+  work: Work,
+  packages: readonly ArchivePackage[],
+  { firmware, endings }: KernelFacts,
+): Promise<LayerRecord | undefined> {
+  if (packages.length === 0) return undefined;
+  const inputs = ['firmware', packages.map(({ sha256 }) => sha256), firmware, endings];
+  const record = await cached(work, inputs, async () => {
+    await work.apt.fetch(packages);
+    return { name: 'firmware', files: chooseFirmware(firmware, endings, await contentsOf(work, packages)) };
+  });
+  return record.paths.length === 0 ? undefined : record;
+}
+
+/** What a kernel reads before it unpacks anything: uncompressed, and the first of all layers. */
+async function microcodeLayer(
+  work: Work,
+  wishes: ReturnType<typeof microcodeOf>,
+  packages: readonly ArchivePackage[],
+): Promise<LayerRecord | undefined> {
+  if (wishes.length === 0) return undefined;
+  return cached(work, ['microcode', packages.map(({ sha256 }) => sha256), wishes.map(({ wish }) => wish)], async () => {
+    await work.apt.fetch(packages);
+    const files = microcodeFiles(wishes, await contentsOf(work, packages));
+    return { name: 'microcode', compression: 'none', files };
+  });
 }
 
 /** Publishes the draft unless the newest generation says the same already. */

@@ -4,8 +4,13 @@
 // recipes' own checks (recipe.ts, role.ts), the order of the work (build.io.ts). Pure.
 
 import { Fault } from '../formats/errors.ts';
-import { type ArchivePackage, reachable } from './apt.ts';
+import { type ArchivePackage, reachable, UNREADABLE_LISTS } from './apt.ts';
+import { joinArchives, type PlacedArchive } from './archive.ts';
+import { type KernelFacts, missingByModule, missingFirmware, type MissingFirmware, someOf } from './firmware.ts';
 import { leastMemoryMb, memoryProblem } from './memory.ts';
+import type { OwnedEntry, PackageContent } from './layout.ts';
+import { layoutMicrocode, microcodePackage } from './microcode.ts';
+import { canonicalModuleName } from './modinfo.ts';
 import { missingModules } from './modules.ts';
 import { conflicts, type LayerRecord } from './plan.ts';
 import { type LoadedRecipe, placeOf, type Recipe } from './recipe.ts';
@@ -57,20 +62,49 @@ export function placeOfModule(found: LoadedRecipe, module: string): string {
   return placeOf(found, index === -1 ? ['kernel', 'modules'] : ['kernel', 'extraModules', index]);
 }
 
-/** Names of all packages that must be in the image, each once. */
-export function askedPackages(chain: Chain, further: readonly string[]): string[] {
-  return [...new Set([...chain.flatMap(({ recipe }) => recipe.packages), ...further])];
+/** The archive that the chain asks for; undefined: the sources of the host that builds. */
+export function archiveOf(chain: Chain): PlacedArchive | undefined {
+  return joinArchives(
+    chain.map((found) => ({
+      archive: found.recipe.archive,
+      folder: found.file.slice(0, Math.max(0, found.file.lastIndexOf('/'))),
+      place: (...path) => placeOf(found, path),
+    })),
+  );
 }
+
+/** Every Debian package that a recipe names, and the line that names it. */
+function namedBy(found: LoadedRecipe): { name: string; place: string }[] {
+  const { packages, firmware, microcode } = found.recipe;
+  const at = (name: string, ...path: (string | number)[]) => ({ name, place: placeOf(found, path) });
+  return [
+    ...packages.map((name, index) => at(name, 'packages', index)),
+    ...(firmware?.packages ?? []).map((name, index) => at(name, 'firmware', 'packages', index)),
+    ...microcode.map((wish, index) => at(microcodePackage(wish), 'microcode', index)),
+  ];
+}
+
+/** Names of all packages that apt must choose, each once. */
+export function askedPackages(chain: Chain, further: readonly string[]): string[] {
+  return [...new Set([...chain.flatMap(namedBy).map(({ name }) => name), ...further])];
+}
+
+const NON_FREE = /^(?:firmware-.*|(?:intel|amd64)-microcode)$/;
 
 /** What apt refused, at the line that asks for it: apt names the package that it does not know. */
 export function placedFault(chain: Chain, fault: Fault): Fault {
-  for (const found of chain) {
-    const index = found.recipe.packages.findIndex(
-      (name) => fault.message.split(/[\s:]+/).includes(name) && / locate | candidate/.test(fault.message),
-    );
-    if (index === -1) continue;
-    const what = placeOf(found, ['packages', index]);
-    return new Fault('E_ARCHIVE', { what, why: fault.facts.why ?? fault.message }, { cause: fault });
+  const archive = archiveOf(chain);
+  if (archive !== undefined && fault.message.startsWith(UNREADABLE_LISTS)) {
+    const place = / component /.test(fault.message) ? archive.places.components : archive.places.mirror;
+    const what = `${place ?? archive.places.all} ${fault.facts.what}`;
+    return new Fault('E_ARCHIVE', { ...fault.facts, what }, { cause: fault });
+  }
+  for (const { name, place } of chain.flatMap(namedBy)) {
+    const isMeant = fault.message.split(/[\s:']+/).includes(name) && / locate | candidate/.test(fault.message);
+    if (!isMeant) continue;
+    const todo = 'most firmware is of another component: archive: {components: [non-free-firmware]}';
+    const facts = { what: place, why: fault.facts.why ?? fault.message, ...(NON_FREE.test(name) ? { todo } : {}) };
+    return new Fault('E_ARCHIVE', facts, { cause: fault });
   }
   const asking = chain.findLast(({ recipe }) => recipe.packages.length > 0) ?? chain[0];
   const place = asking === undefined ? '' : `${placeOf(asking, ['packages'])} `;
@@ -81,8 +115,8 @@ export function placedFault(chain: Chain, fault: Fault): Fault {
 export function refuseUnanswered(lock: VersionLock, chain: Chain, asked: readonly string[], generation: number): void {
   const [name] = unanswered(lock, asked);
   if (name === undefined) return;
-  const owner = chain.find(({ recipe }) => recipe.packages.includes(name));
-  const place = owner === undefined ? '' : `${placeOf(owner, ['packages', owner.recipe.packages.indexOf(name)])} `;
+  const owner = chain.flatMap(namedBy).find((one) => one.name === name);
+  const place = owner === undefined ? '' : `${owner.place} `;
   throw new Fault('E_BUILD', {
     what: `${place}${name} is not among the packages of generation ${generation}`,
     todo: 'build without --locked',
@@ -124,6 +158,90 @@ export function refuseLacking(lacking: readonly Lacking[], kernelOwner: LoadedRe
     what: `${placeOf(first.found, ['requiresModules', first.index])} the image has no kernel module ${names.join(', ')}`,
     why: `${first.found.role} needs it, and the kernel chosen at ${placeOf(kernelOwner, ['kernel'])} does not bring it`,
     todo: `add it to kernel.extraModules there`,
+  });
+}
+
+/** What the chain says of firmware, all together. */
+export function firmwareOf(chain: Chain): { packages: string[]; without: Record<string, string> } {
+  const all = chain.flatMap(({ recipe }) => recipe.firmware ?? []);
+  const without = all.flatMap((one) => Object.entries(one.without));
+  return {
+    packages: [...new Set(all.flatMap(({ packages }) => packages))],
+    without: Object.fromEntries(without.map(([module, why]) => [canonicalModuleName(module), why])),
+  };
+}
+
+/**
+ * What modules of the image ask for and it does not hold.
+ *
+ * @param paths everything in the image. @throws Fault E_BUILD where a recipe requires it.
+ */
+export function lackingFirmware(
+  chain: Chain,
+  { firmware, endings }: KernelFacts,
+  paths: ReadonlySet<string>,
+): MissingFirmware[] {
+  const missing = missingByModule(missingFirmware(firmware, endings, paths), firmwareOf(chain));
+  const modules = new Set(firmware.map(({ module }) => module));
+  for (const found of chain) {
+    for (const [index, name] of (found.recipe.firmware?.required ?? []).entries()) {
+      const module = canonicalModuleName(name);
+      const place = placeOf(found, ['firmware', 'required', index]);
+      const what = `${place} the image has no firmware for the kernel module ${name}`;
+      if (!modules.has(module)) {
+        const why = 'no module of that name in the image asks for any';
+        throw new Fault('E_BUILD', { what, why, todo: 'take it off, or take a class of modules that has it' });
+      }
+      const lack = missing.find((one) => one.module === module);
+      if (lack === undefined) continue;
+      const todo =
+        lack.packages.length === 0
+          ? 'no known package holds it: lay it into files/usr/lib/firmware, or take the module off'
+          : `add ${lack.packages.join(', ')} to firmware.packages`;
+      throw new Fault('E_BUILD', { what, why: `not there: ${someOf(lack.files)}`, todo });
+    }
+  }
+  return missing;
+}
+
+/** Processors whose microcode is asked for, from which package, and where. */
+type MicrocodeWish = { readonly wish: string; readonly package: string; readonly place: string };
+
+export function microcodeOf(chain: Chain): MicrocodeWish[] {
+  return chain.flatMap((found) =>
+    found.recipe.microcode.map((wish, index) => ({
+      wish,
+      package: microcodePackage(wish),
+      place: placeOf(found, ['microcode', index]),
+    })),
+  );
+}
+
+/** The files of the microcode's layer. @throws Fault E_BUILD where a package does not hold what is asked for. */
+export function microcodeFiles(
+  wishes: readonly MicrocodeWish[],
+  packages: readonly PackageContent[],
+): readonly OwnedEntry[] {
+  const layout = layoutMicrocode(
+    wishes.map(({ wish }) => wish),
+    packages,
+  );
+  if (layout.ok) return layout.files;
+  const { place = '' } = wishes.find(({ wish }) => wish === layout.wish) ?? wishes[0] ?? {};
+  throw new Fault('E_BUILD', { what: `${place} no microcode`, why: layout.why });
+}
+
+/** @throws Fault E_BUILD where the image's kernel would pass microcode over. */
+export function refuseMicrocode(
+  chain: Chain,
+  kernel: { readonly package: string; readonly loadsMicrocode: boolean },
+): void {
+  const [first] = microcodeOf(chain);
+  if (first === undefined || kernel.loadsMicrocode) return;
+  throw new Fault('E_BUILD', {
+    what: `${first.place} ${kernel.package} loads no microcode`,
+    why: 'it is built without CONFIG_MICROCODE, as kernels for virtual machines are',
+    todo: 'take another kernel (linux-image-amd64), or no microcode',
   });
 }
 

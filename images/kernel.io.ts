@@ -1,7 +1,7 @@
 // images/kernel.io.ts - a kernel and the modules that an image takes from its package.
 //
-// Owns: the unpacked kernel packages in the cache, reading modules and firmware from them. Does not own: which modules
-// (modules.ts), what a module says (modinfo.ts).
+// Owns: the unpacked kernel packages in the cache, reading modules and the kernel's configuration from them. Does not own:
+// which modules (modules.ts), what a module says (modinfo.ts), firmware (firmware.ts).
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
@@ -11,11 +11,24 @@ import { type Apt, unpackDeb } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
 import type { CpioEntry } from './cpio.ts';
 import type { OnBuildEvent } from './event.ts';
+import { firmwareEndings, type KernelFacts } from './firmware.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
-import { type KernelModule, type ModuleClassName, renderModuleIndex, selectModules } from './modules.ts';
+import {
+  type KernelModule,
+  type ModuleClassName,
+  type ModuleSelection,
+  renderModuleIndex,
+  selectModules,
+} from './modules.ts';
 
 /** A kernel package in the cache. */
-export type KernelTree = { readonly release: string; readonly vmlinuz: string; readonly modulesFolder: string };
+export type KernelTree = {
+  readonly release: string;
+  readonly vmlinuz: string;
+  readonly modulesFolder: string;
+  /** Its configuration, which the package may lack. */
+  readonly config: string;
+};
 
 /** Unpacks the kernel's package unless that was done before. @param cacheDir cache/kernels. */
 export async function openKernel(
@@ -36,7 +49,8 @@ export async function openKernel(
   for (const lib of ['lib', 'usr/lib']) {
     const modulesFolder = join(folder, lib, 'modules', release);
     if ((await stat(modulesFolder).catch(() => undefined)) !== undefined) {
-      return { release, vmlinuz: join(folder, 'boot', boot), modulesFolder };
+      const config = join(folder, 'boot', `config-${release}`);
+      return { release, vmlinuz: join(folder, 'boot', boot), modulesFolder, config };
     }
   }
   throw new Fault('E_BUILD', { what: `the package ${one.name} holds no modules of ${release}` });
@@ -47,14 +61,20 @@ export async function builtinModules(kernel: KernelTree): Promise<ReadonlySet<st
   return new Set(readBuiltins(await readFile(join(kernel.modulesFolder, 'modules.builtin.modinfo'))).keys());
 }
 
-/** The kernel's own modules as files of an image, the list that init loads, and what modprobe needs. */
-export async function readModules(
+/** What the other layers must know of a kernel with its modules; kept, because it takes unpacking the package to know. */
+export async function readKernelFacts(kernel: KernelTree, { firmware }: ModuleSelection): Promise<KernelFacts> {
+  const config = await readFile(kernel.config, 'utf8').catch(() => '');
+  return { firmware, endings: firmwareEndings(config), loadsMicrocode: /^CONFIG_MICROCODE=y$/m.test(config) };
+}
+
+/** Which of the kernel's own modules an image takes. @throws Fault E_BUILD where one that is named is not there. */
+export async function chooseModules(
   kernel: KernelTree,
   className: ModuleClassName,
   extra: readonly string[],
   place: (module: string) => string,
   onEvent: OnBuildEvent,
-): Promise<CpioEntry[]> {
+): Promise<ModuleSelection> {
   const paths = new Map<string, string>();
   for (const path of readdirSync(join(kernel.modulesFolder, 'kernel'), { recursive: true, encoding: 'utf8' })) {
     if (path.endsWith('.ko')) paths.set(canonicalModuleName(basename(path, '.ko')), join('kernel', path));
@@ -81,15 +101,13 @@ export async function readModules(
       why: first?.message,
     });
   }
-  const { modules, load, absent, firmware } = result.selection;
+  const { absent } = result.selection;
   if (absent.length > 0) onEvent({ kind: 'note', text: `kernel ${kernel.release} has no module ${absent.join(', ')}` });
-  for (const [module, files] of Map.groupBy(firmware, (one) => one.module)) {
-    const more = files.length === 1 ? '' : ` and ${files.length - 1} more`;
-    onEvent({
-      kind: 'note',
-      text: `module ${module} may ask for firmware ${files[0]?.file ?? ''}${more}, which the kernel package does not hold`,
-    });
-  }
+  return result.selection;
+}
+
+/** Modules as files of an image, the list that init loads, and what modprobe needs. */
+export function moduleEntries(kernel: KernelTree, { modules, load }: ModuleSelection): CpioEntry[] {
   const folder = `usr/lib/modules/${kernel.release}`;
   const utf8 = new TextEncoder();
   const text = (path: string, content: string): CpioEntry => ({

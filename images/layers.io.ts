@@ -1,4 +1,4 @@
-// images/layers.io.ts - a layer as it is stored and served: hashed, marked, compressed, padded.
+// images/layers.io.ts - a layer as it is stored and served: hashed, marked, compressed (but for microcode), padded.
 //
 // Owns: hashing, compression, and the proof that what was compressed comes out again. Does not own: the form of a layer
 // (layers.ts), where it is kept (store.io.ts).
@@ -63,8 +63,8 @@ export async function packLayer(
  */
 export function describeStored(layer: Layer, stored: Uint8Array): Layer | undefined {
   try {
-    const plain = layer.compression === 'zstd' ? zstdDecompressSync(stored) : gunzipSync(stored);
     const marker = concat(markerChunks(layer.sha256));
+    const plain = expand(stored, layer.compression, marker);
     const entries = plain.subarray(0, plain.length - marker.length);
     if (sha256Of(entries) !== layer.sha256 || Buffer.compare(plain.subarray(entries.length), marker) !== 0)
       return undefined;
@@ -74,7 +74,16 @@ export function describeStored(layer: Layer, stored: Uint8Array): Layer | undefi
   return { ...layer, servedSha256: sha256Of(stored), servedBytes: stored.length };
 }
 
+/** The archive in a stored layer, without the padding. @throws where it does not unpack. */
+function expand(stored: Uint8Array, compression: Compression, marker: Uint8Array): Uint8Array {
+  if (compression === 'zstd') return zstdDecompressSync(stored);
+  if (compression === 'gzip') return gunzipSync(stored);
+  const end = Buffer.from(stored.buffer, stored.byteOffset, stored.length).lastIndexOf(marker) + marker.length;
+  return stored.subarray(end).some((octet) => octet !== 0) ? new Uint8Array(0) : stored.subarray(0, end);
+}
+
 async function compress(plain: Uint8Array, compression: Compression, effort: Effort): Promise<Uint8Array> {
+  if (compression === 'none') return plain;
   const squeezed =
     compression === 'zstd'
       ? await zstdAsync(plain, {

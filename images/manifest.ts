@@ -12,7 +12,8 @@ const LayerSchema = z.strictObject({
   name: z.string(),
   /** SHA-256 of the uncompressed cpio entries before the marker: the layer's name everywhere. */
   sha256,
-  compression: z.enum(['zstd', 'gzip']),
+  /** none: what a kernel reads before it can unpack anything. */
+  compression: z.enum(['zstd', 'gzip', 'none']),
   /** SHA-256 and length of the file as stored and served (compressed, padded). */
   servedSha256: sha256,
   servedBytes: z.int().positive(),
@@ -108,6 +109,17 @@ export const ManifestSchema = z.strictObject({
   templates: z.array(TemplateSchema),
   /** Names of the service directories under /service, in order. */
   services: z.array(z.string()),
+  /** Firmware that modules of the image may ask for and it does not hold. `packages` of Debian would bring it; `accepted`: why not. */
+  missingFirmware: z
+    .array(
+      z.strictObject({
+        module: z.string(),
+        files: z.array(z.string()),
+        packages: z.array(z.string()),
+        accepted: z.string().optional(),
+      }),
+    )
+    .optional(),
   /** There where rouse supervises them, and not Debian's svscan: what of the image is no Debian package. */
   runtime: z.strictObject({ node: runtimePart, rouse: runtimePart }).optional(),
 });
@@ -127,7 +139,7 @@ export type Template = z.infer<typeof TemplateSchema>;
 export type ImageVar = z.infer<typeof VarSchema>;
 export type Manifest = z.infer<typeof ManifestSchema>;
 
-const SUFFIXES = { zstd: 'zst', gzip: 'gz' } as const satisfies Record<Layer['compression'], string>;
+const SUFFIXES = { zstd: 'zst', gzip: 'gz', none: 'cpio' } as const satisfies Record<Layer['compression'], string>;
 
 /** "SHA256.zst": the file of a layer in the store, and the last word of its URL. */
 export function layerFile(layer: Pick<Layer, 'sha256' | 'compression'>): string {

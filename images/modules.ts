@@ -52,7 +52,7 @@ export const MODULE_CLASS_NAMES = Object.keys(MODULE_CLASSES) as [ModuleClassNam
 /** A module of the kernel package: where it lies and what it says. */
 export type KernelModule = { readonly path: string; readonly info: ModuleInfo };
 
-type ModuleSelection = {
+export type ModuleSelection = {
   /** Every carried module, each after all that it depends on. */
   readonly modules: readonly KernelModule[];
   /** Names that init loads on every node, in order, dependencies included. */

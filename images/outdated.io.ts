@@ -41,9 +41,12 @@ export async function findOutdated(
           todo: `build ${image} again`,
         });
       }
-      const apt = await openApt(aptFolder(cacheDir, lock.architecture), lock.architecture, onEvent);
-      if (!updated.has(lock.architecture)) await apt.update();
-      updated.add(lock.architecture);
+      const { architecture, archive } = lock;
+      const placed = archive === undefined ? undefined : { archive, places: { all: `image ${image}` } };
+      const apt = await openApt(aptFolder(cacheDir, architecture), architecture, onEvent, () => undefined, placed);
+      const asked = JSON.stringify([architecture, archive]);
+      if (!updated.has(asked)) await apt.update();
+      updated.add(asked);
       const names = new Set(manifest.packages.map(({ name }) => name));
       const packages = outdatedOf(lock, names, await apt.candidates(lock.asked));
       found.push({ image, generation: manifest.generation, packages });

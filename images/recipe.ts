@@ -7,7 +7,9 @@
 
 import { z } from 'zod';
 import { parseYaml, type Parsed } from '../formats/yaml/document.ts';
+import { ArchiveSchema } from './archive.ts';
 import { VarSchema } from './manifest.ts';
+import { MICROCODE_WISH } from './microcode.ts';
 import { MODULE_CLASS_NAMES } from './modules.ts';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9+.-]{0,62}$/, 'expected lower-case letters, digits, + . -');
@@ -52,6 +54,23 @@ const RecipeSchema = z.strictObject({
   memoryMb: z.int().min(32).max(1_048_576).optional(),
   /** What its nodes are; the kernel's package must be of the same. A recipe is of one: another architecture is another role. */
   architecture: z.enum(['amd64', 'arm64']).optional(),
+  /** Where packages come from, if not from the sources of the host that builds (images/archive.ts). */
+  archive: ArchiveSchema.optional(),
+  /** What devices load through their drivers. Only files that modules of the image name are taken. */
+  firmware: z
+    .strictObject({
+      /** Debian packages that hold them; most are of the component non-free-firmware. */
+      packages: z.array(name).default([]),
+      /** Modules whose firmware must all be there: an image without it is refused. */
+      required: z.array(moduleName).default([]),
+      /** Modules whose missing firmware is not told of, each with the reason why the nodes do without. */
+      without: z.record(moduleName, z.string().min(1)).default({}),
+    })
+    .optional(),
+  /** Microcode of processors, which the kernel loads before all else: intel, amd, or a family as their packages name it. */
+  microcode: z
+    .array(z.string().regex(MICROCODE_WISH, 'expected intel, amd, or a family such as intel/06-4f or amd/fam17h'))
+    .default([]),
   /** Modules that the role cannot do without: an image whose kernel neither carries nor contains one is refused. */
   requiresModules: z.array(moduleName).default([]),
   /** Debian packages; what they depend on comes with them. */

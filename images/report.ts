@@ -3,6 +3,7 @@
 // Owns: the tables' content. Does not own: their alignment (bin/table.ts), the facts (manifest.ts, inspect.ts). Pure.
 
 import type { CpioEntry } from './cpio.ts';
+import { someOf } from './firmware.ts';
 import type { InspectedLayer, Inspection } from './inspect.ts';
 import type { Manifest } from './manifest.ts';
 
@@ -42,6 +43,15 @@ export function renderManifest(manifest: Manifest): Table[] {
         ['the recipes themselves', '', String(unpacked - inPackages)],
         ['all', '', String(unpacked)],
       ],
+    },
+    {
+      heading: ['MISSING FIRMWARE', 'FILES', 'DEBIAN PACKAGE', ''],
+      rows: (manifest.missingFirmware ?? []).map(({ module, files, packages: from, accepted = '' }) => [
+        module,
+        someOf(files),
+        from.join(' '),
+        accepted,
+      ]),
     },
     {
       heading: ['VAR', 'TYPE', 'DEFAULT', 'MEANING'],

@@ -8,6 +8,7 @@
 
 import { z } from 'zod';
 import type { Candidate } from './apt.ts';
+import { ArchiveSchema } from './archive.ts';
 
 const PackageSchema = z.strictObject({
   name: z.string(),
@@ -24,6 +25,8 @@ const LockSchema = z.strictObject({
   architecture: z.enum(['amd64', 'arm64']),
   /** SHA-256 of the sources that apt was given: another archive must give another choice. */
   sources: z.string(),
+  /** What the recipes say of their archive; absent where the host's sources were asked as they are. */
+  archive: ArchiveSchema.optional(),
   /** What the recipes ask for, sorted. */
   asked: z.array(z.string()).readonly(),
   /** What that comes to, with all dependencies. */

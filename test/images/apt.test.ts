@@ -87,6 +87,8 @@ test("apt's file name escapes the epoch", () => {
 test("apt's reason is its E: lines, or else its last words", () => {
   expect(aptReason('Reading...\nE: Unable to locate package nginxx\n')).toBe('Unable to locate package nginxx');
   expect(aptReason('a\nb\n\n')).toBe('b');
+  const stranger = "x InRelease: The following signatures couldn't be verified: NO_PUBKEY 1";
+  expect(aptReason(`W: GPG error: ${stranger}\nE: The repository 'x InRelease' is not signed.\n`)).toBe(stranger);
 });
 
 test('the configuration clears hooks of the host and cannot be broken out of by a folder name', () => {

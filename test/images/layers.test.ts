@@ -10,6 +10,7 @@ import { inspectOctets } from '../../images/inspect.io.ts';
 import { zstdFrameBytes } from '../../images/inspect.ts';
 import { describeStored, packLayer } from '../../images/layers.io.ts';
 import { paddingBytes, withParents } from '../../images/layers.ts';
+import { layerFile } from '../../images/manifest.ts';
 
 const file = (path: string, text: string): CpioEntry => ({
   kind: 'file',
@@ -55,8 +56,23 @@ for (const compression of ['zstd', 'gzip'] as const) {
   });
 }
 
+test('a layer without compression is the archive itself, and a damaged one is found out', async () => {
+  const { layer, octets } = await packLayer('microcode', BASE, 'none');
+  expect(octets.length % 512).toBe(0);
+  const listed = execFileSync('cpio', ['-it', '--quiet'], { input: octets, encoding: 'utf8' }).trim().split('\n');
+  expect(listed.at(-1)).toBe(`.layers/${layer.sha256}`);
+  expect(describeStored(layer, octets)).toEqual(layer);
+  for (const at of [300, octets.length - 1]) {
+    const damaged = Buffer.from(octets);
+    damaged[at] = (damaged[at] ?? 0) ^ 0x55;
+    expect(describeStored(layer, damaged)).toBeUndefined();
+  }
+  expect(layerFile(layer)).toBe(`${layer.sha256}.cpio`);
+});
+
 test('compression and effort do not change the name', async () => {
   const names = await Promise.all([
+    packLayer('d', BASE, 'none'),
     packLayer('a', BASE, 'zstd', 'smallest'),
     packLayer('b', BASE.toReversed(), 'zstd', 'quick'),
     packLayer('c', BASE, 'gzip', 'quick'),
