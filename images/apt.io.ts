@@ -1,7 +1,7 @@
 // images/apt.io.ts - Debian packages, fetched and verified by apt in folders of its own.
 //
-// Owns: running apt-get and apt-cache under a private configuration, the cache of solutions and of .deb files, reading a
-// .deb. Does not own: what apt's words mean (apt.ts), which files stay (layout.ts).
+// Owns: running apt-get and apt-cache under a private configuration, the cache of solutions and of .deb files. Does not own: what
+// apt's words mean (apt.ts), what is in a .deb (deb.io.ts).
 //
 // The host's /etc/apt (sources, keys, credentials, proxy) is read and nothing of the host is changed; no root is needed. A
 // solution is kept by what was asked, so that an unchanged recipe asks neither apt nor the network. apt verifies
@@ -12,7 +12,6 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { extract } from 'tar-stream';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import {
   type ArchivePackage,
@@ -27,7 +26,6 @@ import {
 } from './apt.ts';
 import { writeSources } from './archive.io.ts';
 import type { PlacedArchive } from './archive.ts';
-import type { CpioEntry } from './cpio.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere, sha256Of } from './files.io.ts';
 import { sha256OfFile } from './sealed.io.ts';
@@ -255,73 +253,4 @@ async function hostText(withSources: boolean): Promise<string> {
     }
   }
   return parts.join('\n');
-}
-
-/**
- * The files of a .deb, with owners, modes, devices and hard links as in the archive.
- *
- * @param wanted which of them, by path without leading slash.
- * @throws Fault E_ARCHIVE where dpkg-deb cannot read it.
- */
-export async function readDeb(
-  path: string,
-  name: string,
-  wanted: (path: string) => boolean = () => true,
-): Promise<CpioEntry[]> {
-  const entries: CpioEntry[] = [];
-  const unpack = execa('dpkg-deb', ['--fsys-tarfile', path], {
-    stdin: 'ignore',
-    buffer: { stdout: false },
-    reject: false,
-    encoding: 'buffer',
-  });
-  const archive = extract();
-  unpack.stdout.on('error', (error) => archive.destroy(error)).pipe(archive);
-  for await (const item of archive) {
-    const { header } = item;
-    const cleaned = header.name.replace(/^\.?\/+/, '').replace(/\/+$/, '');
-    if (cleaned.split('/').includes('..')) {
-      unpack.kill();
-      throw new Fault('E_ARCHIVE', {
-        what: `cannot unpack the package ${name}`,
-        why: `its file ${cleaned} leaves the root`,
-      });
-    }
-    const isWanted = cleaned !== '' && cleaned !== '.' && wanted(cleaned);
-    const chunks: Buffer[] = [];
-    for await (const chunk of item) if (isWanted) chunks.push(chunk as Buffer);
-    if (!isWanted) continue;
-    const base = { path: cleaned, mode: (header.mode ?? 0o644) & 0o7777, uid: header.uid ?? 0, gid: header.gid ?? 0 };
-    const numbers = { major: header.devmajor ?? 0, minor: header.devminor ?? 0 };
-    const target = header.linkname ?? '';
-    if (header.type === 'directory') entries.push({ ...base, kind: 'directory' });
-    else if (header.type === 'symlink') entries.push({ ...base, mode: 0o777, kind: 'symlink', target });
-    else if (header.type === 'link') entries.push({ ...base, kind: 'link', target: target.replace(/^\.?\/+/, '') });
-    else if (header.type === 'character-device') entries.push({ ...base, ...numbers, kind: 'character' });
-    else if (header.type === 'block-device') entries.push({ ...base, ...numbers, kind: 'block' });
-    else if (header.type === 'fifo') entries.push({ ...base, kind: 'fifo' });
-    else entries.push({ ...base, kind: 'file', data: Buffer.concat(chunks) });
-  }
-  const result = await unpack;
-  if (result.failed) {
-    const why = Buffer.from(result.stderr).toString().trim().split('\n').at(-1) ?? result.shortMessage;
-    throw new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
-  }
-  return entries;
-}
-
-/** Unpacks a .deb into a folder that appears only when it is whole. */
-export async function unpackDeb(path: string, name: string, into: string): Promise<void> {
-  const beside = `${into}.${process.pid}.new`;
-  await rm(beside, { recursive: true, force: true });
-  await mkdir(beside, { recursive: true });
-  const result = await execa('dpkg-deb', ['-x', path, beside], { stdin: 'ignore', reject: false });
-  if (result.failed) {
-    await rm(beside, { recursive: true, force: true });
-    throw new Fault('E_ARCHIVE', {
-      what: `cannot unpack the package ${name}`,
-      why: result.stderr.trim() || result.shortMessage,
-    });
-  }
-  await rename(beside, into);
 }

@@ -9,7 +9,9 @@ import { Fault } from '../formats/errors.ts';
 import { compareImages, factsOf, type FileFacts, type ImageDifference } from './compare.ts';
 import { sha256Of } from './files.io.ts';
 import { inspectOctets } from './inspect.io.ts';
+import { describeStored } from './layers.io.ts';
 import type { Layer, Manifest } from './manifest.ts';
+import { sha256OfFile } from './sealed.io.ts';
 import type { Store } from './store.io.ts';
 
 /**
@@ -45,11 +47,11 @@ export async function verifyImage(store: Store, image: string): Promise<string[]
 
 /** Whether a file that is what was published also holds what its name says. One that is not was told before. */
 async function contentProblem(store: Store, layer: Layer): Promise<string | undefined> {
-  const octets = await readFile(store.layerPath(layer)).catch(() => undefined);
-  if (octets === undefined || sha256Of(octets) !== layer.servedSha256) return undefined;
-  const { layers, problems } = inspectOctets(octets);
-  if (problems.length > 0) return problems[0];
-  return layers.length === 1 && layers[0]?.sha256 === layer.sha256 ? undefined : 'does not hold what its name says';
+  const path = store.layerPath(layer);
+  const served = await sha256OfFile(path).catch(() => undefined);
+  if (served !== layer.servedSha256) return undefined;
+  const described = await describeStored(layer, createReadStream(path));
+  return described === undefined ? 'does not hold what its name says' : undefined;
 }
 
 /** How one generation differs from another. @throws Fault E_NOT_FOUND, E_STORE. */

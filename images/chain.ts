@@ -15,6 +15,7 @@ import { missingModules } from './modules.ts';
 import { conflicts, type LayerRecord } from './plan.ts';
 import { type LoadedRecipe, placeOf, type Recipe } from './recipe.ts';
 import { LEFT_OUT_PACKAGES } from './rules.ts';
+import { RUNTIME_PACKAGES } from './runtime.ts';
 import { unanswered, type VersionLock } from './versions.ts';
 
 /** A chain of recipes, the lowest first. */
@@ -109,6 +110,29 @@ export function placedFault(chain: Chain, fault: Fault): Fault {
   const asking = chain.findLast(({ recipe }) => recipe.packages.length > 0) ?? chain[0];
   const place = asking === undefined ? '' : `${placeOf(asking, ['packages'])} `;
   return new Fault('E_ARCHIVE', { ...fault.facts, what: `${place}${fault.facts.what}` }, { cause: fault });
+}
+
+/** What was thrown of one package, at the line that brings it: the lowest recipe that names it, or what depends on it. */
+export function placedPackage(
+  chain: Chain,
+  solution: readonly ArchivePackage[],
+  name: string,
+  thrown: unknown,
+): unknown {
+  if (!(thrown instanceof Fault) || thrown.code !== 'E_ARCHIVE') return thrown;
+  const wishes = chain.flatMap((found) => {
+    const { kernel, supervisor } = found.recipe;
+    const runtime = supervisor === 'rouse' ? RUNTIME_PACKAGES.packages : [];
+    return [
+      ...namedBy(found),
+      ...(kernel === undefined ? [] : [{ name: kernel.package, place: placeOf(found, ['kernel', 'package']) }]),
+      ...runtime.map((asked) => ({ name: asked, place: placeOf(found, ['supervisor']) })),
+    ];
+  });
+  const wish = wishes.find((one) => reachable(solution, [one.name], isLeftOut).some((found) => found.name === name));
+  if (wish === undefined) return thrown;
+  const what = `${wish.place} ${thrown.facts.what}`;
+  return new Fault('E_ARCHIVE', { ...thrown.facts, what }, { cause: thrown });
 }
 
 /** @throws Fault E_BUILD where a recipe asks for what a generation of before did not have. */
@@ -220,7 +244,7 @@ export function microcodeOf(chain: Chain): MicrocodeWish[] {
 /** The files of the microcode's layer. @throws Fault E_BUILD where a package does not hold what is asked for. */
 export function microcodeFiles(
   wishes: readonly MicrocodeWish[],
-  packages: readonly PackageContent[],
+  packages: readonly PackageContent<Uint8Array>[],
 ): readonly OwnedEntry[] {
   const layout = layoutMicrocode(
     wishes.map(({ wish }) => wish),

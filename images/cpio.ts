@@ -9,6 +9,11 @@
 //
 // Sources: Linux Documentation/driver-api/early-userspace/buffer-format.rst and init/initramfs.c, GNU cpio 2.13. Pure.
 
+import { type Peek, peekOctets } from './content.ts';
+
+/** Something of that many octets. */
+export type Sized = { readonly length: number };
+
 type Attributes = {
   /** Name inside the archive: relative, no leading slash, no "." or ".." step: "usr/bin/nginx". */
   readonly path: string;
@@ -18,9 +23,13 @@ type Attributes = {
   readonly gid: number;
 };
 
-/** One file of an archive. A `link` is a further name of the `file` whose path is `target`. */
-export type CpioEntry =
-  | (Attributes & { readonly kind: 'file'; readonly data: Uint8Array })
+/**
+ * One file of an archive. A `link` is a further name of the `file` whose path is `target`.
+ *
+ * Data is octets, or whatever stands for them (content.ts): this file only asks how many there are.
+ */
+export type CpioEntry<Data extends Sized = Uint8Array> =
+  | (Attributes & { readonly kind: 'file'; readonly data: Data })
   | (Attributes & { readonly kind: 'directory' })
   | (Attributes & { readonly kind: 'symlink'; readonly target: string })
   | (Attributes & { readonly kind: 'link'; readonly target: string })
@@ -98,15 +107,18 @@ export function encodeEntries(entries: readonly CpioEntry[], firstInode = 1): Ui
   return concat(encodeChunks(entries, firstInode));
 }
 
-/** As encodeEntries, in pieces: the data of files is handed on uncopied. */
-export function encodeChunks(entries: readonly CpioEntry[], firstInode = 1): Uint8Array[] {
+/** As encodeEntries, in pieces: the data of files is handed on as it is. */
+export function encodeChunks<Data extends Sized>(
+  entries: readonly CpioEntry<Data>[],
+  firstInode = 1,
+): (Uint8Array | Data)[] {
   const named = entries.map((entry) => ({ entry, name: utf8.encode(entry.path) }));
   named.sort((a, b) => compareOctets(a.name, b.name));
   const groups = linkGroups(named.map(({ entry }) => entry));
-  const chunks: Uint8Array[] = [];
+  const chunks: (Uint8Array | Data)[] = [];
   let inode = firstInode;
   let previous: string | undefined;
-  const inodes = new Map<LinkGroup, number>();
+  const inodes = new Map<LinkGroup<Data>, number>();
   for (const { entry, name } of named) {
     const problem = entry.path === previous ? 'is there twice' : pathProblem(entry.path);
     if (problem !== undefined) throw new RangeError(`cpio entry ${JSON.stringify(entry.path)} ${problem}`);
@@ -121,8 +133,8 @@ export function encodeChunks(entries: readonly CpioEntry[], firstInode = 1): Uin
   return chunks;
 }
 
-type LinkGroup = {
-  readonly data: Uint8Array;
+type LinkGroup<Data> = {
+  readonly data: Data;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
@@ -130,8 +142,8 @@ type LinkGroup = {
 };
 
 /** Which paths are names of one file; only files with more than one name are listed. */
-function linkGroups(sorted: readonly CpioEntry[]): Map<string, LinkGroup> {
-  const groups = new Map<string, LinkGroup>();
+function linkGroups<Data extends Sized>(sorted: readonly CpioEntry<Data>[]): Map<string, LinkGroup<Data>> {
+  const groups = new Map<string, LinkGroup<Data>>();
   if (!sorted.some(({ kind }) => kind === 'link')) return groups;
   const files = new Map(sorted.filter((entry) => entry.kind === 'file').map((entry) => [entry.path, entry]));
   for (const entry of sorted) {
@@ -150,7 +162,12 @@ function linkGroups(sorted: readonly CpioEntry[]): Map<string, LinkGroup> {
   return groups;
 }
 
-function encodeOne(entry: CpioEntry, name: Uint8Array, ino: number, group: LinkGroup | undefined): Uint8Array[] {
+function encodeOne<Data extends Sized>(
+  entry: CpioEntry<Data>,
+  name: Uint8Array,
+  ino: number,
+  group: LinkGroup<Data> | undefined,
+): (Uint8Array | Data)[] {
   const { mode, uid, gid } = group ?? entry;
   const data = group !== undefined ? (group.paths.at(-1) === entry.path ? group.data : EMPTY) : dataOf(entry);
   if (data.length > CPIO_FILE_LIMIT_BYTES) throw new RangeError(`cpio entry ${entry.path} is larger than 4 GiB`);
@@ -178,7 +195,7 @@ function encodeOne(entry: CpioEntry, name: Uint8Array, ino: number, group: LinkG
 
 const EMPTY = new Uint8Array(0);
 
-function dataOf(entry: CpioEntry): Uint8Array {
+function dataOf<Data extends Sized>(entry: CpioEntry<Data>): Uint8Array | Data {
   if (entry.kind === 'file') return entry.data;
   return entry.kind === 'symlink' ? utf8.encode(entry.target) : EMPTY;
 }
@@ -198,34 +215,48 @@ export function encodeTrailer(): Uint8Array {
 }
 
 /** What an archive at some offset holds, and where it ends. */
-export type CpioReading =
-  | { readonly ok: true; readonly entries: readonly CpioEntry[]; readonly end: number }
+export type CpioReading<Data extends Sized = Uint8Array> =
+  | { readonly ok: true; readonly entries: readonly CpioEntry<Data>[]; readonly end: number }
   | { readonly ok: false; readonly reason: string; readonly offset: number };
+
+/** Octets that hold an archive: in memory or on disk. */
+export type ArchiveSource<Data extends Sized> = Peek & {
+  /** What stands for these octets in an entry. */
+  readonly data: (offset: number, length: number) => Data;
+};
+
+/** Reads an archive in memory; see readArchive. @param octets not retained, except that the data of files are views of them. */
+export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
+  const { length, read } = peekOctets(octets);
+  return readArchive({ length, read, data: read }, offset);
+}
 
 /**
  * Reads one archive up to its trailer.
  *
- * @param octets not retained, except that the data of files are views of them.
  * @param offset where the archive starts.
  * @returns its entries in order, and the offset behind the trailer. Names that leave the root are refused. Hard links
  *   come back as one `file` (the one that carries the data) and `link`s.
  * @throws never.
  */
-export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
-  const entries: CpioEntry[] = [];
+export function readArchive<Data extends Sized>(source: ArchiveSource<Data>, offset: number): CpioReading<Data> {
+  const entries: CpioEntry<Data>[] = [];
   const linked = new Map<number, { path: string; index: number; hasData: boolean }[]>();
   let at = offset;
   for (;;) {
-    const header = readHeader(octets, at);
+    const header = readHeader(source.read(at, HEADER_BYTES));
     if (typeof header === 'string') return { ok: false, reason: header, offset: at };
     const nameEnd = at + HEADER_BYTES + header.namesize;
     const dataStart = at + roundUp4(HEADER_BYTES + header.namesize);
     const dataEnd = dataStart + header.filesize;
-    if (header.namesize < 1 || nameEnd > octets.length || dataEnd > octets.length) {
+    if (header.namesize < 1 || nameEnd > source.length || dataEnd > source.length) {
       return { ok: false, reason: 'an entry goes on behind the end of the file', offset: at };
     }
-    const path = new TextDecoder('utf-8').decode(octets.subarray(at + HEADER_BYTES, nameEnd - 1));
-    at = Math.min(dataStart + roundUp4(header.filesize), octets.length);
+    if (header.namesize > CPIO_PATH_LIMIT_BYTES + 1) {
+      return { ok: false, reason: `has a name longer than ${CPIO_PATH_LIMIT_BYTES} bytes`, offset: at };
+    }
+    const path = new TextDecoder('utf-8').decode(source.read(at + HEADER_BYTES, header.namesize - 1));
+    at = Math.min(dataStart + roundUp4(header.filesize), source.length);
     if (path === TRAILER_NAME) {
       restoreLinks(entries, linked);
       return { ok: true, entries, end: at };
@@ -233,8 +264,9 @@ export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
     if (path === '.') continue;
     const problem = pathProblem(path);
     if (problem !== undefined) return { ok: false, reason: `the name ${JSON.stringify(path)} ${problem}`, offset: at };
-    const entry = entryOf(path, header, octets.subarray(dataStart, dataEnd));
-    if (entry === undefined) return { ok: false, reason: `${path} is of an unknown type`, offset: at };
+    const entry = entryOf(path, header, source, dataStart);
+    if (entry === undefined)
+      return { ok: false, reason: `${path} is of an unknown type, or a link that leads too far`, offset: at };
     if (entry.kind === 'file' && header.nlink > 1) {
       const names = linked.get(header.ino) ?? [];
       names.push({ path, index: entries.length, hasData: header.filesize > 0 });
@@ -244,8 +276,8 @@ export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
   }
 }
 
-function restoreLinks(
-  entries: CpioEntry[],
+function restoreLinks<Data extends Sized>(
+  entries: CpioEntry<Data>[],
   linked: ReadonlyMap<number, readonly { path: string; index: number; hasData: boolean }[]>,
 ): void {
   for (const names of linked.values()) {
@@ -259,9 +291,9 @@ function restoreLinks(
   }
 }
 
-function readHeader(octets: Uint8Array, at: number): Header | string {
-  if (at + HEADER_BYTES > octets.length) return 'ends in the middle of a header';
-  const text = new TextDecoder('latin1').decode(octets.subarray(at, at + HEADER_BYTES));
+function readHeader(octets: Uint8Array): Header | string {
+  if (octets.length < HEADER_BYTES) return 'ends in the middle of a header';
+  const text = new TextDecoder('latin1').decode(octets);
   if (!text.startsWith(MAGIC) && !text.startsWith('070702')) return 'is not a newc archive (070701 expected)';
   if (!/^[0-9a-fA-F]{110}$/.test(text)) return 'has a header that is not hexadecimal';
   return Object.fromEntries(
@@ -269,15 +301,26 @@ function readHeader(octets: Uint8Array, at: number): Header | string {
   ) as Header;
 }
 
-function entryOf(path: string, header: Header, data: Uint8Array): CpioEntry | undefined {
+function entryOf<Data extends Sized>(
+  path: string,
+  header: Header,
+  source: ArchiveSource<Data>,
+  dataStart: number,
+): CpioEntry<Data> | undefined {
   const base = { path, mode: header.mode & 0o7777, uid: header.uid, gid: header.gid };
   switch (header.mode & 0o170000) {
     case TYPE_BITS.file:
-      return { ...base, kind: 'file', data };
+      return { ...base, kind: 'file', data: source.data(dataStart, header.filesize) };
     case TYPE_BITS.directory:
       return { ...base, kind: 'directory' };
     case TYPE_BITS.symlink:
-      return { ...base, kind: 'symlink', target: new TextDecoder('utf-8').decode(data) };
+      // The kernel passes over a link that leads further than that.
+      if (header.filesize > CPIO_PATH_LIMIT_BYTES) return undefined;
+      return {
+        ...base,
+        kind: 'symlink',
+        target: new TextDecoder('utf-8').decode(source.read(dataStart, header.filesize)),
+      };
     case TYPE_BITS.character:
       return { ...base, kind: 'character', major: header.rdevmajor, minor: header.rdevminor };
     case TYPE_BITS.block:

@@ -1,11 +1,13 @@
 // images/elf.ts - what an ELF file needs to run, one section of it by name, and the file without what only debuggers read.
 //
 // Owns: DT_NEEDED, DT_SONAME, DT_RUNPATH and DT_RPATH, the interpreter, the machine, finding a section (kernel modules
-// carry .modinfo), cutting symbols off. Does not own: where libraries are searched (layout.ts) or what a module's words
+// carry .modinfo), cutting symbols off. A program is not read whole: its tables say where to look. Does not own: where libraries are searched (layout.ts) or what a module's words
 // mean (modinfo.ts).
 //
 // Little-endian files of 32 and 64 bits are read, which is what Debian's amd64 and arm64 are. Foreign bytes never throw:
 // every offset is checked against the file's length. Sources: System V ABI, elf(5). Pure.
+
+import { type Peek, peekOctets, type ReadAt } from './content.ts';
 
 /** e_machine by Debian's name of the architecture. */
 export const ELF_MACHINES = { amd64: 62, arm64: 183 } as const;
@@ -23,19 +25,18 @@ export type ElfNeeds = {
 };
 
 type Segment = { readonly type: number; readonly offset: number; readonly address: number; readonly size: number };
-type Layout = {
-  readonly view: DataView;
-  readonly octets: Uint8Array;
-  readonly is64: boolean;
-  readonly machine: number;
-};
+type Header = { readonly view: DataView; readonly is64: boolean; readonly machine: number };
 
 const PT_LOAD = 1;
 const PT_DYNAMIC = 2;
 const PT_INTERP = 3;
 const DT = { needed: 1, strtab: 5, strsz: 10, soname: 14, rpath: 15, runpath: 29 } as const;
-/** Above what any file has; a foreign header cannot make this code loop longer. */
+const HEADER_BYTES = 64;
+/** Above what any file has: a foreign header cannot make this code loop longer, or read more. */
 const TABLE_LIMIT = 65_536;
+const SEGMENTS_LIMIT = 1024;
+/** PATH_MAX, and so more than a library's name or its folders take. */
+const TEXT_LIMIT_BYTES = 4096;
 
 /** Whether the octets start as an ELF file does. */
 export function isElf(octets: Uint8Array): boolean {
@@ -45,27 +46,25 @@ export function isElf(octets: Uint8Array): boolean {
 /**
  * Reads what a program or library needs.
  *
- * @param octets the whole file. Not retained.
  * @returns undefined where it is no little-endian ELF file, or is damaged.
- * @throws never.
+ * @throws never, unless reading does.
  */
-export function readElfNeeds(octets: Uint8Array): ElfNeeds | undefined {
-  const layout = open(octets);
-  if (layout === undefined) return undefined;
-  const segments = readSegments(layout);
-  if (segments === undefined) return undefined;
+export function readElfNeeds({ length, read }: Peek): ElfNeeds | undefined {
+  const header = open(read(0, HEADER_BYTES));
+  const segments = header === undefined ? undefined : readSegments(header, length, read);
+  if (header === undefined || segments === undefined) return undefined;
   const interp = segments.find(({ type }) => type === PT_INTERP);
-  const interpreter = interp === undefined ? undefined : text(octets, interp.offset, interp.offset + interp.size);
-  const none = { machine: layout.machine, interpreter, needed: [], soname: undefined, runpath: [] };
+  const interpreter = interp === undefined ? undefined : text(read, interp.offset, interp.size);
+  const none = { machine: header.machine, interpreter, needed: [], soname: undefined, runpath: [] };
   const dynamic = segments.find(({ type }) => type === PT_DYNAMIC);
   if (dynamic === undefined) return none;
-  const tags = readDynamic(layout, dynamic);
+  const tags = readDynamic(header, dynamic, read);
   const first = (tag: number): number | undefined => tags.find((entry) => entry.tag === tag)?.value;
   const strings = fileOffset(segments, first(DT.strtab));
   const stringsBytes = first(DT.strsz) ?? 0;
   if (strings === undefined) return undefined;
   const name = (value: number | undefined): string | undefined =>
-    value === undefined || value >= stringsBytes ? undefined : text(octets, strings + value, strings + stringsBytes);
+    value === undefined || value >= stringsBytes ? undefined : text(read, strings + value, stringsBytes - value);
   const needed = tags.filter(({ tag }) => tag === DT.needed).map(({ value }) => name(value));
   if (needed.some((library) => library === undefined)) return undefined;
   const path = name(first(DT.runpath)) ?? name(first(DT.rpath)) ?? '';
@@ -84,9 +83,10 @@ export function readElfNeeds(octets: Uint8Array): ElfNeeds | undefined {
  * @throws never.
  */
 export function readElfSection(octets: Uint8Array, wanted: string): Uint8Array | undefined {
-  const layout = open(octets);
-  if (layout === undefined) return undefined;
-  const { view, is64 } = layout;
+  const header = open(octets);
+  if (header === undefined) return undefined;
+  const { view, is64 } = header;
+  const { read } = peekOctets(octets);
   const tableOffset = is64 ? offset64(view, 40) : view.getUint32(32, true);
   const entryBytes = view.getUint16(is64 ? 58 : 46, true);
   const count = view.getUint16(is64 ? 60 : 48, true);
@@ -105,8 +105,7 @@ export function readElfSection(octets: Uint8Array, wanted: string): Uint8Array |
   for (let index = 0; index < count; index += 1) {
     const { name, offset, size } = section(index);
     if (name >= names.size || offset + size > octets.length) continue;
-    if (text(octets, names.offset + name, names.offset + names.size) === wanted)
-      return octets.subarray(offset, offset + size);
+    if (text(read, names.offset + name, names.size - name) === wanted) return octets.subarray(offset, offset + size);
   }
   return undefined;
 }
@@ -114,41 +113,47 @@ export function readElfSection(octets: Uint8Array, wanted: string): Uint8Array |
 /**
  * A program or library without its section table, and so without symbols: what the kernel and ld.so read is the segments.
  *
- * @returns a copy; undefined where it is no program or library, or is damaged.
- * @throws never.
+ * @returns how many of the first octets remain, and those of the header, which are others; undefined where it is no program or
+ *   library, or is damaged.
+ * @throws never, unless reading does.
  */
-export function withoutSections(octets: Uint8Array): Uint8Array | undefined {
-  const layout = open(octets);
-  const segments = layout === undefined ? undefined : readSegments(layout);
-  if (layout === undefined || segments === undefined || segments.length === 0) return undefined;
-  const { view, is64 } = layout;
+export function withoutSections({ length, read }: Peek): { length: number; head: Uint8Array } | undefined {
+  const header = open(read(0, HEADER_BYTES));
+  const segments = header === undefined ? undefined : readSegments(header, length, read);
+  if (header === undefined || segments === undefined || segments.length === 0) return undefined;
+  const { view, is64 } = header;
   const table = (is64 ? offset64(view, 32) : view.getUint32(28, true)) + segments.length * (is64 ? 56 : 32);
   const end = segments.reduce((furthest, { offset, size }) => Math.max(furthest, offset + size), table);
-  if (end > octets.length) return undefined;
-  const kept = octets.slice(0, end);
+  if (end > length) return undefined;
+  const head = read(0, is64 ? 64 : 52).slice();
   // e_shoff, then e_shentsize, e_shnum and e_shstrndx.
-  kept.fill(0, is64 ? 40 : 32, is64 ? 48 : 36);
-  kept.fill(0, is64 ? 58 : 46, is64 ? 64 : 52);
-  return kept;
+  head.fill(0, is64 ? 40 : 32, is64 ? 48 : 36);
+  head.fill(0, is64 ? 58 : 46);
+  return { length: end, head };
 }
 
-function open(octets: Uint8Array): Layout | undefined {
+/** @param octets the first 64, or more. */
+function open(octets: Uint8Array): Header | undefined {
   if (!isElf(octets) || octets[5] !== 1) return undefined;
   const is64 = octets[4] === 2;
   if (!is64 && octets[4] !== 1) return undefined;
   if (octets.length < (is64 ? 64 : 52)) return undefined;
-  const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength);
-  return { view, octets, is64, machine: view.getUint16(18, true) };
+  const view = viewOf(octets);
+  return { view, is64, machine: view.getUint16(18, true) };
 }
 
-function readSegments({ view, octets, is64 }: Layout): Segment[] | undefined {
-  const tableOffset = is64 ? offset64(view, 32) : view.getUint32(28, true);
-  const entryBytes = view.getUint16(is64 ? 54 : 42, true);
-  const count = view.getUint16(is64 ? 56 : 44, true);
+function readSegments({ view: header, is64 }: Header, length: number, read: ReadAt): Segment[] | undefined {
+  const tableOffset = is64 ? offset64(header, 32) : header.getUint32(28, true);
+  const entryBytes = header.getUint16(is64 ? 54 : 42, true);
+  const count = header.getUint16(is64 ? 56 : 44, true);
   if (count === 0) return [];
-  if (entryBytes < (is64 ? 56 : 32) || tableOffset + entryBytes * count > octets.length) return undefined;
+  const tableBytes = entryBytes * count;
+  if (entryBytes < (is64 ? 56 : 32) || count > SEGMENTS_LIMIT || tableOffset + tableBytes > length) return undefined;
+  const table = read(tableOffset, tableBytes);
+  if (table.length < tableBytes) return undefined;
+  const view = viewOf(table);
   return Array.from({ length: count }, (_, index) => {
-    const at = tableOffset + entryBytes * index;
+    const at = entryBytes * index;
     return {
       type: view.getUint32(at, true),
       offset: is64 ? offset64(view, at + 8) : view.getUint32(at + 4, true),
@@ -158,16 +163,21 @@ function readSegments({ view, octets, is64 }: Layout): Segment[] | undefined {
   });
 }
 
-function readDynamic({ view, octets, is64 }: Layout, segment: Segment): { tag: number; value: number }[] {
+function readDynamic({ is64 }: Header, segment: Segment, read: ReadAt): { tag: number; value: number }[] {
   const entryBytes = is64 ? 16 : 8;
-  const end = Math.min(segment.offset + segment.size, octets.length);
+  if (!Number.isFinite(segment.offset)) return [];
+  const view = viewOf(read(segment.offset, Math.min(segment.size, TABLE_LIMIT * entryBytes)));
   const tags: { tag: number; value: number }[] = [];
-  for (let at = segment.offset; at + entryBytes <= end && tags.length < TABLE_LIMIT; at += entryBytes) {
+  for (let at = 0; at + entryBytes <= view.byteLength; at += entryBytes) {
     const tag = is64 ? offset64(view, at) : view.getUint32(at, true);
     if (tag === 0) break;
     tags.push({ tag, value: is64 ? offset64(view, at + 8) : view.getUint32(at + 4, true) });
   }
   return tags;
+}
+
+function viewOf(octets: Uint8Array): DataView {
+  return new DataView(octets.buffer, octets.byteOffset, octets.byteLength);
 }
 
 /** The dynamic section speaks of addresses; the segments say where in the file they lie. */
@@ -185,10 +195,10 @@ function offset64(view: DataView, at: number): number {
   return value > 0xffff_ffff_ffffn ? Number.POSITIVE_INFINITY : Number(value);
 }
 
-/** The text from start up to a NUL or the end. */
-function text(octets: Uint8Array, start: number, end: number): string {
-  if (!Number.isFinite(start) || start < 0 || start >= octets.length) return '';
-  const limit = Math.min(end, octets.length);
-  const nul = octets.indexOf(0, start);
-  return new TextDecoder('latin1').decode(octets.subarray(start, nul === -1 ? limit : Math.min(nul, limit)));
+/** The text from start up to a NUL, or of that length. */
+function text(read: ReadAt, start: number, length: number): string {
+  if (!Number.isFinite(start) || start < 0) return '';
+  const octets = read(start, Math.min(length, TEXT_LIMIT_BYTES));
+  const nul = octets.indexOf(0);
+  return new TextDecoder('latin1').decode(nul === -1 ? octets : octets.subarray(0, nul));
 }

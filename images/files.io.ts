@@ -34,7 +34,10 @@ export function sha256Of(...pieces: readonly (Uint8Array | string)[]): string {
   return hash.digest('hex');
 }
 
-async function writeBeside(path: string, data: Uint8Array | string, mode: number): Promise<string> {
+/** Octets as they come, whole or in pieces. */
+export type Octets = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+
+async function writeBeside(path: string, data: Uint8Array | string | Octets, mode: number): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
   const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.new`);
   const file = await open(beside, 'wx', mode);
@@ -61,10 +64,42 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 /** Writes the file, replacing one of that name as a whole. */
-export async function publishFile(path: string, data: Uint8Array | string, mode = 0o644): Promise<void> {
-  const beside = await writeBeside(path, data, mode);
-  await rename(beside, path);
+export async function publishFile(path: string, data: Uint8Array | string | Octets, mode = 0o644): Promise<void> {
+  await publishStaged(await writeBeside(path, data, mode), path);
+}
+
+/**
+ * Writes a file whose name will be known only when it is written: its content's hash.
+ *
+ * @returns its path for the time being, in the folder; it goes to publishStaged, or is removed.
+ */
+export async function stageFile(folder: string, data: Octets, mode = 0o444): Promise<string> {
+  return writeBeside(join(folder, 'staged'), data, mode);
+}
+
+/** Gives a file that is on disk its name, replacing one of that name as a whole. */
+export async function publishStaged(staged: string, path: string): Promise<void> {
+  await rename(staged, path);
   await syncFolder(dirname(path));
+}
+
+/** Counts and hashes octets on their way. */
+export class Gauge {
+  bytes = 0;
+  readonly #hash = createHash('sha256');
+
+  async *of(octets: Octets): AsyncGenerator<Uint8Array, void> {
+    for await (const piece of octets) {
+      this.bytes += piece.length;
+      this.#hash.update(piece);
+      yield piece;
+    }
+  }
+
+  /** Of all that has passed, as 64 hexadecimal digits. To be asked once, at the end. */
+  sha256(): string {
+    return this.#hash.digest('hex');
+  }
 }
 
 /**

@@ -7,9 +7,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
-import { type Apt, unpackDeb } from './apt.io.ts';
+import type { Apt } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
+import type { Content } from './content.ts';
+import { wholeFile } from './content.io.ts';
 import type { CpioEntry } from './cpio.ts';
+import { unpackDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { firmwareEndings, type KernelFacts } from './firmware.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
@@ -107,7 +110,7 @@ export async function chooseModules(
 }
 
 /** Modules as files of an image, the list that init loads, and what modprobe needs. */
-export function moduleEntries(kernel: KernelTree, { modules, load }: ModuleSelection): CpioEntry[] {
+export function moduleEntries(kernel: KernelTree, { modules, load }: ModuleSelection): CpioEntry<Content>[] {
   const folder = `usr/lib/modules/${kernel.release}`;
   const utf8 = new TextEncoder();
   const text = (path: string, content: string): CpioEntry => ({
@@ -122,13 +125,13 @@ export function moduleEntries(kernel: KernelTree, { modules, load }: ModuleSelec
   const filesByName = new Map(modules.map(({ path, info }) => [info.name, path]));
   return [
     ...modules.map(
-      ({ path }): CpioEntry => ({
+      ({ path }): CpioEntry<Content> => ({
         kind: 'file',
         path: `${folder}/${path}`,
         mode: 0o644,
         uid: 0,
         gid: 0,
-        data: readFileSync(join(kernel.modulesFolder, path)),
+        data: wholeFile(join(kernel.modulesFolder, path)),
       }),
     ),
     text(`${folder}/modules.dep`, index.dep),

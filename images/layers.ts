@@ -9,12 +9,12 @@
 // Sources: ARCHITECTURE.md "Layers"; facts of the kernel's unpacker in init/initramfs.c (an uncompressed archive must start
 // at a multiple of 4). Pure.
 
-import { type CpioEntry, compareOctets, encodeChunks, encodeTrailer } from './cpio.ts';
+import { type CpioEntry, compareOctets, encodeChunks, encodeTrailer, type Sized } from './cpio.ts';
 
 /** Folder of the markers, inside a layer and on the node. */
 export const MARKER_FOLDER = '.layers';
 /** Layers are padded with NULs to a multiple of this, so that the next one is aligned wherever they are joined. */
-const LAYER_ALIGNMENT_BYTES = 512;
+export const LAYER_ALIGNMENT_BYTES = 512;
 /** Marker entries count their inode numbers from here: no layer has so many files, and no number is used twice. */
 const MARKER_INODE = 0x7fff_fff0;
 
@@ -25,7 +25,7 @@ const utf8 = new TextEncoder();
  *
  * @param files each path once; a parent that is missing becomes a directory 0755 of root.
  */
-export function withParents(files: readonly CpioEntry[]): CpioEntry[] {
+export function withParents<Data extends Sized>(files: readonly CpioEntry<Data>[]): CpioEntry<Data>[] {
   const known = new Map(files.map((entry) => [entry.path, entry]));
   const add = (path: string): void => {
     if (!known.has(path)) known.set(path, { kind: 'directory', path, mode: 0o755, uid: 0, gid: 0 });
@@ -40,7 +40,7 @@ export function withParents(files: readonly CpioEntry[]): CpioEntry[] {
 }
 
 /** The octets whose SHA-256 is the layer's name, in pieces. */
-export function layerChunks(files: readonly CpioEntry[]): Uint8Array[] {
+export function layerChunks<Data extends Sized>(files: readonly CpioEntry<Data>[]): (Uint8Array | Data)[] {
   return encodeChunks(withParents(files));
 }
 
@@ -59,6 +59,6 @@ export function paddingBytes(length: number): number {
 }
 
 /** What the files take in the node's memory: their data, and one page for each that is not empty is not counted. */
-export function unpackedBytes(files: readonly CpioEntry[]): number {
+export function unpackedBytes(files: readonly CpioEntry<Sized>[]): number {
   return files.reduce((sum, entry) => sum + (entry.kind === 'file' ? entry.data.length : 0), 0);
 }

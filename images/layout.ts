@@ -1,21 +1,25 @@
 // images/layout.ts - from packages to the files of a layer: what stays, what goes, and the proof that nothing is missed.
 //
 // Owns: applying the rules (rules.ts) and a recipe's keep and leaveOut, the merged /usr, the closure over what programs
-// need, and conflicts between packages. Does not own: reading packages (apt.io.ts), files of a role (role.ts).
+// need, and conflicts between packages. Does not own: reading packages (deb.io.ts), files of a role (role.ts).
 //
 // A library stays only if something that stays needs it, so a package's libraries cost nothing unless used. A script
 // whose interpreter is not in the image goes, with that reason. Sources: ld.so(8), Debian UsrMerge. Pure.
 
+import type { Content, Peek } from './content.ts';
 import type { CpioEntry } from './cpio.ts';
 import { isElf, readElfNeeds } from './elf.ts';
 import { matcherOf, type PathMatcher } from './glob.ts';
 import { LEFT_OUT_PATHS } from './rules.ts';
 
 /** The content of one .deb, as it lies in the archive. */
-export type PackageContent = { readonly name: string; readonly entries: readonly CpioEntry[] };
+export type PackageContent<Data extends Content = Content> = {
+  readonly name: string;
+  readonly entries: readonly CpioEntry<Data>[];
+};
 
 /** A file of an image and the package or recipe that it is from. */
-export type OwnedEntry = { readonly entry: CpioEntry; readonly owner: string };
+export type OwnedEntry = { readonly entry: CpioEntry<Content>; readonly owner: string };
 
 export type LayoutInput = {
   /** Packages that are new in this layer. */
@@ -26,6 +30,8 @@ export type LayoutInput = {
   readonly provided: ReadonlySet<string>;
   readonly keep: readonly string[];
   readonly leaveOut: readonly string[];
+  /** A look into a file: only programs and scripts are looked into. */
+  readonly peek: (content: Content) => Peek;
 };
 
 type LeftOut = {
@@ -91,8 +97,9 @@ export function layoutPackages(input: LayoutInput): Layout {
     }
   }
 
-  leaveScripts(kept, left, input.provided);
-  followNeeds({ kept, waiting, left, provided: input.provided, problems });
+  const closure = { kept, waiting, left, provided: input.provided, peek: input.peek, problems };
+  leaveScripts(closure);
+  followNeeds(closure);
   materialiseLinks(kept, input.packages);
   for (const { entry, owner } of waiting.values()) {
     if (kept.has(entry.path) || input.below.some(({ name }) => name === owner)) continue;
@@ -107,7 +114,7 @@ export function layoutPackages(input: LayoutInput): Layout {
   return { files: [...kept.values()], leftOut: [...left.values()], problems };
 }
 
-function merged(entry: CpioEntry): CpioEntry {
+function merged(entry: CpioEntry<Content>): CpioEntry<Content> {
   const path = mergedPath(entry.path);
   if (entry.kind === 'link') return { ...entry, path, target: mergedPath(entry.target) };
   return path === entry.path ? entry : { ...entry, path };
@@ -127,14 +134,14 @@ function reasonToLeave(owner: string, path: string, drop: PathMatcher): string |
   return COMPILED.find(({ concerns, matches }) => concerns(`/${owner}`) && matches(path))?.reason;
 }
 
-function bytesOf(entry: CpioEntry): number {
+function bytesOf(entry: CpioEntry<Content>): number {
   return entry.kind === 'file' ? entry.data.length : 0;
 }
 
-function leaveScripts(kept: Map<string, OwnedEntry>, left: Map<string, LeftOut>, provided: ReadonlySet<string>): void {
+function leaveScripts({ kept, left, provided, peek }: Closure): void {
   for (const { entry, owner } of kept.values()) {
     if (entry.kind !== 'file' || (entry.mode & 0o111) === 0) continue;
-    const interpreter = interpreterOf(entry.data);
+    const interpreter = interpreterOf(peek(entry.data));
     if (interpreter === undefined) continue;
     const path = mergedPath(interpreter.slice(1));
     // Names below a merged folder may be provided under either of its names.
@@ -146,9 +153,11 @@ function leaveScripts(kept: Map<string, OwnedEntry>, left: Map<string, LeftOut>,
 }
 
 /** The program that the first line of a script names. */
-function interpreterOf(data: Uint8Array): string | undefined {
-  if (data[0] !== 0x23 || data[1] !== 0x21) return undefined;
-  const line = new TextDecoder('latin1').decode(data.subarray(2, 256)).split('\n', 1)[0] ?? '';
+function interpreterOf({ read }: Peek): string | undefined {
+  // BINPRM_BUF_SIZE: a kernel reads no further.
+  const head = read(0, 256);
+  if (head[0] !== 0x23 || head[1] !== 0x21) return undefined;
+  const line = new TextDecoder('latin1').decode(head.subarray(2)).split('\n', 1)[0] ?? '';
   const program = line.trim().split(/\s+/, 1)[0] ?? '';
   return program.startsWith('/') ? program : undefined;
 }
@@ -156,8 +165,9 @@ function interpreterOf(data: Uint8Array): string | undefined {
 type Closure = {
   readonly kept: Map<string, OwnedEntry>;
   readonly waiting: ReadonlyMap<string, OwnedEntry>;
-  readonly left: ReadonlyMap<string, LeftOut>;
+  readonly left: Map<string, LeftOut>;
   readonly provided: ReadonlySet<string>;
+  readonly peek: LayoutInput['peek'];
   readonly problems: string[];
 };
 
@@ -165,7 +175,7 @@ const LIBRARY_FOLDERS = ['usr/lib/x86_64-linux-gnu', 'usr/lib/aarch64-linux-gnu'
 
 /** Adds every library that what is kept needs, and what those need in turn. */
 function followNeeds(closure: Closure): void {
-  const { kept, problems } = closure;
+  const { kept, peek, problems } = closure;
   const queue = [...kept.values()];
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
     const { entry } = next;
@@ -179,8 +189,10 @@ function followNeeds(closure: Closure): void {
       }
       continue;
     }
-    if (entry.kind !== 'file' || !isElf(entry.data)) continue;
-    const needs = readElfNeeds(entry.data);
+    if (entry.kind !== 'file') continue;
+    const file = peek(entry.data);
+    if (!isElf(file.read(0, 64))) continue;
+    const needs = readElfNeeds(file);
     if (needs === undefined) {
       problems.push(`/${entry.path} of ${next.owner} is a damaged ELF file`);
       continue;

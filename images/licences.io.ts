@@ -4,8 +4,9 @@
 // (licences.ts).
 
 import { join } from 'node:path';
-import { type Apt, readDeb } from './apt.io.ts';
+import type { Apt } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
+import { readFromDeb } from './deb.io.ts';
 import { publishFile } from './files.io.ts';
 import { licencesIn } from './licences.ts';
 import { readCached } from './store.io.ts';
@@ -39,7 +40,7 @@ export async function readLicences(
 
 async function readOne(path: string, name: string): Promise<Noted> {
   const folder = `usr/share/doc/${name}`;
-  const entries = await readDeb(path, name, (one) => one === folder || one === `${folder}/copyright`);
+  const entries = await readFromDeb(path, name, (one) => one === folder || one === `${folder}/copyright`);
   const see = entries.find((entry) => entry.path === folder && entry.kind === 'symlink');
   if (see?.kind === 'symlink') return { licences: [], see: see.target.replace(/^.*\//, '') };
   const file = entries.find((entry) => entry.path === `${folder}/copyright`);

@@ -6,7 +6,8 @@
 
 import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
-import { openApt, readDeb } from './apt.io.ts';
+import { openApt } from './apt.io.ts';
+import { readFromDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere } from './files.io.ts';
 import { withBuildLock } from './buildlock.io.ts';
@@ -58,8 +59,10 @@ async function fetchMissing({ libDir, cacheDir, onProgress, packages }: FetchLoa
     if (found === undefined)
       throw new Fault('E_ARCHIVE', { what: `cannot fetch the boot loaders`, why: `there is no package ${wanted}` });
     await apt.fetch([found]);
-    const entries = await readDeb(await apt.file(found), wanted);
-    for (const [name, source] of missing.filter(([, { package: from }]) => from === wanted)) {
+    const sought = missing.filter(([, source]) => source.package === wanted);
+    const isSought = (path: string): boolean => sought.some(([, source]) => source.path === path);
+    const entries = await readFromDeb(await apt.file(found), wanted, isSought);
+    for (const [name, source] of sought) {
       const entry = entries.find(({ path }) => path === source.path);
       if (entry?.kind !== 'file') {
         throw new Fault('E_ARCHIVE', {

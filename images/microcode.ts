@@ -44,6 +44,11 @@ export const MICROCODE = {
 
 type MakerName = keyof typeof MICROCODE;
 
+/** Whether a file of a package is microcode: all else of it need not be looked at. */
+export function isMicrocode(path: string): boolean {
+  return Object.values(MICROCODE).some(({ files }) => files.test(mergedPath(path)));
+}
+
 /** What a recipe may say. */
 export const MICROCODE_WISH = /^(?:intel(?:\/[0-9a-f]{2}(?:-[0-9a-f]{2}){0,2})?|amd(?:\/fam[0-9a-f]{2}h)?)$/;
 
@@ -62,7 +67,10 @@ export type MicrocodeLayer =
   | { readonly ok: false; readonly wish: string | undefined; readonly why: string };
 
 /** The files of the layer: for each maker that a wish names, its updates in the order of their names, one after the other. */
-export function layoutMicrocode(wishes: readonly string[], packages: readonly PackageContent[]): MicrocodeLayer {
+export function layoutMicrocode(
+  wishes: readonly string[],
+  packages: readonly PackageContent<Uint8Array>[],
+): MicrocodeLayer {
   const joined: { entry: Extract<CpioEntry, { kind: 'file' }>; owner: string }[] = [];
   for (const [name, maker] of Object.entries(MICROCODE) as [MakerName, Maker][]) {
     const own = wishes.filter((wish) => makerOf(wish) === name);

@@ -19,8 +19,17 @@ export type LayerRecord = {
   readonly bytesByOwner: Readonly<Record<string, number>>;
 };
 
+/** A layer under way: what is in it is known before it is compressed. */
+export type LayerDraft = Omit<LayerRecord, 'layer'> & { readonly name: string; readonly layer: Promise<Layer> };
+
+/** What is remembered of a layer's files. */
+export function contentsOf(files: readonly OwnedEntry[]): Omit<LayerRecord, 'layer'> {
+  const paths = files.flatMap(({ entry }) => (entry.kind === 'directory' ? [] : [entry.path])).sort();
+  return { paths, bytesByOwner: bytesByOwner(files) };
+}
+
 /** Sums sizes by owner, owners in order. */
-export function bytesByOwner(files: readonly OwnedEntry[]): Record<string, number> {
+function bytesByOwner(files: readonly OwnedEntry[]): Record<string, number> {
   const sums = new Map<string, number>();
   for (const { entry, owner } of files) {
     // A package of which only a folder is left has nothing in the image.

@@ -1,7 +1,7 @@
 // images/role.ts - the files that a recipe itself brings: its folder, users, links, service directories, templates.
 //
 // Owns: which path of a role's folder becomes which file of the node, with what mode; /etc/passwd and its kin.
-// Does not own: reading the folder (build.io.ts), packages (layout.ts), rendering templates (the boot server).
+// Does not own: reading the folder (roles.io.ts), packages (layout.ts), rendering templates (the boot server).
 //
 //   ROLE/files/PATH          → /PATH        (a name ending in .liquid is a template: rendered at boot into the overlay)
 //   ROLE/SERVICE/…           → /service/SERVICE/…   for every SERVICE that the recipe lists (under svscan: lower.ts)
@@ -10,6 +10,7 @@
 //
 // Modes come from the owner's execute bit alone, so that the umask of who cloned the repository changes nothing. Pure.
 
+import type { Content, FilePiece } from './content.ts';
 import type { CpioEntry } from './cpio.ts';
 import type { Template } from './manifest.ts';
 import { mergedPath } from './layout.ts';
@@ -19,10 +20,12 @@ import { type LoadedRecipe, placeOf, type Supervisor, supervisorOf } from './rec
 /** One file or link of a role's folder; path relative to it, with slashes. */
 export type RoleFile =
   | { readonly kind: 'file'; readonly path: string; readonly executable: boolean; readonly data: Uint8Array }
+  /** As it is in the image: nobody looks into it. */
+  | { readonly kind: 'carried'; readonly path: string; readonly executable: boolean; readonly data: FilePiece }
   | { readonly kind: 'symlink'; readonly path: string; readonly target: string };
 
 export type RoleFiles = {
-  readonly entries: readonly CpioEntry[];
+  readonly entries: readonly CpioEntry<Content>[];
   readonly templates: readonly Template[];
   readonly problems: readonly string[];
 };
@@ -30,6 +33,11 @@ export type RoleFiles = {
 const TEMPLATE_SUFFIX = '.liquid';
 const LIVE_LIST = 'etc/rouse/live';
 const utf8 = new TextEncoder();
+
+/** Whether a file of a role's folder is only carried into the image: content may be larger than the builder's memory. */
+export function isCarried(path: string): boolean {
+  return path.startsWith('files/') && !path.endsWith(TEMPLATE_SUFFIX);
+}
 
 /**
  * What a recipe adds to the image.
@@ -45,7 +53,7 @@ export function layoutRole(
   const loaded = chain.at(-1);
   if (loaded === undefined) return { entries: [], templates: [], problems: [] };
   const { recipe } = loaded;
-  const entries = new Map<string, CpioEntry>();
+  const entries = new Map<string, CpioEntry<Content>>();
   const templates: Template[] = [];
   const problems: string[] = [];
   const hookNumber = chain.slice(0, -1).reduce((sum, { recipe: below }) => sum + below.hooks.length, 0);
@@ -69,7 +77,7 @@ export function layoutRole(
     if (target === undefined) continue;
     if (file.kind === 'symlink') {
       entries.set(target, { kind: 'symlink', path: target, mode: 0o777, uid: 0, gid: 0, target: file.target });
-    } else if (target.endsWith(TEMPLATE_SUFFIX)) {
+    } else if (file.kind === 'file' && target.endsWith(TEMPLATE_SUFFIX)) {
       const path = target.slice(0, -TEMPLATE_SUFFIX.length);
       const source = new TextDecoder('utf-8').decode(file.data);
       const { mode } = attributesOf(path, file.executable);
@@ -80,7 +88,7 @@ export function layoutRole(
       entries.set(target, { kind: 'file', path: target, ...attributesOf(target, file.executable), data: file.data });
     }
   }
-  const add = (entry: CpioEntry, place: readonly (string | number)[]): void => {
+  const add = (entry: CpioEntry<Content>, place: readonly (string | number)[]): void => {
     if (entries.has(entry.path))
       problems.push(`${placeOf(loaded, place)} /${entry.path} is also a file of ${loaded.role}`);
     entries.set(entry.path, entry);

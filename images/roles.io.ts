@@ -7,9 +7,11 @@ import { lstat, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { renderProblem } from '../formats/yaml/document.ts';
 import { Fault } from '../formats/errors.ts';
+import type { FilePiece } from './content.ts';
+import { sha256OfContent, wholeFile } from './content.io.ts';
 import { readIfThere, sha256Of } from './files.io.ts';
 import { type LoadedRecipe, parseRecipe, placeOf } from './recipe.ts';
-import type { RoleFile } from './role.ts';
+import { isCarried, type RoleFile } from './role.ts';
 
 /** A recipe with the folder that it was found in and the hash of its text. */
 export type FoundRecipe = LoadedRecipe & { readonly folder: string; readonly sha256: string };
@@ -89,9 +91,14 @@ export async function readRoleFiles(folder: string): Promise<RoleFile[]> {
       }
       if (found.isDirectory()) await walk(path);
       else if (found.isSymbolicLink()) files.push({ kind: 'symlink', path, target: await readlink(full) });
-      else if (found.isFile())
-        files.push({ kind: 'file', path, executable: (found.mode & 0o100) !== 0, data: await readFile(full) });
-      else
+      else if (found.isFile()) {
+        const executable = (found.mode & 0o100) !== 0;
+        files.push(
+          isCarried(path)
+            ? { kind: 'carried', path, executable, data: sealed(full) }
+            : { kind: 'file', path, executable, data: await readFile(full) },
+        );
+      } else
         throw new Fault('E_BUILD', {
           what: `cannot take ${full} into an image`,
           why: 'it is neither file, folder nor link',
@@ -100,4 +107,10 @@ export async function readRoleFiles(folder: string): Promise<RoleFile[]> {
   };
   await walk('');
   return files;
+}
+
+/** The file as it is now: what is built of it later is refused if it is edited meanwhile. */
+function sealed(path: string): FilePiece {
+  const whole = wholeFile(path);
+  return { ...whole, sha256: sha256OfContent(whole) };
 }

@@ -6,10 +6,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import type { CpioEntry } from './cpio.ts';
+import { peekAt, wholeFile } from './content.io.ts';
+import type { FilePiece } from './content.ts';
 import { ELF_MACHINES, readElfNeeds } from './elf.ts';
-import { sha256Of } from './files.io.ts';
-import { nodeEntry } from './runtime.ts';
+import { nodeEntry, type Runtime } from './runtime.ts';
+import { sha256OfFile } from './sealed.io.ts';
 
 /** Where an image's Node and rouse come from. */
 export type RuntimeSource = {
@@ -20,12 +21,18 @@ export type RuntimeSource = {
   readonly programs: () => Promise<string>;
 };
 
-export type Runtime = Pick<RuntimeSource, 'nodeVersion' | 'rouseVersion'> & {
-  readonly node: () => CpioEntry;
-  /** Of the program as it was found. */
-  readonly nodeSha256: string;
-  readonly programs: ReadonlyMap<string, Uint8Array>;
-};
+/** The runtime of an image that wants it. @throws Fault E_BUILD also where the builder was given none. */
+export async function requireRuntime(
+  source: RuntimeSource | undefined,
+  architecture: keyof typeof ELF_MACHINES,
+  place: string,
+): Promise<Runtime> {
+  if (source !== undefined) return readRuntime(source, architecture, place);
+  throw new Fault('E_BUILD', {
+    what: `${place} cannot put rouse into the image`,
+    why: 'no Node was given to the builder',
+  });
+}
 
 /** @param place of the recipe's wish, for messages. @throws Fault E_BUILD where this machine cannot give it. */
 export async function readRuntime(
@@ -39,28 +46,23 @@ export async function readRuntime(
       why,
       todo: 'or say supervisor: daemontools',
     });
-  let octets: Uint8Array;
+  let whole: FilePiece;
+  let nodeSha256: string;
   let programs: Map<string, Uint8Array>;
   try {
-    octets = await readFile(source.nodePath);
+    whole = wholeFile(source.nodePath);
+    nodeSha256 = await sha256OfFile(source.nodePath);
     programs = await readPrograms(await source.programs());
   } catch (error) {
     throw refuse(reasonOf(error));
   }
-  if (readElfNeeds(octets)?.machine !== ELF_MACHINES[architecture])
+  const peek = peekAt(whole);
+  if (readElfNeeds(peek)?.machine !== ELF_MACHINES[architecture])
     throw refuse(`${source.nodePath} is no program for ${architecture}`);
+  const node = nodeEntry(whole, peek);
+  if (node === undefined) throw refuse(`${source.nodePath} is damaged`);
   const { nodeVersion, rouseVersion } = source;
-  return {
-    nodeVersion,
-    rouseVersion,
-    nodeSha256: sha256Of(octets),
-    programs,
-    node() {
-      const entry = nodeEntry(octets);
-      if (entry === undefined) throw refuse(`${source.nodePath} is damaged`);
-      return entry;
-    },
-  };
+  return { nodeVersion, rouseVersion, nodeSha256, node, programs };
 }
 
 /** Files that a program starts as processes of their own, as pack/bundle.io.ts leaves their names in it. */

@@ -1,12 +1,13 @@
 // images/runtime.ts - Node and rouse on a node: which files, where, and what Debian's packages add to them.
 //
 // Owns: the content of the layers `node`, `rouse-packages` and `rouse` of an image whose recipe says `supervisor: rouse`.
-// Does not own: where Node and the programs come from (runtime.io.ts), how layers are made (build.io.ts).
+// Does not own: where Node and the programs come from (runtime.io.ts), how layers are made (makelayers.io.ts).
 //
 // Three layers, because they change at different times: Node with its version, Debian's libraries with theirs, rouse with
 // every edit. Compressing Node takes most of a minute, so it is done once. Places are the Debian package's (pack/).
 // No compile cache is shipped: it saved nothing that could be measured, and V8 never writes the same bytes twice. Pure.
 
+import type { Content, FilePiece, Peek } from './content.ts';
 import type { CpioEntry } from './cpio.ts';
 import { withoutSections } from './elf.ts';
 import type { LoadedRecipe } from './recipe.ts';
@@ -28,14 +29,26 @@ export const RUNTIME_PACKAGES = {
   keep: ['/usr/bin/flock', '/usr/bin/prlimit', '/usr/bin/setpriv'],
 } as const satisfies Partial<Record<keyof LoadedRecipe['recipe'], readonly string[]>>;
 
+/** Node and the programs of rouse, as this machine has them. */
+export type Runtime = {
+  readonly nodeVersion: string;
+  readonly rouseVersion: string;
+  readonly node: CpioEntry<Content>;
+  /** Of the program as it was found. */
+  readonly nodeSha256: string;
+  readonly programs: ReadonlyMap<string, Uint8Array>;
+};
+
 /**
  * Node's program for a node without disk: without symbols, a seventh smaller in memory.
  *
- * @returns undefined where the octets are no program.
+ * @param whole where the program lies. @param peek a look into it.
+ * @returns undefined where it is no program.
  */
-export function nodeEntry(octets: Uint8Array): CpioEntry | undefined {
-  const data = withoutSections(octets);
-  return data === undefined ? undefined : { kind: 'file', path: NODE_PATH, mode: 0o755, uid: 0, gid: 0, data };
+export function nodeEntry(whole: FilePiece, peek: Peek): CpioEntry<Content> | undefined {
+  const kept = withoutSections(peek);
+  if (kept === undefined) return undefined;
+  return { kind: 'file', path: NODE_PATH, mode: 0o755, uid: 0, gid: 0, data: { ...whole, ...kept } };
 }
 
 /**

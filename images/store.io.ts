@@ -9,12 +9,26 @@
 // What is named by its content is never written twice. `previous` is what was current before the last
 // promotion: rollback swaps the two.
 
-import { mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { keepFile, orAbsent, publishFile, publishLink, publishNew, readIfThere, sha256Of } from './files.io.ts';
+import type { Content } from './content.ts';
+import type { CpioEntry } from './cpio.ts';
+import {
+  Gauge,
+  keepFile,
+  type Octets,
+  orAbsent,
+  publishLink,
+  publishNew,
+  publishStaged,
+  readIfThere,
+  sha256Of,
+  stageFile,
+} from './files.io.ts';
 import { readTrusted, signManifest } from './keys.io.ts';
-import { describeStored, type PackedLayer } from './layers.io.ts';
+import { describeStored, type PackOptions, writeLayer } from './layers.io.ts';
 import { type ImageSummary, type Layer, layerFile, type Manifest } from './manifest.ts';
 import { SealedFiles } from './sealed.io.ts';
 import { type Opened, openSigned } from './signature.ts';
@@ -27,11 +41,19 @@ export type Store = {
   readonly layerPath: (layer: Pick<Layer, 'sha256' | 'compression'>) => string;
   readonly kernelPath: (sha256: string) => string;
   readonly hasLayer: (layer: Layer) => Promise<boolean>;
-  /** @returns what describes the stored file: one that holds the layer already is never written again. */
-  readonly putLayer: (packed: PackedLayer) => Promise<Layer>;
+  /**
+   * Makes a layer of files; see writeLayer.
+   * @returns what describes the stored file: one that holds the layer already is never written again.
+   */
+  readonly makeLayer: (name: string, files: readonly CpioEntry<Content>[], options?: PackOptions) => Promise<Layer>;
+  /** Takes a layer as it is served. @returns as makeLayer; undefined, and nothing is taken, where it is not that layer's file. */
+  readonly takeLayer: (layer: Layer, served: Octets) => Promise<Layer | undefined>;
   readonly hasKernel: (kernel: Pick<Manifest['kernel'], 'sha256' | 'bytes'>) => Promise<boolean>;
-  readonly putKernel: (sha256: string, octets: Uint8Array) => Promise<void>;
+  /** @returns its name and size. */
+  readonly putKernel: (octets: Octets) => Promise<Pick<Manifest['kernel'], 'sha256' | 'bytes'>>;
   readonly packagePath: (sha256: string) => string;
+  /** Whether that .deb is kept. */
+  readonly hasPackage: (one: { readonly sha256: string; readonly bytes: number }) => Promise<boolean>;
   /** Keeps a .deb with the generations that are built from it. */
   readonly keepPackage: (sha256: string, from: string) => Promise<void>;
   /** @returns the lock's name. */
@@ -46,6 +68,8 @@ export type Store = {
   readonly summary: (image: string) => Promise<ImageSummary>;
   /** Without a generation the current one, whoever signed it. @throws Fault E_NOT_FOUND, E_STORE. */
   readonly manifest: (image: string, generation?: number) => Promise<Manifest>;
+  /** The newest generation of an image; undefined where there is none, or it cannot be read. */
+  readonly newest: (image: string) => Promise<Manifest | undefined>;
   /** What keeps a generation from being booted: one sentence for each thing that is wrong with its signature and files. */
   readonly problems: (image: string, generation: number) => Promise<string[]>;
   /**
@@ -76,6 +100,15 @@ export function openStore(libDir: string): Store {
   const hasKernel: Store['hasKernel'] = async ({ sha256, bytes }) => {
     const found = await stat(kernelPath(sha256)).catch(() => undefined);
     return found?.size === bytes;
+  };
+  /** A layer that was written becomes the store's, unless its file is there: a node may be reading it. */
+  const settle = async (layer: Layer, staged: string): Promise<Layer> => {
+    const path = layerPath(layer);
+    const isThere = (await orAbsent(stat(path), undefined)) !== undefined;
+    const described = isThere ? await describeStored(layer, createReadStream(path)) : undefined;
+    if (described === undefined) await publishStaged(staged, path);
+    else await rm(staged);
+    return described ?? layer;
   };
   const pointer = async (image: string, link: 'current' | 'previous'): Promise<number | undefined> => {
     const target = await orAbsent(readlink(join(root, image, link)), undefined);
@@ -190,18 +223,29 @@ export function openStore(libDir: string): Store {
     kernelPath,
     hasLayer,
     hasKernel,
-    async putLayer({ layer, octets }) {
-      const stored = await readIfThere(layerPath(layer));
-      const described = stored === undefined ? undefined : describeStored(layer, stored);
-      if (described !== undefined) return described;
-      await publishFile(layerPath(layer), octets, 0o444);
-      return layer;
+    async makeLayer(name, files, options) {
+      const { layer, staged } = await writeLayer(join(root, 'layers'), name, files, options);
+      return settle(layer, staged);
     },
-    async putKernel(sha256, octets) {
-      if (await hasKernel({ sha256, bytes: octets.length })) return;
-      await publishFile(kernelPath(sha256), octets, 0o444);
+    async takeLayer(layer, served) {
+      const gauge = new Gauge();
+      const staged = await stageFile(join(root, 'layers'), gauge.of(served));
+      if (gauge.sha256() === layer.servedSha256) return settle(layer, staged);
+      await rm(staged);
+      return undefined;
+    },
+    async putKernel(octets) {
+      const gauge = new Gauge();
+      const staged = await stageFile(join(root, 'kernels'), gauge.of(octets));
+      const kernel = { sha256: gauge.sha256(), bytes: gauge.bytes };
+      if (await hasKernel(kernel)) await rm(staged);
+      else await publishStaged(staged, kernelPath(kernel.sha256));
+      return kernel;
     },
     packagePath,
+    async hasPackage({ sha256, bytes }) {
+      return (await orAbsent(stat(packagePath(sha256)), undefined))?.size === bytes;
+    },
     keepPackage: (sha256, from) => keepFile(from, packagePath(sha256)),
     async putLock(lock) {
       const text = `${JSON.stringify(lock, undefined, 1)}\n`;
@@ -217,6 +261,11 @@ export function openStore(libDir: string): Store {
     pointers,
     summary,
     manifest,
+    async newest(image) {
+      const generation = (await generationsOf(image)).at(-1);
+      const opened = generation === undefined ? undefined : await open(image, generation);
+      return opened === undefined || opened.kind === 'unreadable' ? undefined : opened.manifest;
+    },
     problems,
     async publish(draft) {
       await mkdir(join(root, draft.image), { recursive: true });

@@ -1,12 +1,12 @@
-// Layers kept in the cache: found again, never believed when damaged, and bounded in number.
+// Layers kept in the cache: found again, and bounded in number. That a damaged one is not taken: store.test.ts.
 
-import { mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sha256Of } from '../../images/files.io.ts';
-import { keepLayer, readKept } from '../../images/keptlayers.io.ts';
-import type { PackedLayer } from '../../images/layers.io.ts';
+import { findKept, keepLayer } from '../../images/keptlayers.io.ts';
+import type { Layer } from '../../images/manifest.ts';
 
 let folder = '';
 beforeEach(() => {
@@ -14,12 +14,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const packed = (seed: number, bytes = 500_000): PackedLayer => {
+/** A layer of that many octets, and a file that holds it. */
+const served = (seed: number, bytes = 500_000): [Layer, string] => {
   const octets = Buffer.alloc(bytes, seed);
   const servedSha256 = sha256Of(octets);
-  return {
-    octets,
-    layer: {
+  const path = join(folder, 'served');
+  writeFileSync(path, octets);
+  return [
+    {
       name: 'x',
       sha256: servedSha256,
       compression: 'zstd',
@@ -28,28 +30,32 @@ const packed = (seed: number, bytes = 500_000): PackedLayer => {
       unpackedBytes: 0,
       files: 0,
     },
-  };
+    path,
+  ];
 };
+const kept = (): string[] => readdirSync(folder).filter((name) => name.endsWith('.zst'));
 
-test('what was kept is found, a small layer is not kept, a damaged one is none', async () => {
-  const one = packed(1);
-  await keepLayer(folder, one);
-  expect(await readKept(folder, one.layer)).toEqual(one.octets);
-  await keepLayer(folder, packed(2, 499_999));
-  expect(readdirSync(folder)).toHaveLength(1);
-  writeFileSync(join(folder, `${one.layer.servedSha256}.zst`), Buffer.alloc(500_000, 9));
-  expect(await readKept(folder, one.layer)).toBeUndefined();
+test('what was kept is found, a small layer is not kept, one that is cut off is none', async () => {
+  const [layer, path] = served(1);
+  await keepLayer(folder, layer, path);
+  const found = await findKept(folder, layer);
+  expect(readFileSync(found ?? '')).toEqual(readFileSync(path));
+  await keepLayer(folder, ...served(2, 499_999));
+  expect(kept()).toHaveLength(1);
+  truncateSync(found ?? '', 400_000);
+  expect(await findKept(folder, layer)).toBeUndefined();
 });
 
 test('those not used for longest make room', async () => {
-  const used = packed(0);
-  await keepLayer(folder, used);
+  const [used, path] = served(0);
+  await keepLayer(folder, used, path);
   for (let seed = 1; seed <= 40; seed += 1) {
-    await keepLayer(folder, packed(seed));
-    utimesSync(join(folder, `${packed(seed).layer.servedSha256}.zst`), seed, seed);
-    if (seed === 39) expect(await readKept(folder, used.layer)).toBeDefined();
+    const [layer, from] = served(seed);
+    await keepLayer(folder, layer, from);
+    utimesSync(join(folder, `${layer.servedSha256}.zst`), seed, seed);
+    if (seed === 39) expect(await findKept(folder, used)).toBeDefined();
   }
-  expect(readdirSync(folder)).toHaveLength(40);
-  expect(await readKept(folder, used.layer)).toBeDefined();
-  expect(await readKept(folder, packed(1).layer)).toBeUndefined();
+  expect(kept()).toHaveLength(40);
+  expect(await findKept(folder, used)).toBeDefined();
+  expect(await findKept(folder, served(1)[0])).toBeUndefined();
 });

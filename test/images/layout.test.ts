@@ -1,6 +1,7 @@
 // Which files of packages stay: rules, keep, leaveOut, and the closure over what programs need.
 
 import { expect, test } from 'vitest';
+import { peekAt } from '../../images/content.io.ts';
 import type { CpioEntry } from '../../images/cpio.ts';
 import { matcherOf } from '../../images/glob.ts';
 import { layoutPackages, type LayoutInput, mergedPath, type PackageContent } from '../../images/layout.ts';
@@ -35,7 +36,7 @@ const libc: PackageContent = {
 const program = (needed: string[], more = {}): Uint8Array => elfThatNeeds(needed, { interpreter: LOADER, ...more });
 
 const layout = (packages: readonly PackageContent[], more: Partial<LayoutInput> = {}) =>
-  layoutPackages({ packages, below: [], provided: new Set(), keep: [], leaveOut: [], ...more });
+  layoutPackages({ packages, below: [], provided: new Set(), keep: [], leaveOut: [], peek: peekAt, ...more });
 const names = ({ files }: ReturnType<typeof layout>): string[] =>
   files
     .filter(({ entry }) => entry.kind !== 'directory')

@@ -68,7 +68,7 @@ exec sleep 1000000
     const path = join(folder, 'service', one.path);
     mkdirSync(dirname(path), { recursive: true });
     if (one.kind === 'symlink') symlinkSync(one.target, path);
-    else writeFileSync(path, one.data, { mode: one.executable ? 0o755 : 0o644 });
+    else if (one.kind === 'file') writeFileSync(path, one.data, { mode: one.executable ? 0o755 : 0o644 });
   }
   execFileSync('chmod', ['-R', 'a+rX,a+w', folder]);
   svscan = spawn('svscan', [join(folder, 'service')], { stdio: 'ignore' });

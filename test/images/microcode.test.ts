@@ -10,11 +10,11 @@ import { layoutMicrocode, MICROCODE_WISH, microcodePackage } from '../../images/
 import { amdContainer, intelUpdate } from './microcode-fixture.ts';
 
 const file = (path: string, data: Uint8Array): CpioEntry => ({ kind: 'file', path, mode: 0o644, uid: 0, gid: 0, data });
-const intel = (files: Record<string, Uint8Array>): PackageContent => ({
+const intel = (files: Record<string, Uint8Array>): PackageContent<Uint8Array> => ({
   name: 'intel-microcode',
   entries: Object.entries(files).map(([name, data]) => file(`lib/firmware/intel-ucode/${name}`, data)),
 });
-const amd = (files: Record<string, Uint8Array>): PackageContent => ({
+const amd = (files: Record<string, Uint8Array>): PackageContent<Uint8Array> => ({
   name: 'amd64-microcode',
   entries: Object.entries(files).map(([name, data]) => file(`lib/firmware/amd-ucode/${name}`, data)),
 });
@@ -22,7 +22,7 @@ const [U1, U2, U3] = [intelUpdate(0x50654, 1), intelUpdate(0x406f1, 2), intelUpd
 const INTEL = intel({ '06-55-04': U1, '06-4f-01.initramfs': U2, '06-a7-01': U3, README: new Uint8Array(9) });
 const AMD = amd({ 'microcode_amd_fam17h.bin': amdContainer(20), 'microcode_amd.bin': amdContainer(16) });
 
-const laid = (wishes: string[], packages: PackageContent[]) => {
+const laid = (wishes: string[], packages: PackageContent<Uint8Array>[]) => {
   const layout = layoutMicrocode(wishes, packages);
   if (!layout.ok) throw new Error(layout.why);
   return layout.files.map(({ entry }) => entry);
@@ -75,7 +75,7 @@ for (const bytes of [16, 20, 24, 28]) {
   });
 }
 
-const REFUSED: [string, string[], PackageContent[], string | undefined, string][] = [
+const REFUSED: [string, string[], PackageContent<Uint8Array>[], string | undefined, string][] = [
   [
     'a family that nobody made',
     ['intel/06-01'],

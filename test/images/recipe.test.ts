@@ -99,7 +99,7 @@ test('users of the whole chain are in /etc/passwd, by uid, with no password', ()
   const web = load('version: 1\nusers: [{name: www-data, uid: 33}]\n');
   const text = (path: string): string => {
     const found = entry(layoutRole([base, web], []), path);
-    return found?.kind === 'file' ? new TextDecoder().decode(found.data) : '';
+    return found?.kind === 'file' && found.data instanceof Uint8Array ? new TextDecoder().decode(found.data) : '';
   };
   expect(text('etc/passwd').split('\n')).toEqual([
     'root:x:0:0:root:/root:/bin/sh',
@@ -183,7 +183,7 @@ test('live templates are marked in the manifest, and the node gets the list of t
     ['/etc/c', undefined],
   ]);
   const list = entry(layout, 'etc/rouse/live');
-  expect(list?.kind === 'file' ? new TextDecoder().decode(list.data) : '').toBe(
+  expect(list?.kind === 'file' && list.data instanceof Uint8Array ? new TextDecoder().decode(list.data) : '').toBe(
     '/etc/a\ttry\tagain\n/etc/b.conf\tnginx -t -c\t\n',
   );
   expect(conflicts(['etc/rouse/live'], new Map([['etc/rouse/live', 'base']]), [])).toEqual([]);

@@ -35,7 +35,7 @@ test('the programs of a node and all that they start, and no others; Node withou
     'rouse-node.cjs',
     'rouse-supervise.cjs',
   ]);
-  const node = runtime.node();
+  const { node } = runtime;
   expect(node).toMatchObject({ path: 'usr/lib/rouse/node/bin/node', mode: 0o755, kind: 'file' });
   const bytes = node.kind === 'file' ? node.data.length : 0;
   expect(bytes).toBeLessThan(0.9 * readFileSync(process.execPath).length);

@@ -25,6 +25,11 @@ import { renderManifest } from '../../images/report.ts';
 import { openStore, type Store } from '../../images/store.io.ts';
 import { file, publishTiny } from './tiny.ts';
 
+/** Digits that different levels compress differently. */
+const DIGITS = Array.from({ length: 5000 }, (_, index) =>
+  (Math.imul(index + 1, 2_654_435_761) >>> 28).toString(16),
+).join('');
+
 let lib = '';
 let store: Store;
 beforeEach(() => {
@@ -72,14 +77,22 @@ test('a manifest that is damaged is told by its file, and its image is still lis
 });
 
 test('a layer that is there is never written again', async () => {
-  const smallest = await packLayer('web', [file('a', 'x'.repeat(3000))], 'zstd', 'smallest');
-  const quick = await packLayer('web', [file('a', 'x'.repeat(3000))], 'gzip', 'quick');
-  expect(quick.layer.sha256).toBe(smallest.layer.sha256);
-  const first = await store.putLayer(smallest);
+  const files = [file('a', DIGITS)];
+  const first = await store.makeLayer('web', files, { effort: 'smallest' });
   const before = readFileSync(store.layerPath(first));
-  const again = await store.putLayer({ ...smallest, octets: Buffer.concat([smallest.octets, Buffer.alloc(512)]) });
+  const again = await store.makeLayer('web', files, { effort: 'quick' });
   expect(again).toEqual(first);
+  expect((await packLayer('web', files, 'zstd', 'quick')).layer.servedSha256).not.toBe(first.servedSha256);
   expect(readFileSync(store.layerPath(first))).toEqual(before);
+  expect(readdirSync(join(lib, 'images/layers'))).toHaveLength(1);
+});
+
+test('a layer that lies elsewhere is taken as it is served, and only that', async () => {
+  const { layer, octets } = await packLayer('web', [file('a', 'x'.repeat(3000))]);
+  expect(await store.takeLayer(layer, [octets.with(9, (octets[9] ?? 0) ^ 1)])).toBeUndefined();
+  expect(readdirSync(join(lib, 'images/layers'))).toEqual([]);
+  expect(await store.takeLayer(layer, [octets.subarray(0, 99), octets.subarray(99)])).toEqual(layer);
+  expect(readFileSync(store.layerPath(layer))).toEqual(Buffer.from(octets));
 });
 
 test('verify finds what is gone, damaged, or not what its name says', async () => {

@@ -2,7 +2,6 @@
 
 import { createHash } from 'node:crypto';
 import type { CpioEntry } from '../../images/cpio.ts';
-import { packLayer } from '../../images/layers.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import type { Store } from '../../images/store.io.ts';
 
@@ -24,10 +23,10 @@ export async function publishTiny(
   over: Partial<Pick<Manifest, 'image' | 'packages' | 'lock'>> = {},
 ): Promise<Manifest> {
   const files = typeof content === 'string' ? [file('etc/a', content)] : content;
-  await store.putKernel(sha256(KERNEL), KERNEL);
+  await store.putKernel([KERNEL]);
   const layers = [
-    await store.putLayer(await packLayer('base', [file('init', '#!/bin/sh\n')], 'zstd', 'quick')),
-    await store.putLayer(await packLayer('web', files, 'zstd', 'quick')),
+    await store.makeLayer('base', [file('init', '#!/bin/sh\n')], { effort: 'quick' }),
+    await store.makeLayer('web', files, { effort: 'quick' }),
   ];
   return store.publish({
     version: 1,

@@ -1,0 +1,100 @@
+// images/stages.ts - the layers of an image before any of them is made: which recipe brings what, in which order.
+//
+// Owns: what is new in each recipe of a chain, the place of Node and rouse among them, and what a layer is made from, which is
+// what its cache goes by. Does not own: the recipes (recipe.ts), the files of a layer (layout.ts, role.ts), making it
+// (makelayers.io.ts).
+//
+// Layers, in the order in which nodes load them: for every recipe its packages and then its own files; behind the lowest recipe
+// the kernel's modules, and Node with rouse where the recipe wants them. Pure.
+
+import { Fault } from '../formats/errors.ts';
+import { type ArchivePackage, reachable } from './apt.ts';
+import { isLeftOut } from './chain.ts';
+import { type LoadedRecipe, parseRecipe, type Supervisor } from './recipe.ts';
+import { layoutRole, type RoleFile, type RoleFiles } from './role.ts';
+import { LEFT_OUT_PATHS } from './rules.ts';
+import { ROUSE_OWNER, rouseEntries, type Runtime, RUNTIME_PACKAGES } from './runtime.ts';
+
+/** One recipe of the chain with what is new in it; `runtime` is set for the one that no role has: Node and rouse. */
+export type Stage = {
+  readonly found: LoadedRecipe;
+  readonly packages: readonly ArchivePackage[];
+  readonly own: RoleFiles;
+  readonly runtime?: Runtime;
+};
+
+/**
+ * The stages of a chain, the lowest first.
+ *
+ * @param files those of each recipe's folder. @param solution every package that apt has chosen.
+ * @throws Fault E_BUILD with everything that is wrong with the recipes' own files.
+ */
+export function planStages({
+  chain,
+  files,
+  solution,
+  supervisor,
+  runtime,
+}: {
+  readonly chain: readonly LoadedRecipe[];
+  readonly files: readonly (readonly RoleFile[])[];
+  readonly solution: readonly ArchivePackage[];
+  readonly supervisor: Supervisor;
+  readonly runtime: Runtime | undefined;
+}): Stage[] {
+  const stages: Stage[] = [];
+  const before = new Set<string>();
+  const addStage = (stage: Omit<Stage, 'packages'>): void => {
+    const all = reachable(solution, stage.found.recipe.packages, isLeftOut);
+    stages.push({ ...stage, packages: all.filter(({ name }) => !before.has(name)) });
+    for (const { name } of all) before.add(name);
+  };
+  for (const [index, found] of chain.entries()) {
+    const own = layoutRole(chain.slice(0, index + 1), files[index] ?? [], supervisor);
+    if (own.problems.length > 0) throw new Fault('E_BUILD', { what: own.problems.join('\n') });
+    addStage({ found, own });
+    if (index === 0 && runtime !== undefined) addStage(runtimeStage(chain, runtime));
+  }
+  return stages;
+}
+
+/** Node and rouse, as if a recipe asked for them, at the place of the one that did. */
+function runtimeStage(chain: readonly LoadedRecipe[], runtime: Runtime): Omit<Stage, 'packages'> {
+  const owner = chain.findLast(({ recipe }) => recipe.supervisor === 'rouse');
+  const parsed = parseRecipe('images/runtime.ts', JSON.stringify({ version: 1, ...RUNTIME_PACKAGES }));
+  if (owner === undefined || !parsed.ok) throw new Error('a recipe wants the runtime');
+  const wish = owner.positions.of(['supervisor']);
+  return {
+    found: { ...owner, role: ROUSE_OWNER, recipe: parsed.value, positions: { of: () => wish, ofKey: () => wish } },
+    own: { entries: rouseEntries(runtime.programs, runtime.rouseVersion), templates: [], problems: [] },
+    runtime,
+  };
+}
+
+/**
+ * Paths of the image that programs and scripts of a stage's packages may need, sorted.
+ *
+ * Only those: another page or configuration file must not build the packages' layer anew.
+ */
+export function providedTo({ own }: Stage, below: Iterable<string>): string[] {
+  return [...below, ...own.entries.map(({ path }) => path)]
+    .filter((path) => /^usr\/(?:bin|sbin|lib|lib64)\//.test(path))
+    .sort();
+}
+
+/** All that the layer of a stage's packages is made from. @param provided as of providedTo. */
+export function packagesInputs(
+  { found, packages, runtime }: Stage,
+  lower: readonly Stage[],
+  provided: readonly string[],
+): {
+  readonly name: string;
+  readonly inputs: unknown;
+} {
+  const { keep, leaveOut } = found.recipe;
+  const hashes = (list: readonly ArchivePackage[]): string[] => list.map(({ sha256 }) => sha256);
+  const name = `${found.role}-packages`;
+  const lowerHashes = hashes(lower.flatMap((stage) => stage.packages));
+  const needy = runtime === undefined ? [] : [runtime.nodeSha256];
+  return { name, inputs: [name, hashes(packages), lowerHashes, provided, keep, leaveOut, LEFT_OUT_PATHS, ...needy] };
+}
