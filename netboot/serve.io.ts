@@ -1,7 +1,7 @@
 // netboot/serve.io.ts - `rouse netboot`: everything of the boot server put together.
 //
-// Owns: the order of starting and stopping, what is in memory (leases, boots, journal), and turning what DHCP and TFTP
-// tell into journal events. Does not own any decision, nor privileges: its run script gives it a user and the ambient
+// Owns: the order of starting and stopping, what is in memory (leases, boots, journal), and who is told of what. Does not own
+// any decision (what is journalled: journal/worth.ts), nor privileges: its run script gives it a user and the ambient
 // capabilities net_bind_service and net_raw (setpriv), so that it never needs root.
 
 import { mkdir } from 'node:fs/promises';
@@ -17,12 +17,13 @@ import { Changes } from './fleet/changes.io.ts';
 import type { DhcpEvent } from './dhcp/event.ts';
 import { HeardAddresses } from './dhcp/heard.ts';
 import { Pacer } from './dhcp/pace.ts';
-import { loaderFiles, LoaderMemory } from './dhcp/loaders.ts';
+import { LoaderMemory } from './dhcp/loaders.ts';
 import { Journal, rungOf } from './journal/attempts.ts';
 import { Fleet } from './fleet/fleet.io.ts';
 import type { BootEvent } from './journal/journal.ts';
 import { isLoading, renderOutcome } from './journal/progress.ts';
 import { Sightings } from './journal/sightings.ts';
+import { type Told, Worth } from './journal/worth.ts';
 import { LeaseBook } from './store/leases.ts';
 import { listen } from './listen.io.ts';
 import { LoaderShelf } from './boots/loaders.io.ts';
@@ -32,9 +33,8 @@ import { renderHardware } from './site/inventory.ts';
 import { type SitePlaces, watchSite } from './site/load.io.ts';
 import { openStore } from './store/store.io.ts';
 import { Bodies } from './http/bodies.io.ts';
-import type { Sent } from './http/server.io.ts';
 import { TftpShelf } from './boots/tftpfiles.io.ts';
-import type { TftpEvent } from './tftp/server.io.ts';
+import type { TftpEvent } from './tftp/event.ts';
 import { dhcpWorld, type HostAddress, httpWorld, machineAt, subnetAt } from './world.ts';
 
 export type NetbootOptions = SitePlaces & {
@@ -49,10 +49,6 @@ export type NetbootOptions = SitePlaces & {
 };
 
 const STALE_OFFERS_EVERY_MS = 30_000;
-/** An ignored machine is journalled once in this time for one reason. */
-const IGNORED_QUIET_MS = 60_000;
-/** Lines about unknown machines: at once, and a second after that. */
-const STRANGERS_PACE = { burst: 100, refillPerS: 2 } as const;
 
 /**
  * Runs the boot server until SIGTERM or SIGINT.
@@ -116,6 +112,14 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
 
   const nowS = (): number => Math.floor(Date.now() / 1000);
   const loaderMemory = new LoaderMemory();
+  /** Does what was found to be worth it. */
+  const take = ({ lines, event, isKept }: Told): void => {
+    for (const line of lines) log(line);
+    if (event === undefined) return;
+    if (event.kind === 'loader' && event.outcome === 'done') loaderMemory.loaderFetched(event.mac, nowS());
+    if (isKept === true) void record(event);
+    else tell(event);
+  };
   const bodies = new Bodies();
   const loaders = new LoaderShelf(join(libDir, 'loaders'));
   await loaders.refresh();
@@ -185,96 +189,22 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     commit,
     record,
     scriptFetched: (mac) => loaderMemory.scriptFetched(mac),
-    loaderSent: (peer, file, sent) => {
-      const outcome = sent.complete ? 'complete' : 'broken off';
-      log(`http: ${peer} ${file} ${outcome}, ${sent.bytes} bytes in ${Math.round(sent.durationMs)} ms`);
-      loaderSent(peer, file, sent, outcome);
-    },
+    loaderSent: (peer, file, sent) => take(worth.ofHttpLoader(peer, file, sent, macAt(peer), Date.now())),
     log,
   });
   const tftpFiles = new TftpShelf(loaders, desk.respond, bodies);
   const changes = new Changes({ fleet, desk, journal, site: siteInForce, images: live.images, record, log });
-  const ignored = new Map<string, number>();
-  const strangers = new Pacer(STRANGERS_PACE);
-  /** Whether one more line is written about machines that nothing here names: anybody can make up MACs and file names. */
-  const isWorthALine = (): boolean => {
-    const pace = strangers.admit('', performance.now());
-    if (pace === 'drop-first') log('many messages of unknown machines: most of them are not logged from here on');
-    return pace === 'pass';
-  };
+  const worth = new Worth({ isKnown: isKnownMachine, latestOf: (mac) => journal.ofMac(mac)[0] });
   const onDhcp = (event: DhcpEvent): void => {
-    const { machine: mac, interfaceName, architecture, taken } = event;
+    const { machine: mac, taken } = event;
     if (mac === undefined) return;
     if (taken !== undefined && isGivenElsewhere(taken)) heard.put(taken, mac);
     const atMs = Date.now();
-    const isAsking = event.type === 'discover';
-    // Wording what was said takes longer than saying it, and of other messages only the first one's is kept.
-    const text = isAsking || sightings.of(mac) === undefined ? event.text : '';
-    sightings.put({ mac, interfaceName, architecture, client: event.client ?? '', text, isAsking, atMs });
-    if (event.outcome === 'ignore') {
-      const key = `${mac} ${event.type} ${event.why}`;
-      if (atMs - (ignored.get(key) ?? 0) < IGNORED_QUIET_MS) return;
-      if (ignored.size > 10_000) ignored.clear();
-      ignored.set(key, atMs);
-      const isKnown = isKnownMachine(mac);
-      if (!isKnown && !isWorthALine()) return;
-      log(`dhcp: ${mac} ${event.text}`);
-      const entry = { kind: 'ignored', atMs, mac, why: event.text } as const;
-      // Strangers' messages are not kept: they would push the boots of known machines out of the store.
-      if (isKnown) void record(entry);
-      else tell(entry);
-      return;
-    }
-    if (event.outcome === 'record') return log(`dhcp: ${mac} ${event.text}`);
-    const client = clientKind(event);
-    const isUp = client === 'system' && journal.ofMac(mac)[0]?.outcome.kind !== 'running';
-    if (isUp) {
-      // Renewals all day long are no news; a machine that must give up its address is.
-      if (event.outcome === 'nak' && (isKnownMachine(mac) || isWorthALine())) log(`dhcp: ${mac} ${event.text}`);
-      return;
-    }
-    log(`dhcp: ${mac} ${event.text}`);
-    void record({ kind: 'dhcp', atMs, mac, client, message: event.outcome, address: event.address, why: event.text });
-  };
-  const loaderSent = (peer: Ipv4Address, file: string, sent: Sent, why: string): void => {
-    const mac = macAt(peer);
-    if (mac === undefined) return;
-    if (sent.complete) loaderMemory.loaderFetched(mac, nowS());
-    const { bytes } = sent;
-    const durationMs = Math.round(sent.durationMs);
-    void record({
-      kind: 'loader',
-      atMs: Date.now(),
-      mac,
-      file,
-      bytes,
-      durationMs,
-      outcome: sent.complete ? 'done' : 'failed',
-      why,
-    });
+    sightings.put(mac, event, atMs);
+    take(worth.ofDhcp(mac, event, atMs));
   };
   const onTftp = (event: TftpEvent): void => {
-    if (event.kind === 'crowded') {
-      return log(`tftp: ${event.waiting} requests wait for a place: those of machines without a lease are let go`);
-    }
-    const { file, peer } = event;
-    const mac = macAt(peer.address);
-    if (event.kind === 'refused') {
-      if (mac !== undefined || isWorthALine()) log(`tftp: ${peer.address} ${file} refused: ${event.why}`);
-      // Other names (autoexec.ipxe, grub.cfg) are what loaders ask for by habit.
-      if (mac === undefined || !loaderFiles().includes(file)) return;
-      const refused = { kind: 'loader', file, bytes: 0, durationMs: 0, outcome: 'failed', why: event.why } as const;
-      void record({ ...refused, atMs: Date.now(), mac });
-      return;
-    }
-    log(
-      `tftp: ${peer.address} ${file} ${event.outcome}, ${event.bytesSent} bytes in ${Math.round(event.durationMs)} ms`,
-    );
-    // Firmware that only asks how long a file is comes back for it: no stage of its own.
-    if (event.outcome === 'probed' || !loaderFiles().includes(file)) return;
-    const complete = event.outcome === 'complete' || event.outcome === 'unconfirmed';
-    const sent = { bytes: event.bytesSent, durationMs: event.durationMs, complete };
-    loaderSent(peer.address, file, sent, event.detail ?? event.outcome);
+    take(worth.ofTftp(event, event.kind === 'crowded' ? undefined : macAt(event.peer.address), Date.now()));
   };
 
   const closers: (() => Promise<void>)[] = [];
@@ -359,6 +289,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
       if (trouble !== undefined && trouble !== toldTrouble) log(trouble);
       toldTrouble = trouble;
     });
+    for (const line of worth.leftOut()) log(line);
     leases.dropStaleOffers(nowS());
     void loaders.refresh();
   }, STALE_OFFERS_EVERY_MS);
@@ -367,20 +298,6 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   log(`${ending}: ending`);
   await closeAll();
   return 0;
-}
-
-/** iPXE that is pointed at its script is the loader; whoever is pointed at a loader's file is firmware, iPXE in ROM too. */
-function clientKind({ boot }: DhcpEvent): 'firmware' | 'loader' | 'system' {
-  switch (boot?.kind) {
-    case 'script':
-      return 'loader';
-    case 'tftp':
-    case 'http':
-      return 'firmware';
-    case 'nothing':
-    case undefined:
-      return 'system';
-  }
 }
 
 function endOf(signal: AbortSignal | undefined): Promise<string> {

@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';
 import { parseMac } from '../../formats/mac.ts';
-import { nearest } from '../../formats/nearest.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import { askNetboot } from './client.io.ts';
 import { explain, type Explanation } from './explain.ts';
@@ -18,7 +17,9 @@ import type { Order } from '../fleet/orders.ts';
 import { LeaseBook } from '../store/leases.ts';
 import { hostAddresses } from '../listen.io.ts';
 import { type FileChange, readNodeEdit } from '../site/edit.ts';
+import { noteTold } from '../site/lastgood.io.ts';
 import { readSite, type SitePlaces, SiteReader } from '../site/load.io.ts';
+import { missing } from '../site/missing.ts';
 import { editNodes } from '../site/write.io.ts';
 import {
   type NodeRow,
@@ -63,12 +64,6 @@ async function readFacts(places: SitePlaces): Promise<ViewFacts> {
   return { site, images, leases: new LeaseBook(), journal: undefined, states: new Map(), nowMs: Date.now() };
 }
 
-function missing(kind: string, name: string, known: readonly string[]): Fault {
-  const near = nearest(name, known);
-  const todo = near === undefined ? `see all with: rouse ${kind} ls` : `did you mean '${near}'?`;
-  return new Fault('E_NOT_FOUND', { what: `there is no ${kind} '${name}'`, todo });
-}
-
 export async function askNodes(places: AskPlaces): Promise<Answered<readonly NodeRow[]>> {
   const { answer, note } = await ask(places, '/v1/nodes', (facts) => ({
     nodes: Array.from(facts.site.nodes.values(), (node) => nodeRow(facts, node)),
@@ -79,7 +74,7 @@ export async function askNodes(places: AskPlaces): Promise<Answered<readonly Nod
 export function askNode(places: AskPlaces, name: string): Promise<Answered<NodeView>> {
   return ask(places, `/v1/nodes/${encodeURIComponent(name)}`, (facts) => {
     const node = facts.site.nodes.get(name);
-    if (node === undefined) throw missing('node', name, [...facts.site.nodes.keys()]);
+    if (node === undefined) throw missing('node', name, facts.site.nodes.keys());
     return nodeView(facts, node);
   });
 }
@@ -94,7 +89,7 @@ export async function askProfiles(places: AskPlaces): Promise<Answered<readonly 
 export function askProfile(places: AskPlaces, name: string): Promise<Answered<ProfileView>> {
   return ask(places, `/v1/profiles/${encodeURIComponent(name)}`, ({ site }) => {
     const profile = site.profiles.get(name);
-    if (profile === undefined) throw missing('profile', name, [...site.profiles.keys()]);
+    if (profile === undefined) throw missing('profile', name, site.profiles.keys());
     return profileView(site, profile);
   });
 }
@@ -191,12 +186,13 @@ export async function setNodes(places: AskPlaces, request: SetRequest): Promise<
     throw new Fault('E_USAGE', { what: '--offline', why: 'a boot server answers here', todo: 'leave --offline out' });
   const edit = readNodeEdit(range, words);
   if (!edit.ok) throw new Fault('E_USAGE', { what: edit.why });
-  const { changes } = await editNodes(places, new SiteReader(places), {
+  const { changes, texts } = await editNodes(places, new SiteReader(places), {
     ...edit,
     who,
     what: 'node set --offline',
     isDryRun,
   });
+  await noteTold(places.libDir, texts);
   return changes;
 }
 
@@ -241,7 +237,7 @@ export async function askSeen(
       todo: 'see who was with: rouse explain --seen',
     });
   }
-  const { answer } = await askExplanation(places, mac ?? row.mac, archOf(row.architecture));
+  const { answer } = await askExplanation(places, mac ?? row.mac, archOf(row.architecture, row.clientKind));
   return { row, answer };
 }
 

@@ -9,7 +9,7 @@
 import { IPV4_ANY } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import { type ScriptFormat, scriptOfLoader } from '../boots/formats.ts';
-import { clientOf, describeClient } from '../dhcp/clients.ts';
+import { type ClientKind as HeardKind, clientOf, describeClient } from '../dhcp/clients.ts';
 import { decide } from '../dhcp/decide.ts';
 import { PROXY_PORT } from '../dhcp/destination.ts';
 import { describeDecision } from '../dhcp/event.ts';
@@ -64,9 +64,10 @@ const SAID = {
 export type ArchName = keyof typeof DHCP_CLIENTS;
 export const ARCH_NAMES = Object.keys(DHCP_CLIENTS) as ArchName[];
 
-/** The name of an architecture that a machine was heard with; undefined for one that has none here. */
-export function archOf(architecture: number | undefined): ArchName | undefined {
-  return ARCH_NAMES.find((name) => DHCP_CLIENTS[name].architecture === (architecture === 9 ? 7 : architecture));
+/** The name of the firmware that a machine was heard with; undefined for one that has none here. */
+export function archOf(architecture: number | undefined, heard: HeardKind | undefined): ArchName | undefined {
+  const fits = ARCH_NAMES.filter((name) => DHCP_CLIENTS[name].architecture === (architecture === 9 ? 7 : architecture));
+  return fits.find((name) => DHCP_CLIENTS[name].kind === heard) ?? fits[0];
 }
 
 /** What a machine of that firmware asks by DHCP until it has its script, what it is answered, and the script's language. */

@@ -14,6 +14,7 @@ import { serviceArgument } from '../fleet/orders.ts';
 import { isReporting, planOf } from '../fleet/planview.ts';
 import type { LiveSite } from '../site/load.io.ts';
 import { withAnswers } from '../fleet/vips.ts';
+import { missing } from '../site/missing.ts';
 import { expandNoderange } from '../site/noderange.ts';
 import type { Site } from '../site/site.ts';
 import { type HostAddress, subnetAt } from '../world.ts';
@@ -57,7 +58,8 @@ export function fleetHandlers({ live, fleet, changes, interfaces, log }: FleetFa
     return { node, draining, once, change, steps: change === undefined ? '' : renderSteps(change, Date.now()) };
   };
   const mustKnow = (name: string): void => {
-    if (live.state().site?.nodes.has(name) !== true) throw new Refusal(404, `there is no node '${name}'`);
+    const { site } = live.state();
+    if (site?.nodes.has(name) !== true) throw missing('node', name, site?.nodes.keys() ?? []);
   };
   /** Who answers ARP for the VIPs of the site, each asked on the served interface of its subnet. */
   const heardOf = async (site: Site): Promise<Map<Ipv4Address, readonly MacAddress[]>> => {
@@ -125,9 +127,14 @@ export function fleetHandlers({ live, fleet, changes, interfaces, log }: FleetFa
     },
     pools: () => ({ pools: fleet.pools() }),
     pool: ({ params }) => {
-      const pool = fleet.pools().find(({ name }) => name === params.name);
-      if (pool === undefined) throw new Refusal(404, `there is no pool '${params.name}'`);
-      return pool;
+      const pools = fleet.pools();
+      const pool = pools.find(({ name }) => name === params.name);
+      if (pool !== undefined) return pool;
+      throw missing(
+        'pool',
+        params.name,
+        pools.map(({ name }) => name),
+      );
     },
     vips: async () => {
       const { site } = live.state();

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { MacAddress } from '../../formats/mac.ts';
+import { Fault } from '../../formats/errors.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import type { BootShelf } from '../boots/bootshelf.ts';
 import type { Changes } from '../fleet/changes.io.ts';
@@ -15,11 +16,13 @@ import { type Journal, rungOf } from '../journal/attempts.ts';
 import type { Attempt } from '../journal/journal.ts';
 import type { Sightings } from '../journal/sightings.ts';
 import type { Listening } from '../listen.io.ts';
+import { planReplacement } from '../site/adopt.ts';
 import { type FileChange, readNodeEdit } from '../site/edit.ts';
 import type { MachineRecord } from '../site/inventory.ts';
 import type { LiveSite } from '../site/load.io.ts';
+import { missing } from '../site/missing.ts';
 import type { Site } from '../site/site.ts';
-import type { Lease, LeaseBook } from '../store/leases.ts';
+import { type Lease, type LeaseBook, releasedAt } from '../store/leases.ts';
 import type { StoreRecord } from '../store/records.ts';
 import type { HostAddress } from '../world.ts';
 import { type Handlers, Refusal } from './dispatch.io.ts';
@@ -61,30 +64,36 @@ export type HandlerFacts = {
 const HEALTH_PROBLEMS = 5;
 
 export function handlersOf(facts: HandlerFacts): Handlers {
-  const { live, leases, journal, sightings, machines, log } = facts;
-  const siteInForce = (): Site => {
-    const { site } = live.state();
-    if (site === undefined) throw new Refusal(503, 'no configuration is in force');
-    return site;
-  };
-  const viewFacts = async (site: Site): Promise<ViewFacts> => ({
-    site,
-    images: await live.images(),
-    leases,
-    journal,
-    states: facts.fleet.states,
-    nowMs: Date.now(),
-  });
-  const release = async (gone: readonly Lease[]): Promise<readonly Lease[]> => {
-    const released = gone.map(
-      (lease): Lease => ({ ...lease, state: 'released', expiresAtS: Math.min(lease.expiresAtS, facts.nowS()) }),
-    );
-    await facts.commit(released.map((lease) => ({ kind: 'lease', lease })));
-    for (const lease of released) leases.put(lease);
-    return released;
-  };
+  return { ...fleetHandlers(facts), ...siteHandlers(facts), ...machineHandlers(facts), ...bootHandlers(facts) };
+}
+
+function siteInForce({ live }: Pick<HandlerFacts, 'live'>): Site {
+  const { site } = live.state();
+  if (site === undefined) throw new Refusal(503, 'no configuration is in force');
+  return site;
+}
+
+async function viewFacts({ live, leases, journal, fleet }: HandlerFacts, site: Site): Promise<ViewFacts> {
+  return { site, images: await live.images(), leases, journal, states: fleet.states, nowMs: Date.now() };
+}
+
+type SiteRoutes =
+  | 'openapi'
+  | 'health'
+  | 'config'
+  | 'reload'
+  | 'nodes'
+  | 'node'
+  | 'createNodes'
+  | 'setNodes'
+  | 'profiles'
+  | 'profile'
+  | 'imagesInUse';
+
+/** The boot server itself, and what its files say. */
+function siteHandlers(facts: HandlerFacts): Pick<Handlers, SiteRoutes> {
+  const { live, log } = facts;
   return {
-    ...fleetHandlers(facts),
     openapi: () => openApi(facts.version),
     health: async () => {
       const { isGood, problems } = live.state();
@@ -108,14 +117,14 @@ export function handlersOf(facts: HandlerFacts): Handlers {
     nodes: async () => {
       const { site } = live.state();
       if (site === undefined) return { nodes: [] };
-      const view = await viewFacts(site);
+      const view = await viewFacts(facts, site);
       return { nodes: Array.from(site.nodes.values(), (node) => nodeRow(view, node)) };
     },
     node: async ({ params: { name } }) => {
-      const site = siteInForce();
+      const site = siteInForce(facts);
       const node = site.nodes.get(name);
-      if (node === undefined) throw new Refusal(404, `there is no node '${name}'`);
-      return nodeView(await viewFacts(site), node);
+      if (node === undefined) throw missing('node', name, site.nodes.keys());
+      return nodeView(await viewFacts(facts, site), node);
     },
     createNodes: async ({ body: { what, nodes, comments }, query: { dry: isDryRun }, who }) => {
       const changes = await live.create({ nodes, comments, who, what, isDryRun });
@@ -130,31 +139,6 @@ export function handlersOf(facts: HandlerFacts): Handlers {
       if (!isDryRun) for (const { file, diff } of changes) log(`${who} changed ${file}: ${diff.join(' ')}`);
       return { changes };
     },
-    replaceNode: async ({ params: { name }, query: { with: mac, dry: isDryRun }, who }): Promise<Replaced> => {
-      const before = live.state().site?.nodes.get(name)?.macs ?? [];
-      const macs = [...new Set([mac, ...(machines.get(mac)?.inventory.nics ?? []).map((nic) => nic.mac)])];
-      const assignments = [{ path: ['macs'] as const, value: macs }];
-      const changes = await live.edit({ names: [name], assignments, who, what: 'node replace', isDryRun });
-      if (isDryRun) return { changes, released: [] };
-      const gone = before.filter((old) => !macs.includes(old));
-      // The old machine is not there to give its address back, and the new one is to have it.
-      const bound = gone.flatMap((old) => [...leases.byMac(old)]).filter(({ state }) => state === 'bound');
-      const released = await release(bound);
-      log(`${who}: node replace ${name}: ${gone.join(' ')} gave way to ${macs.join(' ')}`);
-      return { changes, released: released.map(({ address }) => address) };
-    },
-    machines: () => {
-      const site = siteInForce();
-      return {
-        machines: machineRows({ site, sightings: sightings.all(), machines, leases, journal, nowMs: Date.now() }),
-      };
-    },
-    copyStore: async () => {
-      // Whoever asks takes it away; it lies beside the store, whose folder only the boot server and root may enter.
-      const file = join(facts.libDir, `backup-${randomBytes(6).toString('hex')}.sqlite`);
-      await facts.copyStore(file);
-      return { file };
-    },
     profiles: () => {
       const { site } = live.state();
       return {
@@ -162,15 +146,49 @@ export function handlersOf(facts: HandlerFacts): Handlers {
       };
     },
     profile: ({ params: { name } }) => {
-      const site = siteInForce();
+      const site = siteInForce(facts);
       const profile = site.profiles.get(name);
-      if (profile === undefined) throw new Refusal(404, `there is no profile '${name}'`);
+      if (profile === undefined) throw missing('profile', name, site.profiles.keys());
       return profileView(site, profile);
+    },
+  };
+}
+
+type MachineRoutes = 'replaceNode' | 'machines' | 'explain' | 'leases' | 'releaseLease';
+
+/** Machines by their MACs: what they are, what they would boot, which addresses they have. */
+function machineHandlers(facts: HandlerFacts): Pick<Handlers, MachineRoutes> {
+  const { live, leases, journal, sightings, machines, log } = facts;
+  const release = async (gone: readonly Lease[]): Promise<readonly Lease[]> => {
+    const released = gone.map((lease) => releasedAt(lease, facts.nowS()));
+    await facts.commit(released.map((lease) => ({ kind: 'lease', lease })));
+    for (const lease of released) leases.put(lease);
+    return released;
+  };
+  return {
+    replaceNode: async ({ params: { name }, query: { with: mac, dry: isDryRun }, who }): Promise<Replaced> => {
+      const before = live.state().site?.nodes.get(name)?.macs ?? [];
+      const cards = (machines.get(mac)?.inventory.nics ?? []).map((nic) => nic.mac);
+      const { macs, gone } = planReplacement(before, mac, cards);
+      const assignments = [{ path: ['macs'] as const, value: macs }];
+      const changes = await live.edit({ names: [name], assignments, who, what: 'node replace', isDryRun });
+      if (isDryRun) return { changes, released: [] };
+      // The old machine is not there to give its address back, and the new one is to have it.
+      const bound = gone.flatMap((old) => [...leases.byMac(old)]).filter(({ state }) => state === 'bound');
+      const released = await release(bound);
+      log(`${who}: node replace ${name}: ${gone.join(' ')} gave way to ${macs.join(' ')}`);
+      return { changes, released: released.map(({ address }) => address) };
+    },
+    machines: () => {
+      const site = siteInForce(facts);
+      return {
+        machines: machineRows({ site, sightings: sightings.all(), machines, leases, journal, nowMs: Date.now() }),
+      };
     },
     explain: async ({ query: { mac, arch } }) =>
       explain(
         {
-          site: siteInForce(),
+          site: siteInForce(facts),
           images: await live.images(),
           leases,
           interfaces: facts.interfaces(),
@@ -185,18 +203,36 @@ export function handlersOf(facts: HandlerFacts): Handlers {
         mac,
         arch,
       ),
+    leases: () => ({ leases: leases.all().map((lease) => leaseView(lease, live.state().site)) }),
+    releaseLease: async ({ params: { address } }) => {
+      const lease = leases.byAddress(address);
+      if (lease === undefined || lease.state === 'offered') {
+        throw new Fault('E_NOT_FOUND', {
+          what: `there is no lease of ${address}`,
+          todo: 'see all with: rouse lease ls',
+        });
+      }
+      const [released = lease] = await release([lease]);
+      return leaseView(released, live.state().site);
+    },
+  };
+}
+
+/** The journal, and the store that holds it. */
+function bootHandlers(facts: HandlerFacts): Pick<Handlers, 'boots' | 'boot' | 'copyStore'> {
+  const { live, journal } = facts;
+  return {
     boots: ({ query: { node, limit } }) => ({ boots: namedBoots(live.state().site, journal, node).slice(0, limit) }),
     boot: ({ params: { id } }) => {
       const boot = journal.byBootId(id);
       if (boot === undefined) throw new Refusal(404, `there is no boot '${id}'`);
       return boot;
     },
-    leases: () => ({ leases: leases.all().map((lease) => leaseView(lease, live.state().site)) }),
-    releaseLease: async ({ params: { address } }) => {
-      const lease = leases.byAddress(address);
-      if (lease === undefined || lease.state === 'offered') throw new Refusal(404, `there is no lease of ${address}`);
-      const [released = lease] = await release([lease]);
-      return leaseView(released, live.state().site);
+    copyStore: async () => {
+      // Whoever asks takes it away; it lies beside the store, whose folder only the boot server and root may enter.
+      const file = join(facts.libDir, `backup-${randomBytes(6).toString('hex')}.sqlite`);
+      await facts.copyStore(file);
+      return { file };
     },
   };
 }

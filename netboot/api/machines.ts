@@ -31,6 +31,7 @@ export type MachineRow = {
   /** By driver of the card that it boots by: whether a node with that driver went through a kexec here and was ready. */
   readonly survivesKexec: 'seen' | 'unknown';
   readonly client: string | undefined;
+  readonly clientKind: Sighting['clientKind'] | undefined;
   readonly architecture: number | undefined;
   readonly lastSeenMs: number;
   /** What became of its last boot, or of its last message. */
@@ -88,6 +89,7 @@ function rowOf(
     inventory,
     survivesKexec: driver !== undefined && drivers.has(driver) ? 'seen' : 'unknown',
     client: sighting?.client,
+    clientKind: sighting?.clientKind,
     architecture: sighting?.architecture,
     lastSeenMs: Math.max(machine?.atMs ?? 0, sighting?.lastAtMs ?? 0, attempt?.lastEventAtMs ?? 0),
     said:

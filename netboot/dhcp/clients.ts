@@ -69,6 +69,8 @@ export type Client =
   /** Anything else: an operating system, a BMC, a telephone. */
   | { readonly kind: 'system' };
 
+export type ClientKind = Client['kind'];
+
 /** Total: whatever a client sends makes it one of the four. */
 export function clientOf({ options }: DhcpMessage): Client {
   const architecture = architectureOf(options);

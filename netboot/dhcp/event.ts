@@ -4,7 +4,7 @@
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';
-import { describeClient, clientOf } from './clients.ts';
+import { type ClientKind, describeClient, clientOf } from './clients.ts';
 import { claimedMac } from './decide.ts';
 import { addressTaken } from './heard.ts';
 import type { BootAnswer } from './loaders.ts';
@@ -22,6 +22,7 @@ export type DhcpEvent = {
   /** As 8 hexadecimal digits: ties the messages of one exchange together. */
   readonly xid?: string | undefined;
   readonly type?: MessageType | undefined;
+  readonly clientKind?: ClientKind | undefined;
   /** "efi-x64 firmware (architecture 7)". */
   readonly client?: string | undefined;
   /** Option 93, the first of it that is known; undefined for what is no firmware. */
@@ -46,6 +47,7 @@ export function eventOf(interfaceName: string, message: DhcpMessage | undefined,
     machine: message && macOf(message),
     xid: message?.xid.toString(16).padStart(8, '0'),
     type: message && messageTypeOf(message),
+    clientKind: client?.kind,
     // Worded when somebody reads it: of most messages nobody does.
     get client() {
       return client && describeClient(client);

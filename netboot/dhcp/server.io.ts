@@ -1,6 +1,6 @@
 // netboot/dhcp/server.io.ts - the sockets of the DHCP server: receive, decode, decide, commit, send, tell.
 //
-// Owns: UDP 67, 68 and 4011 of one served interface. Does not own any decision (decide.ts), the world it is made in, or the
+// Owns: UDP 67, 68 and 4011 of one served interface. Does not own any decision (judge.ts), the world it is made in, or the
 // journal. No native code:
 //   two sockets bound to the device hear its broadcasts: clients' and other servers' (broadcast.io.ts);
 //   one socket on the interface's address hears unicast and sends everything: a broadcast leaves by the interface that
@@ -10,20 +10,20 @@
 
 import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:dgram';
-import { type Ipv4Address, IPV4_ANY, IPV4_BROADCAST } from '../../formats/ipv4.ts';
+import { type Ipv4Address, IPV4_BROADCAST } from '../../formats/ipv4.ts';
 import { reasonOf } from '../../formats/errors.ts';
 import type { MacAddress } from '../../formats/mac.ts';
 import type { Lease } from '../store/leases.ts';
 import { bindUdp } from '../ports.io.ts';
 import { type BroadcastSockets, openBroadcasts } from './broadcast.io.ts';
-import { claimedMac, decide } from './decide.ts';
+import { claimedMac } from './decide.ts';
 import { PROXY_PORT, SERVER_PORT } from './destination.ts';
 import { type DhcpEvent, eventOf } from './event.ts';
+import { type Judgement, judge } from './judge.ts';
 import { foreignReply, type Hold, questions, Segment, type SegmentView } from './foreign.ts';
 import { decodeMessage, type DhcpMessage, encodeMessage, macOf, messageTypeOf, replyLimit } from './message.ts';
 import { ClientPacer } from './pace.ts';
 import { probeRouted, probeSegment } from './probe.io.ts';
-import { conflictOf, isProbed } from './probe.ts';
 import { describeAlone, describeForeign } from './why.ts';
 import type { Decision, DhcpRequest, DhcpWorld } from './world.ts';
 
@@ -52,9 +52,6 @@ export type DhcpServerOptions = {
   readonly log: (line: string) => void;
 };
 
-/** Addresses looked at for one message. */
-const MOST_PROBES = 4;
-
 const LOOK_EVERY_MS = 500;
 
 export type RunningDhcp = {
@@ -77,44 +74,26 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp
 
   const tell = (request: DhcpRequest, outcome: Decision): void => onEvent(eventOf(name, request.message, outcome));
 
-  /** What is decided now, what it promises kept in memory; `probe` where a look at the network comes first. */
-  const judge = (
-    request: DhcpRequest,
-  ): { decision: Decision; probe?: (() => Promise<Decision | undefined>) | undefined } => {
-    const now = world();
-    const decision = decide(now, request);
-    if (decision.kind === 'ignore' || decision.kind === 'record') return { decision };
-    const address = decision.message.yiaddr;
-    const last = now.leases.byAddress(address);
-    if (decision.hold !== undefined) hold(decision.hold);
-    const client = macOf(request.message);
-    if (client === undefined || !isProbed(decision, client, last)) return { decision };
-    const probe = async (): Promise<Decision | undefined> => {
-      const isRelayed = request.message.giaddr !== IPV4_ANY;
-      const found = await (isRelayed ? probeRouted(address) : probeSegment(unicast, address, name));
-      const conflict = conflictOf(decision, client, found, last, now.nowS);
-      if (conflict === undefined) return decision;
-      // In memory only: what strangers' DISCOVERs bring about never reaches the disk.
-      hold(conflict.commit);
-      tell(request, conflict);
-      return undefined;
-    };
-    return { decision, probe };
+  /** Judged now, what it promises kept in memory. */
+  const judged = (request: DhcpRequest, looks: number): Judgement => {
+    const judgement = judge(world(), request, looks);
+    if (judgement.hold !== undefined) hold(judgement.hold);
+    return judgement;
   };
 
   /** One address after another, until nobody else answers for one. */
-  const judgeProbing = async (request: DhcpRequest, first: () => Promise<Decision | undefined>): Promise<Decision> => {
-    let probe: typeof first | undefined = first;
-    for (let probes = 1; probe !== undefined; probes += 1) {
-      const settled: Decision | undefined = await probe();
-      if (settled !== undefined) return settled;
-      const next = judge(request);
-      if (next.probe === undefined) return next.decision;
-      // It asks again, and then other addresses are looked at.
-      if (probes === MOST_PROBES) break;
-      ({ probe } = next);
+  const settle = async (request: DhcpRequest, first: Judgement): Promise<Decision> => {
+    let judgement = first;
+    for (let looks = 1; judgement.look !== undefined; looks += 1) {
+      const { address, isRelayed, conflict } = judgement.look;
+      const found = conflict(await (isRelayed ? probeRouted(address) : probeSegment(unicast, address, name)));
+      if (found === undefined) break;
+      // In memory only: what strangers' DISCOVERs bring about never reaches the disk.
+      hold(found.commit);
+      tell(request, found);
+      judgement = judged(request, looks);
     }
-    return { kind: 'ignore', why: 'all-in-use' };
+    return judgement.decision;
   };
 
   /** Carries a decision out: to disk first, then to the client. */
@@ -145,16 +124,17 @@ export async function serveDhcp(options: DhcpServerOptions): Promise<RunningDhcp
     const failed = (thrown: unknown): void =>
       tell(request, { kind: 'ignore', why: 'internal', detail: reasonOf(thrown) });
     try {
-      const { decision, probe } = judge(request);
+      const judgement = judged(request, 0);
       // Most are answered without waiting for anything but the disk.
-      const done = probe === undefined ? carryOut(request, decision) : carryOutProbed(request, probe);
+      const done =
+        judgement.look === undefined ? carryOut(request, judgement.decision) : carryOutLooked(request, judgement);
       done?.catch(failed);
     } catch (thrown) {
       failed(thrown);
     }
   };
-  const carryOutProbed = async (request: DhcpRequest, probe: () => Promise<Decision | undefined>): Promise<void> =>
-    carryOut(request, await judgeProbing(request, probe));
+  const carryOutLooked = async (request: DhcpRequest, first: Judgement): Promise<void> =>
+    carryOut(request, await settle(request, first));
 
   const receive = (
     packet: Uint8Array,

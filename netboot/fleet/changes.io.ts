@@ -12,6 +12,7 @@ import type { BootEvent } from '../journal/journal.ts';
 import { type BegunBoot, forgiven, type NodeState } from './nodestate.ts';
 import { isOutOfService } from './outofservice.ts';
 import { nextHolder, type PlanFacts, type Refusal, refusalsOf, renderTarget, wantedOf } from './planview.ts';
+import { missing } from '../site/missing.ts';
 import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
 import { vipsHeldBy } from './vips.ts';
 
@@ -126,17 +127,13 @@ export class Changes {
   #node(name: string): { site: Site; node: SiteNode } {
     const site = this.#options.site();
     const node = site?.nodes.get(name);
-    if (site === undefined || node === undefined)
-      throw new Fault('E_NOT_FOUND', { what: `there is no node '${name}'` });
+    if (site === undefined || node === undefined) throw missing('node', name, site?.nodes.keys() ?? []);
     return { site, node };
   }
 
   #profile(site: Site, name: string): Profile {
     const profile = site.profiles.get(name);
-    if (profile === undefined) {
-      const known = [...site.profiles.keys()].join(', ');
-      throw new Fault('E_NOT_FOUND', { what: `there is no profile '${name}'`, todo: `expected ${known}` });
-    }
+    if (profile === undefined) throw missing('profile', name, site.profiles.keys());
     return profile;
   }
 

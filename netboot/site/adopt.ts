@@ -1,9 +1,9 @@
 // netboot/site/adopt.ts - a rack named at once: which discovered machine becomes which node.
 //
-// Owns: the order by which names are given (switch port, serial number, or a table), and the reason for each machine that is
-// left out. Does not own what is known of machines (api/machines.ts), the files (newnodes.ts, write.io.ts). Pure.
+// Owns: the order by which names are given (switch port, serial number, or a table), the reason for each machine that is
+// left out, and which MACs a node has when another machine takes its place. Does not own what is known of machines (api/machines.ts), the files (newnodes.ts, write.io.ts). Pure.
 
-import { parseMac } from '../../formats/mac.ts';
+import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import type { CsvRow } from './csv.ts';
 import type { NewNode } from './newnodes.ts';
 
@@ -126,6 +126,21 @@ function byTable({ machines, profile, taken, table }: AdoptionQuestion): Adoptio
     .filter(({ mac }) => !lines.has(mac))
     .map(({ mac }) => ({ mac, why: `no line of ${table.file} tells it` }));
   return { ok: true, nodes, comments, left };
+}
+
+/**
+ * Another machine in the place of a node.
+ *
+ * @param before the MACs of the node's file. @param mac of the new machine. @param cards all that it reported of itself.
+ * @returns the MACs that the file is to have, and those that give way: their leases are free for the new one.
+ */
+export function planReplacement(
+  before: readonly MacAddress[],
+  mac: MacAddress,
+  cards: readonly MacAddress[],
+): { readonly macs: readonly MacAddress[]; readonly gone: readonly MacAddress[] } {
+  const macs = [...new Set([mac, ...cards])];
+  return { macs, gone: before.filter((old) => !macs.includes(old)) };
 }
 
 function matches({ macs, serial, port }: Candidate, key: string, text: string): boolean {

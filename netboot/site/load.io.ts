@@ -1,43 +1,32 @@
 // netboot/site/load.io.ts - the configuration folder: read, watched, and only ever replaced by what validates.
 //
 // Owns: finding the files, rereading those that changed, the debounced watch, the last good state in force while files are
-// broken (kept over a restart in lib/last-good.json). Does not own parsing and checks (files.ts, site.ts).
+// broken. Does not own parsing and checks (files.ts, site.ts), which of the two is in force (inforce.ts), the copy that outlives
+// a restart (lastgood.io.ts).
 //
 // A watch event is only a wake-up: the folder is then read as it is, so that lost, doubled and half-written events end
 // the same. A slow scan is the net under it. Measured: chokidar misses the atomic replacement of symbolic links.
 
 import { watch } from 'chokidar';
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
-import { type Problem, renderProblem } from '../../formats/yaml/document.ts';
-import { publishFile } from '../../images/files.io.ts';
+import type { Problem } from '../../formats/yaml/document.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
 import { listFolder, readRegular } from './read.io.ts';
 import { editedByHand, textsByPath } from './byhand.ts';
 import type { FileChange } from './edit.ts';
+import { inForce, type SiteState } from './inforce.ts';
+import { encodeTexts, readLastGood, saveLastGood } from './lastgood.io.ts';
 import { audit, createNodes, editNodes, type NodeCreation, type NodeEdit, type Written } from './write.io.ts';
-import { buildSite, type Images, type Site, type SiteResult } from './site.ts';
+import { buildSite, type Images, type SiteResult } from './site.ts';
 
 export type SitePlaces = {
   readonly configDir: string;
   readonly libDir: string;
   /** Searched in order for ROLE/profile.yaml. */
   readonly roleDirs: readonly string[];
-};
-
-/** What is in force, and whether that is what the files say. */
-export type SiteState = {
-  /** Undefined only where nothing ever validated. */
-  readonly site: Site | undefined;
-  /** Whether the files as they are now validate. */
-  readonly isGood: boolean;
-  /** What is wrong with the files as they are now. */
-  readonly problems: readonly Problem[];
-  readonly warnings: readonly Problem[];
-  /** When the site in force was read, milliseconds since 1970. */
-  readonly sinceMs: number;
 };
 
 /** Reads a site folder again and again, parsing only what changed. */
@@ -194,19 +183,18 @@ export async function watchSite(
   onChange: (state: SiteState, line: string) => void,
 ): Promise<LiveSite> {
   const reader = new SiteReader(places);
-  const lastGoodFile = join(places.libDir, 'last-good.json');
   let fingerprint = '';
   let state: SiteState = { site: undefined, isGood: false, problems: [], warnings: [], sinceMs: Date.now() };
   let reading: Promise<unknown> = Promise.resolve();
 
   /** What was in force last, by path; and what commands wrote since, which they have told of. */
-  let inForce: ReadonlyMap<string, string> | undefined;
+  let before: ReadonlyMap<string, string> | undefined;
   const told = new Map<string, string>();
   /** Edits by hand are in the audit log like those by command: when they come into force, with their diff. */
   const tellByHand = async (texts: SiteTexts): Promise<void> => {
     const now = textsByPath(texts);
-    const changes = inForce === undefined ? [] : editedByHand(inForce, now, told);
-    inForce = now;
+    const changes = before === undefined ? [] : editedByHand(before, now, told);
+    before = now;
     told.clear();
     if (changes.length === 0) return;
     onChange(state, `edited by hand: ${changes.map(({ file }) => file).join(', ')}`);
@@ -223,33 +211,19 @@ export async function watchSite(
     );
     const next = JSON.stringify([encodeTexts(texts), texts.strays, built]);
     if (next === fingerprint) return state;
-    const isFirst = fingerprint === '';
     fingerprint = next;
     const result = reader.build(texts, images);
+    const recall = () => remembered && { result: reader.build(remembered.texts, images), sinceMs: remembered.sinceMs };
+    const now = inForce(state, result, recall, Date.now());
+    ({ state } = now);
     if (result.ok) {
-      const { site, warnings } = result;
-      state = { site, isGood: true, problems: [], warnings, sinceMs: Date.now() };
       reader.inForce(texts);
       await tellByHand(texts);
-      await saveLastGood(lastGoodFile, texts).catch((error: unknown) =>
-        onChange(state, `cannot keep a copy of the configuration in ${lastGoodFile}: ${reasonOf(error)}`),
+      await saveLastGood(places.libDir, texts).catch((error: unknown) =>
+        onChange(state, `cannot keep a copy of the configuration in ${places.libDir}: ${reasonOf(error)}`),
       );
-      onChange(state, `configuration in force: ${site.nodes.size} nodes, ${site.profiles.size} profiles`);
-      return state;
     }
-    const kept =
-      state.site === undefined && isFirst && remembered !== undefined
-        ? lastGoodState(remembered, reader, images)
-        : undefined;
-    state = { ...state, ...kept, isGood: false, problems: result.problems };
-    const [first] = result.problems;
-    const what = first === undefined ? '' : renderProblem(first);
-    const more = result.problems.length > 1 ? ` (and ${result.problems.length - 1} more: rouse check)` : '';
-    const consequence =
-      state.site === undefined
-        ? 'nothing is in force'
-        : `the last good one, of ${new Date(state.sinceMs).toISOString()}, stays in force`;
-    onChange(state, `configuration refused: ${what}${more}; ${consequence}`);
+    onChange(state, now.line);
     return state;
   };
   /** One reading at a time, each after the one before. */
@@ -259,11 +233,12 @@ export async function watchSite(
     return next;
   };
 
-  const remembered = await readLastGood(lastGoodFile);
+  const remembered = await readLastGood(places.libDir);
   if (remembered !== undefined) {
     reader.inForce(remembered.texts);
-    // What was edited while no boot server ran is told when it starts.
-    inForce = textsByPath(remembered.texts);
+    // What was edited while no boot server ran is told when it starts, but for what a command told of itself.
+    before = textsByPath(remembered.texts);
+    for (const [path, text] of remembered.told) told.set(path, text);
   }
   await reload();
   let timer: NodeJS.Timeout | undefined;
@@ -324,44 +299,4 @@ export async function watchSite(
 function isWatched(path: string, isConfig: boolean): boolean {
   if (path.startsWith('..')) return false;
   return WATCHED.test(path) && !(isConfig && /^(services|roles)(\/|$)/.test(path));
-}
-
-type EncodedTexts = {
-  readonly rouse: SiteText | undefined;
-  readonly profiles: readonly (readonly [string, SiteText])[];
-  readonly nodes: readonly (readonly [string, SiteText])[];
-  readonly roles: readonly (readonly [string, SiteText])[];
-  readonly faults?: readonly Problem[];
-};
-
-function encodeTexts({ rouse, profiles, nodes, roles, faults }: SiteTexts): EncodedTexts {
-  return { rouse, profiles: [...profiles], nodes: [...nodes], roles: [...roles], faults: faults ?? [] };
-}
-
-async function saveLastGood(file: string, texts: SiteTexts): Promise<void> {
-  await mkdir(join(file, '..'), { recursive: true, mode: 0o700 });
-  await publishFile(file, JSON.stringify(encodeTexts(texts)), 0o600);
-}
-
-type LastGood = { readonly texts: SiteTexts; readonly sinceMs: number };
-
-/** The files that were last in force before this start. A damaged copy is as good as none. */
-async function readLastGood(file: string): Promise<LastGood | undefined> {
-  try {
-    const { mtimeMs } = await stat(file);
-    const { rouse, profiles, nodes, roles } = JSON.parse(await readFile(file, 'utf8')) as EncodedTexts;
-    const texts = { rouse, profiles: new Map(profiles), nodes: new Map(nodes), roles: new Map(roles) };
-    return { texts, sinceMs: mtimeMs };
-  } catch {
-    return undefined;
-  }
-}
-
-function lastGoodState(
-  { texts, sinceMs }: LastGood,
-  reader: SiteReader,
-  images: Images,
-): Pick<SiteState, 'site' | 'warnings' | 'sinceMs'> | undefined {
-  const result = reader.build(texts, images);
-  return result.ok ? { site: result.site, warnings: result.warnings, sinceMs } : undefined;
 }

@@ -6,11 +6,11 @@
 import { appendFile, mkdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
-import { nearest } from '../../formats/nearest.ts';
 import { publishNew, replaceFile } from '../../images/files.io.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import { type Assignment, editNodeText, type FileChange, lineDiff } from './edit.ts';
 import type { SitePlaces, SiteReader } from './load.io.ts';
+import { missing } from './missing.ts';
 import { type NewNode, renderNodeFile } from './newnodes.ts';
 import { readRegular } from './read.io.ts';
 import type { SiteTexts } from './files.ts';
@@ -41,11 +41,7 @@ export async function editNodes(places: SitePlaces, reader: SiteReader, edit: No
   const changes: { file: string; before: string; after: string }[] = [];
   for (const name of edit.names) {
     const file = nodes.get(name);
-    if (file === undefined) {
-      const near = nearest(name, [...nodes.keys()]);
-      const todo = near === undefined ? 'see all with: rouse node ls' : `did you mean '${near}'?`;
-      throw new Fault('E_NOT_FOUND', { what: `there is no node '${name}'`, todo });
-    }
+    if (file === undefined) throw missing('node', name, nodes.keys());
     if (file.fault !== undefined) throw new Fault('E_NO', { what: `cannot change ${file.path}`, why: file.fault });
     const result = editNodeText(file.text, edit.assignments);
     if (!result.ok) throw new Fault('E_NO', { what: `cannot change ${file.path}`, why: result.why });

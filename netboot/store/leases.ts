@@ -57,6 +57,11 @@ export function isAlive(lease: Lease, nowS: number): boolean {
   return lease.state !== 'released' && lease.expiresAtS > nowS;
 }
 
+/** The lease once it is given back: its address is anybody's. */
+export function releasedAt(lease: Lease, nowS: number): Lease {
+  return { ...lease, state: 'released', expiresAtS: Math.min(lease.expiresAtS, nowS) };
+}
+
 /** What a decision may ask about leases. */
 export type LeaseLookup = {
   /** The latest lease of the address, alive or not. */

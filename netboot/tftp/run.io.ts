@@ -10,10 +10,9 @@
 
 import { createSocket, type Socket } from 'node:dgram';
 import type { Ipv4Address } from '../../formats/ipv4.ts';
+import type { TftpPeer } from './event.ts';
 import { decodePacket, encodePacket, putData, type TftpPacket } from './packet.ts';
 import { step, type StepResult, type Transfer, type TransferEvent } from './transfer.ts';
-
-export type TftpPeer = { readonly address: Ipv4Address; readonly port: number };
 
 export type RunningTransfer = {
   /** Ends it at once, without a word to anybody. */

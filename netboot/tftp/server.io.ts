@@ -10,12 +10,13 @@ import { reasonOf } from '../../formats/errors.ts';
 import { bindUdp } from '../ports.io.ts';
 import { printableAscii } from '../../formats/printable.ts';
 import { Admission, type Place } from './admission.ts';
+import type { TftpEvent, TftpPeer } from './event.ts';
 import { cleanName } from './names.ts';
 import { toNetascii } from './netascii.ts';
 import { decodePacket, encodePacket, ERROR_CODES, type Request, TFTP_PORT } from './packet.ts';
-import { runTransfer, type RunningTransfer, type TftpPeer } from './run.io.ts';
+import { runTransfer, type RunningTransfer } from './run.io.ts';
 import { Segments } from './segments.io.ts';
-import { beginTransfer, blockFitting, type Outcome, segmentBytes } from './transfer.ts';
+import { beginTransfer, blockFitting, segmentBytes, type Transfer } from './transfer.ts';
 
 export type FileAnswer =
   | {
@@ -30,35 +31,6 @@ export type FileAnswer =
       readonly onEnd?: (() => void) | undefined;
     }
   | { readonly kind: 'refuse'; readonly why: string };
-
-export type TftpEvent =
-  | {
-      readonly kind: 'ended';
-      readonly interfaceName: string;
-      /** The cleaned name. */
-      readonly file: string;
-      readonly peer: TftpPeer;
-      readonly outcome: Outcome;
-      readonly fileBytes: number;
-      /** Content octets sent, repeated ones included; the journal's figure. */
-      readonly bytesSent: number;
-      readonly repeatedBlocks: number;
-      readonly blockBytes: number;
-      readonly windowBlocks: number;
-      readonly durationMs: number;
-      /** The client's own words when it ended the transfer. */
-      readonly detail?: string | undefined;
-    }
-  | {
-      readonly kind: 'refused';
-      readonly interfaceName: string;
-      /** As asked for, cut and made printable where it could not be cleaned. */
-      readonly file: string;
-      readonly peer: TftpPeer;
-      readonly why: string;
-    }
-  /** More requests wait than are remembered: told once until it is better. */
-  | { readonly kind: 'crowded'; readonly interfaceName: string; readonly waiting: number };
 
 export type TftpServerOptions = {
   readonly interfaces: readonly { readonly name: string; readonly address: Ipv4Address }[];
@@ -85,112 +57,11 @@ type Job = { readonly served: Served; readonly request: Request; readonly peer: 
 
 /** Serves reads by TFTP until closed. @throws Fault E_PORT_TAKEN or E_PRIVILEGE, with nothing left open. */
 export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp> {
-  const { interfaces, files, onEvent, isKnown = () => true, port = TFTP_PORT, mostBlockBytes } = options;
-  const segments = new Segments();
-  const admission = new Admission<Job>();
+  const { interfaces, port = TFTP_PORT, mostBlockBytes } = options;
+  const transfers = new Transfers(options);
   const listening: Socket[] = [];
-  const running = new Map<string, RunningTransfer>();
-  let isClosing = false;
-
-  const leave = (key: string): void => {
-    for (const job of admission.end(key, performance.now())) void begin(job);
-  };
-  /** Places of those who do not answer, for those who wait. A client that is there after all asks again. */
-  const makeRoom = (): void => {
-    for (const key of admission.overdue(performance.now())) {
-      running.get(key)?.stop();
-      running.delete(key);
-      leave(key);
-    }
-  };
-
-  const begin = async ({ served, request, peer, key }: Job): Promise<void> => {
-    const refuse = (file: string, code: number, why: string): void => {
-      onEvent({ kind: 'refused', interfaceName: served.name, file, peer, why });
-      sendError(served.address, peer, code, why);
-      leave(key);
-    };
-    const cleaned = cleanName(request.name);
-    if (!cleaned.ok) return refuse(printableAscii(request.name), ERROR_CODES['access-violation'], cleaned.why);
-    const { name } = cleaned;
-    if (request.kind === 'wrq') return refuse(name, ERROR_CODES['access-violation'], 'this server only reads');
-    let answer: FileAnswer;
-    try {
-      answer = await files(name, peer);
-    } catch (thrown) {
-      return refuse(name, ERROR_CODES.undefined, reasonOf(thrown));
-    }
-    if (answer.kind === 'refuse') return refuse(name, ERROR_CODES['not-found'], answer.why);
-    const { onProven, onSent, onEnd: onOver } = answer;
-    const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
-    const bytes = segmentBytes(request, content, served);
-    const begun = runTransfer({
-      local: served.address,
-      peer,
-      cutting: bytes === undefined ? undefined : segments.take(served.address, bytes),
-      start: (nowMs) => beginTransfer(request, content, served, nowMs),
-      onProven: () => {
-        onProven?.();
-        for (const next of admission.prove(key, performance.now())) void begin(next);
-      },
-      onOver,
-      onFail: (reason) => {
-        running.delete(key);
-        leave(key);
-        onEvent({ kind: 'refused', interfaceName: served.name, file: name, peer, why: `no socket: ${reason}` });
-      },
-      onEnd: (transfer, durationMs) => {
-        running.delete(key);
-        leave(key);
-        const complete = transfer.outcome === 'complete' || transfer.outcome === 'unconfirmed';
-        if (transfer.outcome !== 'probed') onSent?.({ bytes: transfer.bytesSent, durationMs, complete });
-        onEvent({
-          kind: 'ended',
-          interfaceName: served.name,
-          file: name,
-          peer,
-          outcome: transfer.outcome ?? 'timeout',
-          fileBytes: content.length,
-          bytesSent: transfer.bytesSent,
-          repeatedBlocks: transfer.repeatedBlocks,
-          blockBytes: transfer.blockBytes,
-          windowBlocks: transfer.windowBlocks,
-          durationMs,
-          detail: transfer.detail === undefined ? undefined : printableAscii(transfer.detail),
-        });
-      },
-    });
-    running.set(key, begun);
-    if (isClosing) begun.stop();
-  };
-
-  const receive = (served: Served, octets: Uint8Array, from: { address: string; port: number }): void => {
-    const decoded = decodePacket(octets);
-    const address = parseIpv4(from.address);
-    if (!decoded.ok || address === undefined) return;
-    const { packet } = decoded;
-    // DATA, ACK and ERROR belong to a transfer's own port; answered here they would make two servers chat for ever.
-    if (packet.kind !== 'rrq' && packet.kind !== 'wrq') return;
-    const peer: TftpPeer = { address, port: from.port };
-    const key = `${address}:${from.port}`;
-    const job: Job = { served, request: packet, peer, key };
-    const ask = (): Place => admission.ask(key, address, job, performance.now(), isKnown(address));
-    const place = ask();
-    if (place === 'begin') void begin(job);
-    if (place === 'wait') makeRoom();
-    if (place === 'full-first') {
-      onEvent({ kind: 'crowded', interfaceName: served.name, waiting: admission.waiting });
-    }
-    if (place === 'full' || place === 'full-first') makeRoom();
-    // ROMs use the same port after a reset; the old transfer hears of it here.
-    if (place === 'running') running.get(key)?.feed({ kind: 'packet', packet });
-    if (place === 'running' && !running.has(key) && ask() === 'begin') void begin(job);
-  };
-
   const close = async (): Promise<void> => {
-    isClosing = true;
-    segments.close();
-    for (const transfer of running.values()) transfer.stop();
+    transfers.close();
     await Promise.all(listening.splice(0).map((one) => new Promise<void>((resolve) => one.close(() => resolve()))));
   };
   try {
@@ -198,13 +69,146 @@ export async function serveTftp(options: TftpServerOptions): Promise<RunningTftp
       const served = { ...one, mostBlockBytes: mostBlockBytes ?? blockFitting(await mtuOf(one.name)) };
       const socket = await bindUdp(served.address, port, `${served.name} (${served.address})`);
       listening.push(socket);
-      socket.on('message', (octets, from) => receive(served, octets, from));
+      socket.on('message', (octets, from) => transfers.receive(served, octets, from));
     }
   } catch (thrown) {
     await close();
     throw thrown;
   }
   return { close, port: listening[0]?.address().port ?? port };
+}
+
+/** From a request to the transfer that answers it, as soon as there is a place for one. */
+class Transfers {
+  readonly #options: TftpServerOptions;
+  readonly #segments = new Segments();
+  readonly #admission = new Admission<Job>();
+  readonly #running = new Map<string, RunningTransfer>();
+  #isClosing = false;
+
+  constructor(options: TftpServerOptions) {
+    this.#options = options;
+  }
+
+  receive(served: Served, octets: Uint8Array, from: { address: string; port: number }): void {
+    const decoded = decodePacket(octets);
+    const address = parseIpv4(from.address);
+    if (!decoded.ok || address === undefined) return;
+    const { packet } = decoded;
+    // DATA, ACK and ERROR belong to a transfer's own port; answered here they would make two servers chat for ever.
+    if (packet.kind !== 'rrq' && packet.kind !== 'wrq') return;
+    const { isKnown = () => true, onEvent } = this.#options;
+    const key = `${address}:${from.port}`;
+    const job: Job = { served, request: packet, peer: { address, port: from.port }, key };
+    const ask = (): Place => this.#admission.ask(key, address, job, performance.now(), isKnown(address));
+    const place = ask();
+    if (place === 'begin') void this.#begin(job);
+    if (place === 'full-first') {
+      onEvent({ kind: 'crowded', interfaceName: served.name, waiting: this.#admission.waiting });
+    }
+    if (place === 'wait' || place === 'full' || place === 'full-first') this.#makeRoom();
+    if (place !== 'running') return;
+    // ROMs use the same port after a reset; the old transfer hears of it here.
+    this.#running.get(key)?.feed({ kind: 'packet', packet });
+    if (!this.#running.has(key) && ask() === 'begin') void this.#begin(job);
+  }
+
+  async #begin(job: Job): Promise<void> {
+    const { served, request, peer, key } = job;
+    const cleaned = cleanName(request.name);
+    if (!cleaned.ok) {
+      return this.#refuse(job, printableAscii(request.name), ERROR_CODES['access-violation'], cleaned.why);
+    }
+    const { name } = cleaned;
+    if (request.kind === 'wrq') {
+      return this.#refuse(job, name, ERROR_CODES['access-violation'], 'this server only reads');
+    }
+    let answer: FileAnswer;
+    try {
+      answer = await this.#options.files(name, peer);
+    } catch (thrown) {
+      return this.#refuse(job, name, ERROR_CODES.undefined, reasonOf(thrown));
+    }
+    if (answer.kind === 'refuse') return this.#refuse(job, name, ERROR_CODES['not-found'], answer.why);
+    const { onProven, onSent, onEnd: onOver } = answer;
+    const content = request.mode === 'netascii' ? toNetascii(answer.content) : answer.content;
+    const bytes = segmentBytes(request, content, served);
+    const begun = runTransfer({
+      local: served.address,
+      peer,
+      cutting: bytes === undefined ? undefined : this.#segments.take(served.address, bytes),
+      start: (nowMs) => beginTransfer(request, content, served, nowMs),
+      onProven: () => {
+        onProven?.();
+        for (const next of this.#admission.prove(key, performance.now())) void this.#begin(next);
+      },
+      onOver,
+      onFail: (reason) => {
+        this.#leave(key);
+        const why = `no socket: ${reason}`;
+        this.#options.onEvent({ kind: 'refused', interfaceName: served.name, file: name, peer, why });
+      },
+      onEnd: (transfer, durationMs) => {
+        this.#leave(key);
+        const complete = transfer.outcome === 'complete' || transfer.outcome === 'unconfirmed';
+        if (transfer.outcome !== 'probed') onSent?.({ bytes: transfer.bytesSent, durationMs, complete });
+        this.#options.onEvent(endedEvent(job, name, content.length, transfer, durationMs));
+      },
+    });
+    this.#running.set(key, begun);
+    if (this.#isClosing) begun.stop();
+  }
+
+  #refuse({ served, peer, key }: Job, file: string, code: number, why: string): void {
+    this.#options.onEvent({ kind: 'refused', interfaceName: served.name, file, peer, why });
+    sendError(served.address, peer, code, why);
+    this.#leave(key);
+  }
+
+  /** Its place is another's. */
+  #leave(key: string): void {
+    this.#running.delete(key);
+    for (const job of this.#admission.end(key, performance.now())) void this.#begin(job);
+  }
+
+  /** Places of those who do not answer, for those who wait. A client that is there after all asks again. */
+  #makeRoom(): void {
+    for (const key of this.#admission.overdue(performance.now())) {
+      this.#running.get(key)?.stop();
+      this.#leave(key);
+    }
+  }
+
+  close(): void {
+    this.#isClosing = true;
+    this.#segments.close();
+    for (const transfer of this.#running.values()) transfer.stop();
+  }
+}
+
+function endedEvent(
+  { served, peer }: Job,
+  file: string,
+  fileBytes: number,
+  transfer: Transfer,
+  durationMs: number,
+): TftpEvent {
+  const { outcome = 'timeout', isProven, bytesSent, repeatedBlocks, blockBytes, windowBlocks, detail } = transfer;
+  return {
+    kind: 'ended',
+    interfaceName: served.name,
+    file,
+    peer,
+    outcome,
+    isProven,
+    fileBytes,
+    bytesSent,
+    repeatedBlocks,
+    blockBytes,
+    windowBlocks,
+    durationMs,
+    detail: detail === undefined ? undefined : printableAscii(detail),
+  };
 }
 
 async function mtuOf(interfaceName: string): Promise<number | undefined> {

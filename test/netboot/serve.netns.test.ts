@@ -296,7 +296,7 @@ test('the management socket is for its owner and group; an answer for what is no
   expect(statSync(join(home, 'run/netboot.sock')).mode & 0o777).toBe(0o660);
   expect(statSync(join(home, 'run')).mode & 0o777).toBe(0o750);
   expect(await api('/v1/nodes/web1')).toMatchObject({ status: 200, name: 'web1', should: 'web generation 1' });
-  expect(await api('/v1/nodes/web2')).toEqual({ status: 404, error: "there is no node 'web2'" });
+  expect(await api('/v1/nodes/web2')).toEqual({ status: 404, error: "there is no node 'web2'; did you mean 'web1'?" });
   expect(await api('/v1/explain?mac=x')).toEqual({
     status: 400,
     error: 'mac: expected a MAC address such as 52:54:00:77:00:01',
@@ -308,7 +308,7 @@ test('the management socket is for its owner and group; an answer for what is no
   expect(await api(`/v1/leases/${address}/release`, 'POST')).toMatchObject({ status: 200, state: 'released' });
   expect(await api('/v1/leases/10.77.2.99/release', 'POST')).toEqual({
     status: 404,
-    error: 'there is no lease of 10.77.2.99',
+    error: 'there is no lease of 10.77.2.99; see all with: rouse lease ls',
   });
 });
 

@@ -94,7 +94,7 @@ test.each(READS)('the answer of %s is what the table says', async (_name, { path
 });
 
 const REFUSED: readonly [string, string, number, string][] = [
-  ['GET', '/v1/nodes/web9', 404, "there is no node 'web9'"],
+  ['GET', '/v1/nodes/web9', 404, "there is no node 'web9'; did you mean 'web1'?"],
   ['GET', '/v1/explain?mac=zz', 400, 'mac: expected a MAC address such as 52:54:00:77:00:01'],
   ['GET', '/v1/explain', 400, 'mac: Invalid input: expected string, received undefined'],
   ['GET', `/v1/explain?mac=${MAC1}&arch=vax`, 400, 'arch: Invalid option'],

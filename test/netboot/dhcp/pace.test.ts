@@ -90,6 +90,7 @@ test('an event carries what the journal needs', () => {
     xid: '12345678',
     type: 'discover',
     client: 'efi-x64 firmware (architecture 7)',
+    clientKind: 'pxe',
     architecture: 7,
     outcome: 'ignore',
     why: 'unknown-machine',

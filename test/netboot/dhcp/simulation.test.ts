@@ -9,9 +9,8 @@
 import { expect, test } from 'vitest';
 import { type Ipv4Address, IPV4_ANY, ipv4FromNumber, parseRange } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
-import { decide } from '../../../netboot/dhcp/decide.ts';
-import { decodeMessage, encodeMessage, macOf, type MessageType, messageTypeOf } from '../../../netboot/dhcp/message.ts';
-import { conflictOf, isProbed, type Probe } from '../../../netboot/dhcp/probe.ts';
+import { judge } from '../../../netboot/dhcp/judge.ts';
+import { decodeMessage, encodeMessage, type MessageType, messageTypeOf } from '../../../netboot/dhcp/message.ts';
 import type { Decision, DhcpNode, DhcpRequest, DhcpWorld, ReplyDecision } from '../../../netboot/dhcp/world.ts';
 import { type Lease, LeaseBook } from '../../../netboot/store/leases.ts';
 import { type Asked, mac, message, request, subnet, US } from './messages.ts';
@@ -143,35 +142,28 @@ function simulate(weather: Weather): Tally {
     if (isAway) return;
     const decoded = decodeMessage(packet);
     if (!decoded.ok) throw new Error(decoded.why);
-    judge(request(decoded.message, { isUnicast }), 0);
+    carryOut(request(decoded.message, { isUnicast }), 0);
   };
 
-  /** As server.io.ts does it: decide, look at the network where nobody vouches for the address, write, send. */
-  const judge = (asked: DhcpRequest, probes: number): void => {
-    const { leases, nowS, ...rest } = world();
-    const decision = decide({ leases, nowS, ...rest }, asked);
+  /** As server.io.ts does it: judge, look at the network where nobody vouches for the address, write, send. */
+  const carryOut = (asked: DhcpRequest, looks: number): void => {
+    const { decision, hold, look } = judge(world(), asked, looks);
+    if (hold !== undefined) book.put(hold);
     if (decision.kind === 'ignore') {
       if (decision.why === 'pool-full') tally.ignoredFull += 1;
       return;
     }
-    if (decision.kind === 'record') return act(decision);
-    const address = decision.message.yiaddr;
-    const last = leases.byAddress(address);
-    if (decision.hold !== undefined) book.put(decision.hold);
-    const client = macOf(asked.message)!;
-    if (!isProbed(decision, client, last)) return act(decision);
-    if (probes === 4) return;
+    if (look === undefined) return act(decision);
     const bornIn = life;
     agenda.after(20 + random() * 130, () => {
       if (bornIn !== life) return;
-      const held = living.get(address);
+      const held = living.get(look.address);
       const holder = held !== undefined && held.untilMs > agenda.nowMs ? macs[held.who] : undefined;
-      const probe: Probe = holder === undefined ? { kind: 'free' } : { kind: 'used', holder };
-      const conflict = conflictOf(decision, client, probe, last, nowS);
+      const conflict = look.conflict(holder === undefined ? { kind: 'free' } : { kind: 'used', holder });
       if (conflict === undefined) return act(decision);
       if (conflict.why === 'still-there') tally.stillThere += 1;
       book.put(conflict.commit);
-      judge(asked, probes + 1);
+      carryOut(asked, looks + 1);
     });
   };
 

@@ -2,7 +2,8 @@
 
 import { expect, test } from 'vitest';
 import { parseYaml } from '../../../formats/yaml/document.ts';
-import { type AdoptionQuestion, type Candidate, planAdoption } from '../../../netboot/site/adopt.ts';
+import { type AdoptionQuestion, type Candidate, planAdoption, planReplacement } from '../../../netboot/site/adopt.ts';
+import type { MacAddress } from '../../../formats/mac.ts';
 import { parseCsv } from '../../../netboot/site/csv.ts';
 import { renderNodeFile } from '../../../netboot/site/newnodes.ts';
 import { NodeSchema } from '../../../netboot/site/schema.ts';
@@ -132,3 +133,12 @@ for (const [text, want] of CSV) {
     expect(parsed.ok ? parsed.rows : `${parsed.line}: ${parsed.why}`).toEqual(want);
   });
 }
+
+test("a new machine's cards take the place of the old ones; a card that was moved over stays", () => {
+  const mac = (number: number): MacAddress => `52:54:00:00:00:0${number}` as MacAddress;
+  expect(planReplacement([mac(1), mac(2)], mac(9), [mac(9), mac(2), mac(8)])).toEqual({
+    macs: [mac(9), mac(2), mac(8)],
+    gone: [mac(1)],
+  });
+  expect(planReplacement([mac(1)], mac(9), [])).toEqual({ macs: [mac(9)], gone: [mac(1)] });
+});

@@ -17,7 +17,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { renderProblem } from '../../../formats/yaml/document.ts';
-import { type LiveSite, readSite, type SiteState, watchSite } from '../../../netboot/site/load.io.ts';
+import { setNodes } from '../../../netboot/api/ask.io.ts';
+import type { SiteState } from '../../../netboot/site/inforce.ts';
+import { type LiveSite, readSite, watchSite } from '../../../netboot/site/load.io.ts';
 import { publishImage, writeTree } from '../home.ts';
 
 const ROUSE = 'version: 1\nsubnets:\n  - {name: rack1, interface: eth1, network: 10.0.0.0/16}\n';
@@ -265,5 +267,26 @@ test('a reader that runs out of file descriptors keeps what is in force, and is 
     [true, ['web1'], 0],
     [false, ['web1'], 1],
     [true, ['web1'], 0],
+  ]);
+});
+
+test('an edit --offline is in the audit log once: the boot server that starts after it takes it for nobody else’s', async () => {
+  await start();
+  await live?.close();
+  const change = { range: 'web1', isDryRun: false, isOffline: true } as const;
+  const told = { ...places(), runDir: join(home, 'run') };
+  await setNodes(told, { ...change, words: ['note=a'] });
+  await setNodes(told, { ...change, words: ['note=b'] });
+  writeFileSync(nodePath('web2'), node(2));
+  await start();
+  expect(names()).toEqual(['web1', 'web2']);
+  const audited = readFileSync(join(home, 'lib/audit.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { what: string; changes: { file: string }[] });
+  expect(audited.map(({ what, changes }) => `${what} ${changes.map(({ file }) => file).join(' ')}`)).toEqual([
+    'node set --offline nodes/web1.yaml',
+    'node set --offline nodes/web1.yaml',
+    'edit nodes/web2.yaml',
   ]);
 });

@@ -11,7 +11,8 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Ipv4Address, parseIpv4 } from '../../../formats/ipv4.ts';
 import { encodePacket } from '../../../netboot/tftp/packet.ts';
-import { type RunningTftp, serveTftp, type TftpEvent } from '../../../netboot/tftp/server.io.ts';
+import type { TftpEvent } from '../../../netboot/tftp/event.ts';
+import { type RunningTftp, serveTftp } from '../../../netboot/tftp/server.io.ts';
 
 const run = promisify(execFile);
 const LOOPBACK: Ipv4Address = parseIpv4('127.0.0.1')!;
