@@ -27,7 +27,7 @@ const dhcp = (over: Partial<DhcpEvent>): DhcpEvent => ({
   text: 'OFFER 10.0.0.11',
   ...over,
 });
-const firmware = dhcp({ boot: { kind: 'tftp', file: 'undionly.kpxe', why: 'bios' } as DhcpEvent['boot'] });
+const firmware = dhcp({ boot: { kind: 'tftp', file: 'undionly.kpxe', why: 'bios' } });
 const ended = (over: Partial<Extract<TftpEvent, { kind: 'ended' }>> = {}): TftpEvent => ({
   kind: 'ended',
   interfaceName: 'eth0',
