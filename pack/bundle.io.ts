@@ -36,7 +36,6 @@ export async function bundle(
       format: 'cjs',
       minifyWhitespace: true,
       minifySyntax: true,
-      keepNames: true,
       legalComments: 'none',
       banner: { js: "const __rouseUrl=require('node:url').pathToFileURL(__filename).href;" },
       define: { 'import.meta.url': '__rouseUrl' },
