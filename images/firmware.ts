@@ -15,7 +15,7 @@ import type { Manifest } from './manifest.ts';
 import { mergedPath, type OwnedEntry, type PackageContent } from './layout.ts';
 
 /** Debian 12's packages of non-free-firmware by the names below /lib/firmware that servers' modules ask for. */
-const FIRMWARE_PACKAGES: readonly (readonly [names: string, packageName: string])[] = [
+export const FIRMWARE_PACKAGES: readonly (readonly [names: string, packageName: string])[] = [
   ['bnx2/*', 'firmware-bnx2'],
   ['bnx2x/*', 'firmware-bnx2x'],
   ['qed/*', 'firmware-qlogic'],
@@ -23,14 +23,20 @@ const FIRMWARE_PACKAGES: readonly (readonly [names: string, packageName: string]
   ['rtl_nic/*', 'firmware-realtek'],
   ['intel/ice/**', 'firmware-misc-nonfree'],
   ['tigon/*', 'firmware-misc-nonfree'],
-  ['mellanox/*', 'firmware-misc-nonfree'],
   ['cxgb4/*', 'firmware-misc-nonfree'],
   ['cxgb3/*', 'firmware-misc-nonfree'],
   ['e100/*', 'firmware-misc-nonfree'],
   ['myri10ge_*', 'firmware-myricom'],
   ['netronome/**', 'firmware-netronome'],
   ['liquidio/*', 'firmware-cavium'],
-  ['slicoss/*', 'firmware-misc-nonfree'],
+  ['c?fw-*.bin', 'firmware-qlogic'],
+  ['ct2fw-*.bin', 'firmware-qlogic'],
+  ['phanfw.bin', 'firmware-netxen'],
+  ['hfi1_*.fw', 'firmware-misc-nonfree'],
+  ['qat_*.bin', 'firmware-misc-nonfree'],
+  ['amd/amd_sev_*', 'amd64-microcode'],
+  ['i915/*', 'firmware-misc-nonfree'],
+  ['amdgpu/*', 'firmware-amd-graphics'],
 ];
 
 /** The package that brings a file; undefined where no row knows it. */

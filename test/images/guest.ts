@@ -31,6 +31,7 @@ export async function startGuest({
   cmdline,
   memoryMb = 256,
   card = 'virtio-net-pci',
+  cpu,
 }: {
   kernel: string;
   initrd: readonly Uint8Array[];
@@ -38,6 +39,8 @@ export async function startGuest({
   memoryMb?: number;
   /** QEMU's name of the network card. */
   card?: string;
+  /** QEMU's words for -cpu. */
+  cpu?: string;
 }): Promise<Guest> {
   const folder = mkdtempSync(join(tmpdir(), 'rouse-guest-'));
   const initrdPath = join(folder, 'initrd');
@@ -49,6 +52,7 @@ export async function startGuest({
     [
       // A test run that is killed takes its machine with it.
       ...['--pdeathsig', 'KILL', 'qemu-system-x86_64'],
+      ...(cpu === undefined ? [] : ['-cpu', cpu]),
       ...['-accel', 'tcg', '-nodefaults', '-no-reboot', '-display', 'none', '-m', String(memoryMb)],
       ...[
         '-kernel',

@@ -1,5 +1,6 @@
 // Modules by class and device: an image for physical servers, booted on a machine whose network card none of the always-loaded
-// modules drives. init must find the driver by the device's modalias.
+// modules drives. init must find the driver by the device's modalias. Firmware and microcode are Debian's real ones, of its
+// component non-free-firmware.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,7 +23,13 @@ const events: BuildEvent[] = [];
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'rouse-metal-'));
   mkdirSync(join(folder, 'roles', 'metal'), { recursive: true });
-  const recipe = 'version: 1\nextends: base\nkernel: {package: linux-image-amd64, modules: metal}\n';
+  const recipe = `version: 1
+extends: base
+kernel: {package: linux-image-amd64, modules: metal}
+archive: {components: [non-free-firmware]}
+firmware: {packages: [firmware-bnx2x], required: [bnx2x], without: {r8169: no such card in this rack}}
+microcode: [intel/06-1a, amd]
+`;
   writeFileSync(join(folder, 'roles', 'metal', 'recipe.yaml'), recipe);
   ({ manifest } = await buildImage({
     roleDirs: [join(folder, 'roles'), join(ROOT, 'services')],
@@ -43,8 +50,16 @@ test('modules of every card weigh less than their budget, and firmware that is m
   expect(modules?.servedBytes).toBeLessThan(8_000_000);
   const notes = events.flatMap((event) => (event.kind === 'note' ? [event.text] : []));
   expect(notes.find((note) => note.startsWith('module bnx2 '))).toMatch(
-    /^module bnx2 may ask for firmware bnx2\/.* and 4 more/,
+    /^module bnx2 asks for firmware that is not in the image, bnx2\/.* and 4 more: add firmware: \{packages: \[firmware-bnx2\]\}/,
   );
+  expect(notes.filter((note) => /^module (?:bnx2x|r8169) /.test(note))).toEqual([]);
+  expect(manifest.layers.map(({ name }) => name).slice(0, 5)).toEqual([
+    'microcode',
+    'base-packages',
+    'base',
+    'modules',
+    'firmware',
+  ]);
 });
 
 test('a card that none of the loaded modules drives gets its driver by its modalias', async () => {
@@ -54,6 +69,8 @@ test('a card that none of the loaded modules drives gets its driver by its modal
     initrd: manifest.layers.map((layer) => readFileSync(store.layerPath(layer))),
     card: 'e1000',
     memoryMb: 384,
+    // A processor for which the package has an update; a kernel that knows that it is a guest looks for none.
+    cpu: 'Nehalem,stepping=5,-hypervisor',
     cmdline: [
       'BOOTIF=01-52-54-00-77-00-01',
       `rouse.layers=${manifest.layers.map(({ sha256 }) => sha256).join(',')}`,
@@ -62,5 +79,10 @@ test('a card that none of the loaded modules drives gets its driver by its modal
   });
   await guest.sees(/rouse: network at \d+ ms: 10\.0\.2\.15 on eth0/);
   await guest.sees(/rouse: ready at/);
-  expect(guest.said()).not.toContain('No such file or directory');
+  expect(guest.said()).not.toMatch(/insmod|modprobe|cannot load/);
+  // The kernel took the uncompressed archive for microcode's, and the rest behind it for a root: its marker is there, too.
+  guest.type('dmesg | grep -c "microcode: sig=0x106a5"; ls /.layers | wc -l; ls -d /kernel /early_cpio; echo seen');
+  const layers = manifest.layers.length;
+  await guest.sees(new RegExp(`^1\\r?\\n${layers}\\r?\\n[^]*kernel: No such file[^]*^seen`, 'm'));
+  expect(guest.said()).not.toMatch(/Initramfs unpacking failed/);
 });
