@@ -167,7 +167,8 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     const all = microcode === undefined ? drafts : [microcode, ...drafts];
     const records = await Promise.all(all.map(async (draft) => ({ ...draft, layer: await draft.layer })));
     const packages = stages.flatMap((stage) => stage.packages);
-    const used = [...packages, kernelPackage, ...firmwarePackages, ...microcodePackages];
+    // A package may be wanted twice: amd64-microcode holds firmware of the module ccp, too.
+    const used = [...new Set([...packages, kernelPackage, ...firmwarePackages, ...microcodePackages])];
     const templates = stages.flatMap(({ own }) => own.templates);
     return await publishGeneration(workshop, used, {
       version: 1,

@@ -6,14 +6,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { aptFolder, openApt, readDeb } from '../../images/apt.io.ts';
+import { aptFolder, openApt } from '../../images/apt.io.ts';
 import type { ArchivePackage } from '../../images/apt.ts';
+import { readFromDeb } from '../../images/deb.io.ts';
 import { chooseFirmware, FIRMWARE_PACKAGES } from '../../images/firmware.ts';
 import type { PackageContent } from '../../images/layout.ts';
 import { layoutMicrocode } from '../../images/microcode.ts';
 
 let folder = '';
-const contents = new Map<string, PackageContent>();
+const contents = new Map<string, PackageContent<Uint8Array>>();
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'rouse-firmware-'));
@@ -23,9 +24,9 @@ beforeAll(async () => {
   const solution = await apt.solve(names, false);
   const wanted = solution.filter(({ name }) => names.includes(name));
   await apt.fetch(wanted);
-  const read = async (one: ArchivePackage): Promise<PackageContent> => ({
+  const read = async (one: ArchivePackage): Promise<PackageContent<Uint8Array>> => ({
     name: one.name,
-    entries: await readDeb(await apt.file(one), one.name),
+    entries: await readFromDeb(await apt.file(one), one.name, () => true),
   });
   for (const one of wanted) contents.set(one.name, await read(one));
 });
