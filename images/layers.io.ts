@@ -13,7 +13,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { type Duplex, PassThrough } from 'node:stream';
+import { type Duplex, Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { constants, createGunzip, createGzip, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import type { Content } from './content.ts';
@@ -56,11 +56,16 @@ const ENGINES = {
     squeeze: (effort: Effort): Duplex => createGzip({ level: GZIP_LEVELS[effort], chunkSize: BLOCK_BYTES }),
     unsqueeze: (): Duplex => createGunzip({ chunkSize: BLOCK_BYTES }),
   },
-  none: { squeeze: (): Duplex => new PassThrough(), unsqueeze: (): Duplex => new PassThrough() },
+  none: { squeeze: copied, unsqueeze: copied },
 } as const satisfies Record<
   Compression,
   { squeeze: (effort: Effort, plainBytes: number) => Duplex; unsqueeze: () => Duplex }
 >;
+
+/** As they are, in memory of their own: what is written to an engine is written over once the engine is done with it. */
+function copied(): Duplex {
+  return new Transform({ transform: (octets: Uint8Array, _, done) => done(null, Buffer.from(octets)) });
+}
 
 /** A layer ready to be served, in memory: for the small ones. */
 export type PackedLayer = { readonly layer: Layer; readonly octets: Uint8Array };

@@ -56,6 +56,24 @@ for (const compression of ['zstd', 'gzip'] as const) {
   });
 }
 
+test('a layer of many blocks holds each of them once, however it is compressed', async () => {
+  const data = new Uint8Array(1_500_000).map((_, index) => Math.imul(index, 2_654_435_761) >>> 24);
+  const blob: CpioEntry = { kind: 'file', path: 'blob', mode: 0o644, uid: 0, gid: 0, data };
+  for (const [compression, program] of [
+    ['zstd', 'zstd -dcq'],
+    ['gzip', 'gzip -dcq'],
+    ['none', 'cat'],
+  ] as const) {
+    const { octets } = await packLayer('blob', [blob], compression, 'quick');
+    const input = octets.subarray(0, compression === 'zstd' ? zstdFrameBytes(octets, 0) : undefined);
+    const found = execFileSync('sh', ['-c', `${program} | cpio -i --to-stdout --quiet blob`], {
+      input,
+      maxBuffer: 4_000_000,
+    });
+    expect(Buffer.compare(found, data)).toBe(0);
+  }
+});
+
 test('a layer without compression is the archive itself, and a damaged one is found out', async () => {
   const { layer, octets } = await packLayer('microcode', BASE, 'none');
   expect(octets.length % 512).toBe(0);
