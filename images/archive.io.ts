@@ -31,7 +31,8 @@ export async function writeSources(placed: PlacedArchive, into: string): Promise
   return { folder, text: [...parts, key?.toString('base64') ?? ''].join('\n') };
 }
 
-async function readKeyring({ archive, places }: PlacedArchive): Promise<Buffer | undefined> {
+/** The keys that must have signed the mirror; undefined where none are named. @throws Fault E_CONFIG where they cannot be read. */
+export async function readKeyring({ archive, places }: PlacedArchive): Promise<Buffer | undefined> {
   if (archive.keyring === undefined) return undefined;
   try {
     return await readFile(archive.keyring);

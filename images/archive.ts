@@ -20,7 +20,7 @@ export const ArchiveSchema = z
     mirror: z
       .string()
       .regex(/^(?:https?:\/\/|file:\/)[^\s"\\]+$/, 'expected an address such as http://deb.debian.org/debian')
-      .refine((text) => !text.includes('@'), 'an address without a password (those are for /etc/apt/auth.conf.d)')
+      .refine((text) => !text.includes('@'), 'expected no password in it (/etc/apt/auth.conf.d is for those)')
       .optional(),
     /** With a mirror: which of its suites. Without: those of the host's Debian archive in place of the host's own. */
     suites: z.array(word).min(1).optional(),
@@ -34,11 +34,11 @@ export const ArchiveSchema = z
   })
   .refine(({ mirror, suites }) => mirror === undefined || suites !== undefined, {
     path: ['mirror'],
-    message: 'a mirror needs suites: [NAME, …]',
+    message: 'expected suites: [NAME, …] beside a mirror',
   })
   .refine(({ mirror, keyring }) => keyring === undefined || mirror !== undefined, {
     path: ['keyring'],
-    message: 'a keyring needs a mirror; for the host’s own sources its apt knows the keys',
+    message: 'expected a mirror beside a keyring (for its own sources the host’s apt has the keys)',
   });
 
 export type Archive = z.infer<typeof ArchiveSchema>;

@@ -6,6 +6,7 @@
 // To add a key, add it to RecipeSchema with a comment: the comment is its documentation. Pure.
 
 import { z } from 'zod';
+import { Fault } from '../formats/errors.ts';
 import { parseYaml, type Parsed } from '../formats/yaml/document.ts';
 import { ArchiveSchema } from './archive.ts';
 import { VarSchema } from './manifest.ts';
@@ -145,6 +146,13 @@ export function parseRecipe(file: string, text: string): Parsed<Recipe> {
       message: `vars.${key}.default: expected ${EXPECTED[type]}, got ${JSON.stringify(given)}`,
     })),
   };
+}
+
+/** All that is wrong with a recipe: the first of it as the message, which is one line, and the whole list as its cause. */
+export function recipeFault(code: 'E_CONFIG' | 'E_BUILD', problems: readonly string[]): Fault {
+  const [what = '', ...more] = problems;
+  const todo = more.length === 0 ? undefined : `rouse check shows ${more.length} more`;
+  return new Fault(code, { what, todo }, { cause: problems });
 }
 
 const EXPECTED = {

@@ -10,7 +10,7 @@ import { Fault } from '../formats/errors.ts';
 import type { FilePiece } from './content.ts';
 import { sha256OfContent, wholeFile } from './content.io.ts';
 import { readIfThere, sha256Of } from './files.io.ts';
-import { type LoadedRecipe, parseRecipe, placeOf } from './recipe.ts';
+import { type LoadedRecipe, parseRecipe, placeOf, recipeFault } from './recipe.ts';
 import { isCarried, type RoleFile } from './role.ts';
 
 /** A recipe with the folder that it was found in and the hash of its text. */
@@ -49,7 +49,7 @@ export async function loadChain(roleDirs: readonly string[], role: string): Prom
 }
 
 /** Names of all folders that hold a recipe.yaml. */
-async function listRoles(roleDirs: readonly string[]): Promise<string[]> {
+export async function listRoles(roleDirs: readonly string[]): Promise<string[]> {
   const names = new Set<string>();
   for (const folder of roleDirs) {
     for (const name of await readdir(folder).catch(() => [])) {
@@ -68,7 +68,7 @@ async function find(roleDirs: readonly string[], role: string): Promise<FoundRec
     if (text === undefined) continue;
     const parsed = parseRecipe(file, text);
     if (!parsed.ok) {
-      throw new Fault('E_CONFIG', { what: parsed.problems.map(renderProblem).join('\n'), todo: 'mend the recipe' });
+      throw recipeFault('E_CONFIG', parsed.problems.map(renderProblem));
     }
     return { role, file, recipe: parsed.value, positions: parsed.positions, folder, sha256: sha256Of(text) };
   }

@@ -7,10 +7,9 @@
 // Layers, in the order in which nodes load them: for every recipe its packages and then its own files; behind the lowest recipe
 // the kernel's modules, and Node with rouse where the recipe wants them. Pure.
 
-import { Fault } from '../formats/errors.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import { isLeftOut } from './chain.ts';
-import { type LoadedRecipe, parseRecipe, type Supervisor } from './recipe.ts';
+import { type LoadedRecipe, parseRecipe, recipeFault, type Supervisor } from './recipe.ts';
 import { layoutRole, type RoleFile, type RoleFiles } from './role.ts';
 import { LEFT_OUT_PATHS } from './rules.ts';
 import { ROUSE_OWNER, rouseEntries, type Runtime, RUNTIME_PACKAGES } from './runtime.ts';
@@ -51,7 +50,7 @@ export function planStages({
   };
   for (const [index, found] of chain.entries()) {
     const own = layoutRole(chain.slice(0, index + 1), files[index] ?? [], supervisor);
-    if (own.problems.length > 0) throw new Fault('E_BUILD', { what: own.problems.join('\n') });
+    if (own.problems.length > 0) throw recipeFault('E_BUILD', own.problems);
     addStage({ found, own });
     if (index === 0 && runtime !== undefined) addStage(runtimeStage(chain, runtime));
   }

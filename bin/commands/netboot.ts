@@ -60,7 +60,7 @@ export function registerNetboot(program: Command, context: CommandContext): void
 
   program
     .command('check')
-    .description('validate every configuration file; exit 1 with file:line:column and what was expected')
+    .description('validate every configuration file and every role; exit 1 with file:line:column and what was expected')
     .option('--json', 'as JSON')
     .option('--schema <kind>', 'print the JSON Schema of rouse, profile or node files instead, for editors')
     .addHelpText('after', '\nExamples:\n  rouse check\n  rouse check --schema node > node.schema.json')
@@ -88,13 +88,17 @@ export function registerNetboot(program: Command, context: CommandContext): void
       const { hostAddresses } = await import('../../netboot/listen.io.ts');
       const { servedInterfaces } = await import('../../netboot/world.ts');
       const absent = result.ok ? servedInterfaces(result.site, hostAddresses()).waiting : [];
-      if (json === true) context.print(JSON.stringify({ ...view, notes: [...view.notes, ...absent] }, undefined, 2));
+      const { roleProblems } = await import('../../images/checkroles.io.ts');
+      const roles = await roleProblems(context.places().roleDirs);
+      const isGood = problems.length + roles.length === 0;
+      const notes = [...view.notes, ...absent];
+      if (json === true) context.print(JSON.stringify({ ...view, notes, roles }, undefined, 2));
       else {
-        for (const line of [...view.problems, ...view.warnings]) context.print(line);
-        if (problems.length === 0) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
-        for (const note of [...view.notes, ...absent]) context.print(`note: ${note}`);
+        for (const line of [...view.problems, ...view.warnings, ...roles]) context.print(line);
+        if (isGood) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
+        for (const note of notes) context.print(`note: ${note}`);
       }
-      context.exit(problems.length === 0 ? 0 : 1);
+      context.exit(isGood ? 0 : 1);
     });
 
   registerLease(program, context);

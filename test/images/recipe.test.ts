@@ -39,6 +39,57 @@ const WRONG: [string, string, string][] = [
     'version: 1\nvars: {n: {type: number, default: many, text: how many}}\n',
     'web/recipe.yaml:2:35 vars.n.default: expected a number, got "many"',
   ],
+  [
+    'a mirror of another kind',
+    'version: 1\narchive: {mirror: "ftp://x", suites: [a]}\n',
+    'web/recipe.yaml:2:19 archive.mirror: expected an address such as http://deb.debian.org/debian, got "ftp://x"',
+  ],
+  [
+    'a mirror with a password',
+    'version: 1\narchive: {mirror: "http://u:p@x/y", suites: [a]}\n',
+    'web/recipe.yaml:2:19 archive.mirror: expected no password in it',
+  ],
+  [
+    'a mirror without suites',
+    'version: 1\narchive: {mirror: "http://x/debian"}\n',
+    'web/recipe.yaml:2:19 archive.mirror: expected suites: [NAME, …] beside a mirror, got "http://x/debian"',
+  ],
+  [
+    'a keyring for the sources of the host',
+    'version: 1\narchive: {keyring: a.gpg}\n',
+    'web/recipe.yaml:2:20 archive.keyring: expected a mirror beside a keyring',
+  ],
+  [
+    'a keyring out of the way',
+    'version: 1\narchive: {mirror: "file:/x", suites: [a], keyring: ../a.gpg}\n',
+    'web/recipe.yaml:2:52 archive.keyring: expected a file name, got "../a.gpg"',
+  ],
+  [
+    'a suite that would be more than a word',
+    'version: 1\narchive: {suites: ["a\\nTrusted: yes"]}\n',
+    'web/recipe.yaml:2:20 archive.suites[0]: expected a word such as bookworm or main, got "a\\nTrusted: yes"',
+  ],
+  ['no component', 'version: 1\narchive: {components: []}\n', 'web/recipe.yaml:2:23 archive.components: '],
+  [
+    'a maker of no processor',
+    'version: 1\nmicrocode: [intel, via]\n',
+    'web/recipe.yaml:2:20 microcode[1]: expected intel, amd, or a family such as intel/06-4f or amd/fam17h, got "via"',
+  ],
+  [
+    'a misspelt key of firmware',
+    'version: 1\nfirmware: {package: [firmware-bnx2]}\n',
+    "web/recipe.yaml:2:12 unknown key 'package', did you mean 'packages'?",
+  ],
+  [
+    'a module as a file',
+    'version: 1\nfirmware: {required: [bnx2.ko]}\n',
+    'web/recipe.yaml:2:23 firmware.required[0]: expected a module name without .ko, got "bnx2.ko"',
+  ],
+  [
+    'firmware that is done without for no reason',
+    'version: 1\nfirmware: {without: {tg3: ""}}\n',
+    'web/recipe.yaml:2:27 firmware.without.tg3: ',
+  ],
   ['a package name with a blank', 'version: 1\npackages: ["nginx; rm -rf /"]\n', 'web/recipe.yaml:2:12 packages[0]'],
 ];
 for (const [what, text, want] of WRONG) {
