@@ -11,7 +11,6 @@
 
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import {
   type ArchivePackage,
@@ -82,6 +81,8 @@ export async function openApt(
   await writeFile(join(folder, 'status'), '', { flag: 'a' });
 
   const call = async (what: string, program: 'apt-get' | 'apt-cache', args: readonly string[]) => {
+    // Only now: a build from the cache runs no program, and this library takes a quarter of its time.
+    const { execa } = await import('execa');
     const result = await execa(program, ['-c', config, '-q', ...args], {
       env: { LC_ALL: 'C.UTF-8', DEBIAN_FRONTEND: 'noninteractive' },
       stdin: 'ignore',
@@ -182,6 +183,7 @@ export async function openApt(
     await mkdir(incoming);
     onEvent({ kind: 'step', step: 'download', doneBytes: 0, totalBytes });
     try {
+      const { execa } = await import('execa');
       const download = execa(
         'apt-get',
         [

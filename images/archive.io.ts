@@ -5,7 +5,6 @@
 
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { execa } from 'execa';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { deriveSources, type PlacedArchive, type SourcesFile } from './archive.ts';
 import { publishFile } from './files.io.ts';
@@ -47,6 +46,7 @@ export async function readKeyring({ archive, places }: PlacedArchive): Promise<B
 
 /** Every file of sources that this host's apt reads. */
 async function hostSources(): Promise<SourcesFile[]> {
+  const { execa } = await import('execa');
   const asked = await execa(
     'apt-config',
     ['shell', 'FILE', 'Dir::Etc::sourcelist/f', 'FOLDER', 'Dir::Etc::sourceparts/d'],

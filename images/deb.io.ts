@@ -5,7 +5,6 @@
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { execa } from 'execa';
 import { extract } from 'tar-stream';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { Content } from './content.ts';
@@ -57,6 +56,7 @@ async function readFiles<Data extends Content>(
   wanted: (path: string) => boolean,
 ): Promise<CpioEntry<Data>[]> {
   const entries = new Map<string, CpioEntry<Data>>();
+  const { execa } = await import('execa');
   const unpack = execa('dpkg-deb', ['--fsys-tarfile', path], {
     stdin: 'ignore',
     buffer: { stdout: false },
@@ -116,6 +116,7 @@ export async function unpackDeb(path: string, name: string, into: string): Promi
   const beside = `${into}.${process.pid}.new`;
   await rm(beside, { recursive: true, force: true });
   await mkdir(beside, { recursive: true });
+  const { execa } = await import('execa');
   const result = await execa('dpkg-deb', ['-x', path, beside], { stdin: 'ignore', reject: false });
   if (result.failed) {
     await rm(beside, { recursive: true, force: true });
