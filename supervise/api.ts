@@ -14,8 +14,8 @@
 import { isOrder, ORDER_NAMES } from './control.ts';
 import type { Order } from './control.ts';
 
-/** What `apply` found edited since the start: what a start reads, the log's script alone, or nothing. */
-export type Applied = 'restarted' | 'log' | 'unchanged';
+/** What `apply` found edited since the start: what a start reads, whether there is a log/, the log's script alone, or nothing. */
+export type Applied = 'restarted' | 'logged' | 'log' | 'unchanged';
 
 export type ApiRequest =
   | { readonly kind: 'list'; readonly usage: boolean }

@@ -32,7 +32,7 @@ import {
   STARTED_FILE_NAMES,
 } from './servicedir.ts';
 import type { ScriptFacts, SettingFile, SettingsResult } from './servicedir.ts';
-import type { Entry, LogKind } from './scan.ts';
+import type { Entry, FoundLog } from './scan.ts';
 import { instanceOf } from './template.ts';
 import type { Instance } from './template.ts';
 
@@ -56,18 +56,33 @@ export function listServices(folder: string): Entry[] {
     try {
       const stat = statSync(path, { bigint: true });
       if (!stat.isDirectory()) return { kind: 'other', name };
-      return { kind: 'directory', name, id: `${stat.dev}:${stat.ino}`, log: logKind(path) };
+      return { kind: 'directory', name, id: `${stat.dev}:${stat.ino}`, ...findLog(path) };
     } catch (thrown) {
       return { kind: 'unreadable', name, why: whyUnreadable(path, thrown) };
     }
   });
 }
 
-function logKind(path: string): LogKind {
-  // By the scanned name alone: a thousand directories are looked at every five seconds.
+/** @param path of a service directory, by the name that it has in the scanned folder. */
+export function findLog(path: string): FoundLog {
+  // By that name alone: a thousand directories are looked at every five seconds.
   const isInstance = instanceOf(path) !== undefined;
-  if (!exists(`${path}/log`) && !(isInstance && makeInstanceLog(path))) return 'none';
-  return exists(isInstance ? fileOf(`${path}/log`, 'multilog') : `${path}/log/multilog`) ? 'writer' : 'program';
+  let logId = idIfThere(`${path}/log`);
+  if (logId === '' && isInstance && makeInstanceLog(path)) logId = idIfThere(`${path}/log`);
+  if (logId === '') return { log: 'none', logId };
+  const has = (name: string): boolean => exists(isInstance ? fileOf(`${path}/log`, name) : `${path}/log/${name}`);
+  if (has('multilog')) return { log: 'writer', logId };
+  return { log: has('run') ? 'program' : 'unmade', logId };
+}
+
+/** "device:inode"; empty where the name cannot be followed to anything. */
+function idIfThere(path: string): string {
+  try {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? '' : `${stat.dev}:${stat.ino}`;
+  } catch {
+    return '';
+  }
 }
 
 /** @returns whether the instance of a template with a log has one now. */

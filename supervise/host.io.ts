@@ -36,6 +36,10 @@ export type UnitPlan = {
   /** Descriptors that go when the unit closes (the log directory's own). */
   readonly ownFds: readonly number[];
   readonly streams: () => StandardStreams;
+  /** Whether what starts now writes to a log of its own. */
+  readonly isLogged?: (() => boolean) | undefined;
+  /** Done before each start: what the supervisor has to know by then. */
+  readonly beforeStart?: (() => Promise<void>) | undefined;
   /** What to start instead of ./run: programs of rouse itself, which are no files of the directory. */
   readonly command?: readonly string[] | undefined;
 };

@@ -1,6 +1,7 @@
 // supervise/listing.io.ts - all that is supervised, as people and programs are shown it.
 //
-// Owns: which rows there are: a service, its logger or its written log, what cannot be opened, the log writer.
+// Owns: which rows there are: a service, its logger or its written log, what cannot be opened, the log writer, a spawner
+// that had to be replaced.
 // Does not own: a row (view.ts).
 
 import { LOG_WRITER_NAME } from './logs.io.ts';
@@ -8,6 +9,8 @@ import type { LogWriterHost } from './logs.io.ts';
 import { nameOf, partsOf } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
 import type { Unscannable } from './slots.io.ts';
+import type { Replaced } from './spawner.io.ts';
+import type { Unit } from './unit.io.ts';
 import { blockedView, viewOf } from './view.ts';
 import type { ServiceView } from './view.ts';
 
@@ -17,6 +20,7 @@ export function listAll(
   unscannable: readonly Unscannable[],
   logWriter: LogWriterHost,
   directory: string,
+  spawner: Replaced | undefined,
 ): ServiceView[] {
   const pathOf = (name: string): string => `${directory}/${name}`;
   const views = [...shown].flatMap(([name, slot]) => [
@@ -26,13 +30,34 @@ export function listAll(
       const unit = slot.units.get(part);
       return unit === undefined
         ? blockedView(shownName, slot.problems.get(part) ?? 'it is being opened', Date.now(), pathOf(slot.name))
-        : { ...viewOf(shownName, unit.service, slot.isPresent, pathOf(slot.name)), why: unit.why };
+        : {
+            ...viewOf(shownName, unit.service, slot.isPresent, pathOf(slot.name)),
+            why: unit.why,
+            pending: part === 'main' ? pendingOf(slot, unit) : undefined,
+          };
     }),
   ]);
   const blocked = unscannable.map(({ name, why }) => blockedView(name, why, Date.now(), pathOf(name)));
   const { unit } = logWriter;
   const writer = unit === undefined ? [] : [viewOf(LOG_WRITER_NAME, unit.service, true, logWriter.folder)];
-  return [...views, ...blocked, ...writer].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return [...views, ...blocked, ...writer, ...replacedSpawner(spawner, directory)].sort((a, b) =>
+    a.name < b.name ? -1 : 1,
+  );
+}
+
+/** No service has the name: svscan skips names with a leading dot. */
+const SPAWNER_NAME = '.spawner';
+
+function replacedSpawner(replaced: Replaced | undefined, directory: string): ServiceView[] {
+  if (replaced === undefined) return [];
+  const { pid, isReady, atMs, times } = replaced;
+  const view = blockedView(SPAWNER_NAME, 'the one before did not answer and was killed', atMs, directory);
+  return [{ ...view, phase: pid === 0 ? 'waiting' : 'up', pid, ready: isReady, starts: times + 1 }];
+}
+
+function pendingOf({ log, problems }: SlotState, unit: Unit): string | undefined {
+  const why = log === 'none' ? problems.get('log') : undefined;
+  return why === undefined ? unit.pending : `log/ cannot be taken: ${why}`;
 }
 
 function writtenLog(slot: SlotState, name: string, { unit, why }: LogWriterHost, path: string): ServiceView[] {

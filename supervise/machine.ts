@@ -47,6 +47,7 @@ export function newService(want: Want, moment: Moment): Service {
     ready: false,
     adopted: false,
     traced: false,
+    logged: undefined,
     edition: '',
     failures: 0,
     changedAt: moment.wall,
@@ -330,7 +331,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
 
   starting: {
     ...WHILE_ENDING,
-    started: (service, { pid, settings }, moment) => {
+    started: (service, { pid, settings, logged }, moment) => {
       const up: Service = {
         ...service,
         phase: 'up',
@@ -346,6 +347,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
         notBeforeMs: moment.monotonicMs + MIN_START_GAP_MS,
         starts: service.starts + 1,
         trouble: undefined,
+        logged,
         edition: settings.edition,
         settings,
       };

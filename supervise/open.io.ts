@@ -10,7 +10,7 @@ import { resolve } from 'node:path';
 import { reasonOf } from '../formats/errors.ts';
 import { lockFiles, makeFifos } from './commands.io.ts';
 import { errorCode, exists } from './directory.io.ts';
-import type { StandardStreams, UnitHost } from './host.io.ts';
+import type { UnitHost, UnitPlan } from './host.io.ts';
 import { openFifo, openStateFile } from './statefile.io.ts';
 import { Unit } from './unit.io.ts';
 
@@ -20,7 +20,9 @@ export type OpenRequest = {
   /** Further FIFOs to make beside control (the log's). */
   readonly fifos: readonly string[];
   readonly ownFds: readonly number[];
-  readonly streams: () => StandardStreams;
+  readonly streams: UnitPlan['streams'];
+  readonly isLogged?: UnitPlan['isLogged'];
+  readonly beforeStart?: UnitPlan['beforeStart'];
   readonly command?: readonly string[];
 };
 
@@ -101,10 +103,9 @@ function openLock(base: string): number {
 }
 
 function openUnit(request: OpenRequest, lockFd: number, host: UnitHost, complaint: string | undefined): Unit {
-  const { name, base, ownFds, streams, command } = request;
-  const controlFd = openMade(`${base}/supervise/control`, constants.O_RDWR, complaint);
+  const controlFd = openMade(`${request.base}/supervise/control`, constants.O_RDWR, complaint);
   try {
-    return new Unit({ name, base, lockFd, controlFd, ownFds, streams, command }, host);
+    return new Unit({ ...request, lockFd, controlFd }, host);
   } catch (thrown) {
     closeSync(controlFd);
     throw thrown;

@@ -26,6 +26,7 @@ const KEPT = [
   'gotTerm',
   'ready',
   'traced',
+  'logged',
   'edition',
   'changedAt',
   'startedMs',
@@ -96,6 +97,7 @@ const FIELD_CHECKS = {
   ready: isFlag,
   // Not in the records of 0.1's first days.
   traced: (value) => value === undefined || isFlag(value),
+  logged: (value) => value === undefined || isFlag(value),
   edition: (value) => value === undefined || typeof value === 'string',
   changedAt: (value) => isObject(value) && isCount(value['unixS']) && isCount(value['nanoseconds']),
   startedMs: (value) => value === undefined || isCount(value),

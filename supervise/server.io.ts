@@ -23,7 +23,7 @@ export type ServedServices = {
   /** @returns undefined where no service of that name is open. */
   readonly history: (name: string) => readonly HistoryEntry[] | undefined;
   /** @returns undefined where no service of that name is open. */
-  readonly apply: (name: string) => Applied | undefined;
+  readonly apply: (name: string) => Promise<Applied | undefined>;
   /** @returns false where no service of that name takes orders. */
   readonly feed: (name: string, event: Event) => boolean;
 };
@@ -57,12 +57,12 @@ export async function serve(socketPath: string, services: ServedServices): Promi
       const why = show()?.why ?? 'no such service';
       return answer(404, { error: `${asked.name}: ${why}` });
     }
-    if (asked.kind === 'apply') {
-      const applied = services.apply(asked.name);
-      if (applied !== undefined) return answer(200, { applied });
-    }
-    const view = show();
-    return view === undefined ? answer(404, { error: `${asked.name}: no such service` }) : answer(200, view);
+    const shown = (): void => {
+      const view = show();
+      return view === undefined ? answer(404, { error: `${asked.name}: no such service` }) : answer(200, view);
+    };
+    if (asked.kind !== 'apply') return shown();
+    void services.apply(asked.name).then((applied) => (applied === undefined ? shown() : answer(200, { applied })));
   });
   boundConnections(server);
   rmSync(socketPath, { force: true });

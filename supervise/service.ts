@@ -127,6 +127,8 @@ export type Service = {
   readonly adopted: boolean;
   /** fghack: the process was found in the background. */
   readonly traced: boolean;
+  /** The living process was started with its output going to its log; undefined: not known. */
+  readonly logged: boolean | undefined;
   /** Of the files that the living process was started with; kept over the supervisor's death, unlike settings. */
   readonly edition: string;
   /** Health checks that failed in a row. */
@@ -177,7 +179,7 @@ export type Event =
   | { readonly kind: 'pause' }
   | { readonly kind: 'continue' }
   /** Answers to the effects start and finish. */
-  | { readonly kind: 'started'; readonly pid: number; readonly settings: Settings }
+  | { readonly kind: 'started'; readonly pid: number; readonly settings: Settings; readonly logged?: boolean }
   | { readonly kind: 'failed'; readonly why: string }
   /** The process with this pid ended. */
   | { readonly kind: 'died'; readonly pid: number; readonly death: Death }

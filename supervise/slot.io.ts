@@ -15,7 +15,11 @@ import type { Unit } from './unit.io.ts';
 export type SlotState = {
   readonly id: string;
   name: string;
-  readonly log: LogKind;
+  log: LogKind;
+  /** "device:inode" of log/. */
+  logId: string;
+  /** log/ is gone; its logger stays for as long as the service writes to it. */
+  isLogGone: boolean;
   /** Text of log/multilog, where the log writer writes it. */
   script: string;
   isPresent: boolean;
@@ -60,7 +64,14 @@ export function shownNames(slots: readonly SlotState[]): Map<SlotState, string> 
 export function slotFacts(slot: SlotState): Slot {
   const closed = partsOf(slot).filter((part) => slot.units.get(part)?.isOpen !== true);
   const isDeleted = fstatSync(slot.fd).nlink === 0;
-  return { id: slot.id, name: slot.name, log: slot.log, isPresent: slot.isPresent, isDeleted, closed };
+  const { id, name, log, logId, isLogGone, isPresent } = slot;
+  return { id, name, log, logId, isLogGone, isLogFed: isLogFed(slot), isPresent, isDeleted, closed };
+}
+
+function isLogFed({ log, units }: SlotState): boolean {
+  const { pid = 0, logged } = units.get('main')?.service ?? {};
+  // Where a record of the first days does not say it: then log/ could not come later.
+  return pid !== 0 && (logged ?? log !== 'none');
 }
 
 /** The slot as shutdown.ts looks at it. @param name of no other slot. */
@@ -79,8 +90,17 @@ export function orderedFacts(slot: SlotState, name: string): Ordered {
 
 const LOG_FIFO = 'log.fifo';
 
-/** What to open for a part. Throws where the log directory cannot be. */
-export function openRequest(slot: SlotState, part: Part): OpenRequest {
+export function logFifoOf(slot: SlotState): string {
+  return `${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`;
+}
+
+/** Whether what starts now writes to the log. */
+function isLogged({ log, isLogGone }: SlotState): boolean {
+  return log !== 'none' && !isLogGone;
+}
+
+/** What to open for a part. Throws where the log directory cannot be. @param beforeStart of the service itself. */
+export function openRequest(slot: SlotState, part: Part, beforeStart: () => Promise<void>): OpenRequest {
   const base = pathOfFd(slot.fd);
   if (part === 'main') {
     return {
@@ -89,6 +109,8 @@ export function openRequest(slot: SlotState, part: Part): OpenRequest {
       fifos: slot.log === 'none' ? [] : [LOG_FIFO],
       ownFds: [],
       streams: () => mainStreams(slot),
+      isLogged: () => isLogged(slot),
+      beforeStart,
     };
   }
   const fd = openSync(`${base}/log`, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -101,12 +123,12 @@ export function openRequest(slot: SlotState, part: Part): OpenRequest {
  * once service and supervisor are both gone.
  */
 export function holdLog(slot: SlotState): number {
-  slot.logFd ??= openFifo(`${pathOfFd(slot.fd)}/supervise/${LOG_FIFO}`, constants.O_RDWR, true);
+  slot.logFd ??= openFifo(logFifoOf(slot), constants.O_RDWR, true);
   return slot.logFd;
 }
 
 function mainStreams(slot: SlotState): StandardStreams {
-  return { stdin: 'ignore', stdout: slot.log === 'none' ? 1 : holdLog(slot) };
+  return { stdin: 'ignore', stdout: isLogged(slot) ? holdLog(slot) : 1 };
 }
 
 /** The spawner opens it anew, for reading alone. */

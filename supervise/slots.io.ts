@@ -5,18 +5,22 @@
 
 import { closeSync, constants, openSync } from 'node:fs';
 import { reasonOf } from '../formats/errors.ts';
-import { fileOf, readSmallFile } from './directory.io.ts';
+import { makeFifos } from './commands.io.ts';
+import { exists, fileOf, findLog, readSmallFile } from './directory.io.ts';
 import type { UnitHost } from './host.io.ts';
 import { openDirectories } from './open.io.ts';
 import type { OpenRequest } from './open.io.ts';
+import { isLogAsFound } from './scan.ts';
 import type { Part, ScanAction } from './scan.ts';
 import { cycleOf, missingOf, stopSteps } from './shutdown.ts';
-import { holdLog, nameOf, openRequest, orderedFacts, shownNames } from './slot.io.ts';
+import { holdLog, logFifoOf, nameOf, openRequest, orderedFacts, shownNames } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
 import type { Unit } from './unit.io.ts';
 
 /** How long a logger may go on reading after its service has ended, before it gets TERM. */
 const LOG_DRAIN_MS = 5000;
+
+type LogAction = Extract<ScanAction, { kind: 'log' }>;
 
 export type Wanted = { readonly slot: SlotState; readonly part: Part };
 export type Unscannable = { readonly name: string; readonly why: string };
@@ -25,11 +29,16 @@ export class Slots {
   readonly #directory: string;
   readonly #host: UnitHost;
   readonly #slots = new Map<string, SlotState>();
+  readonly #rescan: () => Promise<void>;
   #unscannable: readonly Unscannable[] = [];
+  /** Logs that the scan has found, and whose FIFO is yet to be made. */
+  #coming: { readonly slot: SlotState; readonly action: LogAction }[] = [];
 
-  constructor(directory: string, host: UnitHost) {
+  /** @param rescan has the folder looked at, from now on; done when it has been. */
+  constructor(directory: string, host: UnitHost, rescan: () => Promise<void>) {
     this.#directory = directory;
     this.#host = host;
+    this.#rescan = rescan;
   }
 
   all(): SlotState[] {
@@ -62,12 +71,12 @@ export class Slots {
     return missingOf(unit.depends, new Map(mains.map(([name, main]) => [name, main?.service.ready ?? false])), cycle);
   }
 
-  /** Text of the log's script; empty where it cannot be read, which is said. */
-  readScript(name: string): string {
+  /** Text of the log's script; undefined where it cannot be read, which is said. */
+  readScript(name: string): string | undefined {
     const read = readSmallFile(fileOf(`${this.#directory}/${name}/log`, 'multilog'));
     if (read.kind === 'text') return read.text;
     this.#host.log(`${name}: file log/multilog: ${read.kind === 'absent' ? 'it is gone' : read.why}`);
-    return '';
+    return undefined;
   }
 
   /** Carries out a scan's outcome but for the opening. @returns what is to be opened. */
@@ -96,6 +105,17 @@ export class Slots {
       case 'absent':
         slot.isPresent = false;
         return [];
+      case 'log':
+        if (action.log === 'none') setLog(slot, action, '');
+        else this.#coming.push({ slot, action });
+        return [];
+      case 'unlog':
+        if (!slot.isLogGone) this.#host.log(`${slot.name}: log/ is gone`);
+        slot.isLogGone = true;
+        return [];
+      case 'end-logger':
+        endLogger(slot);
+        return [];
       case 'release':
         if (action.part === 'log') endLog(slot);
         else slot.units.get('main')?.feed({ kind: 'exit' });
@@ -107,14 +127,39 @@ export class Slots {
     }
   }
 
-  #add({ id, name, log }: Extract<ScanAction, { kind: 'add' }>): void {
+  /** Takes on the logs that have come: the FIFO first, so that whoever starts now is connected to it. */
+  async takeLogs(): Promise<void> {
+    const coming = this.#coming;
+    this.#coming = [];
+    const running = coming.filter(({ slot }) => slot.units.get('main')?.isOpen === true);
+    const complaint = await makeFifos(running.map(({ slot }) => logFifoOf(slot)).filter((path) => !exists(path)));
+    for (const { slot, action } of coming) {
+      const isRunning = slot.units.get('main')?.isOpen === true;
+      if (isRunning && !exists(logFifoOf(slot))) {
+        this.#block(slot, 'log', complaint ?? 'its FIFO cannot be made');
+        continue;
+      }
+      if (slot.log === 'none') this.#host.log(`${slot.name}: log/ has come`);
+      setLog(slot, action, action.log === 'writer' ? (this.readScript(slot.name) ?? '') : '');
+    }
+  }
+
+  /** Has log/ taken on, changed or let go at once, where it is not as it was. */
+  async lookAtLog(slot: SlotState): Promise<void> {
+    if (!slot.isPresent || isLogAsFound(slot, findLog(`${this.#directory}/${slot.name}`))) return;
+    await this.#rescan();
+  }
+
+  #add({ id, name, log, logId }: Extract<ScanAction, { kind: 'add' }>): void {
     try {
       const fd = openSync(`${this.#directory}/${name}`, constants.O_RDONLY | constants.O_DIRECTORY);
       this.#slots.set(id, {
         id,
         name,
         log,
-        script: log === 'writer' ? this.readScript(name) : '',
+        logId,
+        isLogGone: false,
+        script: log === 'writer' ? (this.readScript(name) ?? '') : '',
         isPresent: true,
         fd,
         units: new Map(),
@@ -131,8 +176,10 @@ export class Slots {
   async open(wanted: readonly Wanted[]): Promise<void> {
     const requests: (Wanted & { readonly request: OpenRequest })[] = [];
     for (const { slot, part } of wanted) {
+      // Its log could not be taken.
+      if (part === 'log' && slot.log !== 'program') continue;
       try {
-        requests.push({ slot, part, request: openRequest(slot, part) });
+        requests.push({ slot, part, request: openRequest(slot, part, () => this.lookAtLog(slot)) });
       } catch (thrown) {
         this.#block(slot, part, reasonOf(thrown));
       }
@@ -178,6 +225,7 @@ export class Slots {
       for (const [part, unit] of slot.units) {
         if (unit.isOpen) continue;
         slot.units.delete(part);
+        if (part === 'log') slot.asked.delete(part);
         isRemovedClosed ||= !slot.isPresent;
       }
     }
@@ -228,6 +276,26 @@ export class Slots {
 function closeSlot({ fd, logFd }: SlotState): void {
   closeSync(fd);
   if (logFd !== undefined) closeSync(logFd);
+}
+
+function setLog(slot: SlotState, { log, logId }: LogAction, script: string): void {
+  slot.log = log;
+  slot.logId = logId;
+  slot.isLogGone = false;
+  slot.script = script;
+  slot.problems.delete('log');
+  if (log !== 'none') return;
+  if (slot.logFd !== undefined) closeSync(slot.logFd);
+  slot.logFd = undefined;
+}
+
+/** Another reads on: the FIFO is kept, and with it what the service writes meanwhile. */
+function endLogger(slot: SlotState): void {
+  if (slot.asked.has('log')) return;
+  slot.asked.add('log');
+  const unit = slot.units.get('log');
+  unit?.feed({ kind: 'exit' });
+  unit?.feed({ kind: 'down' });
 }
 
 function endLog(slot: SlotState): void {

@@ -44,6 +44,7 @@ export class Supervisor {
   readonly #changes: Changes;
   readonly #starts: (() => void)[] = [];
   #isScanning = false;
+  #scanned: Promise<void> = Promise.resolve();
   #isScanAsked = false;
   #isStopping = false;
   #isLeaving = false;
@@ -65,7 +66,7 @@ export class Supervisor {
       enqueueStart: (start) => this.#enqueueStart(start),
       onChange: () => this.#askReview(),
     });
-    this.#slots = new Slots(directory, host);
+    this.#slots = new Slots(directory, host, () => this.#scan());
     this.#logWriter = new LogWriterHost(logFolder, host);
     this.#watch = new FolderWatch(directory, () => void this.#scan(), this.#log);
     this.#changes = new Changes(() => this.list());
@@ -98,7 +99,13 @@ export class Supervisor {
   }
 
   list(): ServiceView[] {
-    return listAll(this.#slots.shown(), this.#slots.unscannable, this.#logWriter, this.#directory);
+    return listAll(
+      this.#slots.shown(),
+      this.#slots.unscannable,
+      this.#logWriter,
+      this.#directory,
+      this.#spawner.replaced,
+    );
   }
 
   onEvent(listener: (view: ServiceView) => void): () => void {
@@ -114,19 +121,23 @@ export class Supervisor {
   }
 
   /**
-   * Restarts a service whose files were edited since it was started, and takes on an edited log/multilog.
+   * Restarts a service whose files were edited since it was started, or whose log/ came or went, and takes on an edited
+   * log/multilog.
    *
    * @returns undefined where no service of that name is open.
    */
-  apply(name: string): Applied | undefined {
+  async apply(name: string): Promise<Applied | undefined> {
     const slot = this.#slots.shown().get(name);
-    const isNewScript = slot?.log === 'writer' && slot.isPresent && this.#slots.readScript(name) !== slot.script;
+    if (slot !== undefined) await this.#slots.lookAtLog(slot);
+    const isWritten = slot?.log === 'writer' && slot.isPresent && !slot.isLogGone;
+    const isNewScript = isWritten && (this.#slots.readScript(name) ?? slot.script) !== slot.script;
     if (isNewScript) this.#feedWrittenLog(slot, { kind: 'restart' });
     const unit = this.#unit(name);
     if (unit === undefined) return undefined;
-    const { isOutdated } = unit;
-    if (isOutdated) unit.feed({ kind: 'restart' });
+    const { isOutdated, pending } = unit;
+    if (isOutdated || pending !== undefined) unit.feed({ kind: 'restart' });
     if (isOutdated) return 'restarted';
+    if (pending !== undefined) return 'logged';
     return isNewScript ? 'log' : 'unchanged';
   }
 
@@ -135,7 +146,7 @@ export class Supervisor {
     if (event.kind === 'signal' && event.signal === 'SIGALRM') this.#logWriter.unit?.feed(event);
     else if (event.kind !== 'restart') return false;
     else {
-      slot.script = this.#slots.readScript(slot.name);
+      slot.script = this.#slots.readScript(slot.name) ?? slot.script;
       void this.#publishLogs();
     }
     return true;
@@ -161,9 +172,14 @@ export class Supervisor {
     if (this.#starts.length > 0) setImmediate(() => this.#startNext());
   }
 
-  async #scan(): Promise<void> {
+  /** @returns when a scan that began after the call is done. */
+  #scan(): Promise<void> {
     this.#isScanAsked = true;
-    if (this.#isScanning) return;
+    if (!this.#isScanning) this.#scanned = this.#scanWhileAsked();
+    return this.#scanned;
+  }
+
+  async #scanWhileAsked(): Promise<void> {
     this.#isScanning = true;
     try {
       while (this.#isScanAsked && !this.#isStopping && !this.#isLeaving) {
@@ -192,6 +208,7 @@ export class Supervisor {
     }
     const { actions, problems } = scan(this.#slots.all().map(slotFacts), entries);
     const toOpen = this.#slots.apply(actions, problems);
+    await this.#slots.takeLogs();
     for (let at = 0; at < toOpen.length && !this.#isLeaving; at += OPEN_AT_ONCE) {
       await this.#slots.open(toOpen.slice(at, at + OPEN_AT_ONCE));
     }
@@ -206,7 +223,13 @@ export class Supervisor {
   async #publishLogs(): Promise<void> {
     const written = this.#slots.all().filter(({ log, units }) => log === 'writer' && units.size > 0);
     await this.#logWriter.publish(
-      written.map(({ id, name, script }) => ({ id, name, directory: `${this.#directory}/${name}`, script })),
+      written.map(({ id, name, logId, script }) => ({
+        id,
+        name,
+        directory: `${this.#directory}/${name}`,
+        logId,
+        script,
+      })),
     );
   }
 

@@ -123,6 +123,16 @@ export class Unit {
     return phase === 'up' && edition !== '' && edition !== readEdition(this.#plan.base);
   }
 
+  /** What a restart of the service would change about its log. */
+  get pending(): string | undefined {
+    const { phase, logged } = this.service;
+    const willBe = this.#plan.isLogged?.() ?? false;
+    if (phase !== 'up' || logged === undefined || logged === willBe) return undefined;
+    return willBe
+      ? `log/ is new: written to from its next start on (rouse apply ${this.name})`
+      : `log/ is gone: written to until its next start (rouse apply ${this.name})`;
+  }
+
   /** Before a start nothing else is read: what it waits for may be another by now. */
   readDependsAgain(): void {
     const read = readSettings(this.#plan.base);
@@ -225,6 +235,7 @@ export class Unit {
     const { base, command } = this.#plan;
     const onReady = (): void => this.feed({ kind: 'notified', pid: this.service.pid });
     try {
+      await this.#plan.beforeStart?.();
       const start = await prepareStart(base, command, () => this.#notification.open(this.statePath, onReady));
       this.depends = start.settings.depends;
       this.#launch(start);
@@ -255,6 +266,7 @@ export class Unit {
   /** The record is on disk before the process runs: beside one that it does not name, the next supervisor starts another. */
   #launch(start: Start): void {
     let pid = 0;
+    const logged = this.#plan.isLogged?.() ?? false;
     const onExit: OnDeath = (exitCode, signal) => this.#died(pid, exitCode, signal);
     launchStart(this.#host, this.#plan, start, onExit, (launched) => {
       if (!launched.ok) {
@@ -267,7 +279,7 @@ export class Unit {
       }
       ({ pid } = launched);
       const moment = this.#host.now();
-      const started: Event = { kind: 'started', pid, settings: start.settings };
+      const started: Event = { kind: 'started', pid, settings: start.settings, logged };
       const [running] = transition(this.service, started, moment);
       if (!this.#isRecorded(running, launched.startTime)) {
         launched.refuse();

@@ -30,6 +30,8 @@ export type ServiceView = {
   readonly lastDeath: Death | undefined;
   /** Why it is not running, or what is wrong with it. */
   readonly why: string | undefined;
+  /** What waits for its next start. */
+  readonly pending?: string | undefined;
   /** The folder has no name for it any more: it runs on and is not opened again. */
   readonly removed: boolean;
   /** The service directory (of "web/log": that of "web"); absolute. */
@@ -114,6 +116,7 @@ function notes(view: ServiceView): string {
   const death = view.lastDeath;
   return [
     view.why,
+    view.pending,
     view.phase === 'down' && view.want === 'up' ? 'want up' : undefined,
     death === undefined || (view.phase === 'up' && view.ready) ? undefined : `last run ${renderDeath(death)}`,
     view.adopted ? 'adopted' : undefined,

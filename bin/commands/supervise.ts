@@ -188,14 +188,18 @@ async function showLogs(
     throw new Fault('E_USAGE', { what: `--since expected 90s, 10m, 2h, 3d or a date and time, got '${since}'` });
   }
   const asked = { lines: lines ?? (sinceMs === undefined ? LINES_DEFAULT : undefined), sinceMs };
-  const directoryOf = await directories(context, socket);
+  const find = await finder(context, socket);
   const folders = names.flatMap((name) => {
-    const found = logFolders(directoryOf(name));
+    const { directory, pending } = find(name);
+    const found = logFolders(directory);
     if (found.length > 0) return found.map((folder) => ({ name, folder }));
     throw new Fault('E_NOT_FOUND', {
       what: `${name} has no log`,
-      why: 'there is no folder with a file current in its log/',
-      todo: `for one written by rouse: mkdir log, and the line "t ./main" in log/multilog`,
+      why: pending ?? 'there is no folder with a file current in its log/',
+      todo:
+        pending === undefined
+          ? `for one written by rouse: mkdir log, the line "t ./main" in log/multilog, then rouse apply ${name}`
+          : `rouse apply ${name}`,
     });
   });
   const show = (name: string, line: string): void => {
@@ -205,15 +209,17 @@ async function showLogs(
   if (follow === true) for (const { name, folder } of folders) followLog(folder, (line) => show(name, line));
 }
 
+type Found = Pick<ServiceView, 'directory' | 'pending'>;
+
 /** Logs can be read without a supervisor: then the services are those of the configuration. */
-async function directories(context: CommandContext, socket: string): Promise<(name: string) => string> {
+async function finder(context: CommandContext, socket: string): Promise<(name: string) => Found> {
   const { listServices } = await import('../../supervise/client.io.ts');
   try {
     const all = await listServices(socket);
-    return (name) => pick(all, name.replace(/\/log$/, '')).directory;
+    return (name) => pick(all, name.replace(/\/log$/, ''));
   } catch (thrown) {
     if (!(thrown instanceof Fault) || thrown.code !== 'E_UNREACHABLE') throw thrown;
-    return (name) => join(context.places().configDir, 'services', name.replace(/\/log$/, ''));
+    return (name) => ({ directory: join(context.places().configDir, 'services', name.replace(/\/log$/, '')) });
   }
 }
 
@@ -242,6 +248,7 @@ function pick(all: readonly ServiceView[], name: string): ServiceView {
 
 const APPLIED_WORDS = {
   restarted: 'edited, restarted',
+  logged: 'restarted, as its log/ came or went',
   log: 'its log/multilog was edited and taken on',
   unchanged: 'unchanged',
 } as const satisfies Record<Applied, string>;
@@ -256,7 +263,7 @@ async function apply(
   const restarted: ServiceView[] = [];
   for (const view of await choose(socket, 'apply', names, options)) {
     const applied = await applyService(socket, view.name);
-    if (applied === 'restarted') restarted.push(view);
+    if (applied === 'restarted' || applied === 'logged') restarted.push(view);
     context.print(`${view.name}: ${APPLIED_WORDS[applied]}`);
   }
   if (options.wait !== true) return;

@@ -11,6 +11,8 @@ export type LogEntry = {
   readonly name: string;
   /** The service directory. */
   readonly directory: string;
+  /** "device:inode" of its log/: where that is another, the log begins anew there. Not in the lists of 0.1's first days. */
+  readonly logId?: string;
   /** Text of log/multilog. */
   readonly script: string;
 };
@@ -37,6 +39,6 @@ export function decodeList(text: string): LogEntry[] | undefined {
 
 function isEntry(value: unknown): value is LogEntry {
   if (typeof value !== 'object' || value === null) return false;
-  const { id, name, directory, script } = value as Partial<Record<string, unknown>>;
-  return [id, name, directory, script].every((field) => typeof field === 'string');
+  const { id, name, directory, logId = '', script } = value as Partial<Record<string, unknown>>;
+  return [id, name, directory, logId, script].every((field) => typeof field === 'string');
 }

@@ -7,7 +7,7 @@
 // A line after a silence is read and written at once. Lines that follow each other closely are left in the FIFO for a few
 // milliseconds and taken together (pace.ts): a wakeup of Node for each would cost thrice what multilog spends on a line.
 
-import { closeSync, constants, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { reasonOf } from '../../formats/errors.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
@@ -99,6 +99,8 @@ export function closeParts({ fifoFd, logFd, folders }: OpenParts): void {
 export class Log {
   name: string;
   readonly script: string;
+  /** "device:inode" of log/. */
+  readonly folderId: string;
   readonly #onFull: Script['onFull'];
   readonly #stamps: boolean;
   readonly #fifoFd: number;
@@ -116,6 +118,8 @@ export class Log {
   constructor(entry: LogEntry, { script, fifoFd, logFd, folders }: OpenParts, warn: Warn) {
     this.name = entry.name;
     this.script = entry.script;
+    const { dev, ino } = fstatSync(logFd, { bigint: true });
+    this.folderId = `${dev}:${ino}`;
     this.#onFull = script.onFull;
     this.#stamps = script.stamps;
     this.#fifoFd = fifoFd;

@@ -44,7 +44,7 @@ export class LogWriter {
     const wanted = new Map(this.#wanted.map((entry) => [entry.id, entry]));
     for (const [id, log] of this.#logs) {
       const entry = wanted.get(id);
-      if (entry?.script === log.script) {
+      if (entry?.script === log.script && (entry.logId === undefined || entry.logId === log.folderId)) {
         log.name = entry.name;
         continue;
       }

@@ -10,7 +10,7 @@ import { newService } from '../../supervise/machine.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
 import type { Finding } from '../../supervise/record.ts';
 import { scan } from '../../supervise/scan.ts';
-import type { Entry, LogKind, Slot } from '../../supervise/scan.ts';
+import type { Entry, FoundLog, LogKind, Slot } from '../../supervise/scan.ts';
 import { DEFAULT_SETTINGS } from '../../supervise/service.ts';
 import type { Moment, Service } from '../../supervise/service.ts';
 import { parseSettings, refusalOf } from '../../supervise/servicedir.ts';
@@ -177,11 +177,20 @@ test("env files: envdir's rules", () => {
   ]);
 });
 
-const directory = (name: string, id: string, log: LogKind = 'none'): Entry => ({ kind: 'directory', name, id, log });
+const directory = (name: string, id: string, log: FoundLog['log'] = 'none', logId = '1:9'): Entry => ({
+  kind: 'directory',
+  name,
+  id,
+  log,
+  logId: log === 'none' ? '' : logId,
+});
 const slot = (name: string, id: string, more: Partial<Slot> = {}): Slot => ({
   id,
   name,
   log: 'none',
+  logId: more.log === undefined || more.log === 'none' ? '' : '1:9',
+  isLogGone: false,
+  isLogFed: false,
   isPresent: true,
   isDeleted: false,
   closed: [],
@@ -195,7 +204,7 @@ test('scan: new directories are added and opened, dot names and files are not', 
     { kind: 'other', name: 'README' } as const,
   ];
   expect(scan([], entries).actions).toEqual([
-    { kind: 'add', id: '1:2', name: 'web', log: 'program' },
+    { kind: 'add', id: '1:2', name: 'web', log: 'program', logId: '1:9' },
     { kind: 'open', id: '1:2', part: 'main' },
     { kind: 'open', id: '1:2', part: 'log' },
   ]);
@@ -203,7 +212,7 @@ test('scan: new directories are added and opened, dot names and files are not', 
 
 test('scan: a log of the log writer is no part of its own', () => {
   expect(scan([], [directory('web', '1:2', 'writer')]).actions).toEqual([
-    { kind: 'add', id: '1:2', name: 'web', log: 'writer' },
+    { kind: 'add', id: '1:2', name: 'web', log: 'writer', logId: '1:9' },
     { kind: 'open', id: '1:2', part: 'main' },
   ]);
   const closed = slot('web', '1:2', { log: 'writer', isPresent: false, closed: ['main'] });
@@ -232,10 +241,48 @@ test('scan: a deleted directory is let go, the logger after its service', () => 
   expect(scan([{ ...deleted, closed: ['main'] }], []).actions).toEqual([{ kind: 'release', id: '1:2', part: 'log' }]);
 });
 
-test('scan: what was closed is opened again while its name is there; log added later does not count', () => {
-  const actions = scan([slot('web', '1:2', { closed: ['main'] })], [directory('web', '1:2', 'program')]).actions;
-  expect(actions).toEqual([{ kind: 'open', id: '1:2', part: 'main' }]);
+test('scan: what was closed is opened again while its name is there', () => {
+  const closed = slot('web', '1:2', { log: 'program', closed: ['main', 'log'] });
+  expect(scan([closed], [directory('web', '1:2', 'program')]).actions).toEqual([
+    { kind: 'open', id: '1:2', part: 'main' },
+    { kind: 'open', id: '1:2', part: 'log' },
+  ]);
 });
+
+const take = (log: LogKind, logId = '1:9') => ({ kind: 'log', id: '1:2', log, logId: log === 'none' ? '' : logId });
+const openLog = { kind: 'open', id: '1:2', part: 'log' };
+const endLogger = { kind: 'end-logger', id: '1:2' };
+const unlog = { kind: 'unlog', id: '1:2' };
+
+for (const [what, before, found, actions] of [
+  ['a log/ that comes is taken', {}, ['program'], [take('program'), openLog]],
+  ['a log/multilog that comes is taken', {}, ['writer'], [take('writer')]],
+  ['one that is being made is left', {}, ['unmade'], []],
+  ['one that is being edited is left', { log: 'writer' }, ['unmade'], []],
+  ['a logger that failed while log/ was made is tried', { log: 'program', closed: ['log'] }, ['unmade'], [openLog]],
+  ['a program gives way to the writer', { log: 'program' }, ['writer'], [endLogger]],
+  ['and the writer takes over', { log: 'program', closed: ['log'] }, ['writer'], [take('writer')]],
+  ['the writer gives way first', { log: 'writer' }, ['program'], [take('program')]],
+  ['another log/ of the same kind', { log: 'program' }, ['program', '1:8'], [endLogger]],
+  ['is opened anew', { log: 'program', closed: ['log'] }, ['program', '1:8'], [take('program', '1:8'), openLog]],
+  ['another log/ of the writer', { log: 'writer' }, ['writer', '1:8'], [take('writer', '1:8')]],
+  ['one that goes keeps its logger while it is fed', { log: 'program', isLogFed: true }, ['none'], [unlog]],
+  [
+    'then the logger reads to the end',
+    { log: 'program', isLogGone: true },
+    ['none'],
+    [unlog, { kind: 'release', id: '1:2', part: 'log' }],
+  ],
+  ['and that was it', { log: 'program', isLogGone: true, closed: ['log'] }, ['none'], [take('none')]],
+  ['the writer is fed to the end as well', { log: 'writer', isLogFed: true }, ['none'], [unlog]],
+  ['and let go', { log: 'writer', isLogGone: true }, ['none'], [take('none')]],
+  ['one that comes back is kept', { log: 'program', isLogGone: true, isLogFed: true }, ['program'], [take('program')]],
+] as const) {
+  test(`scan: log/ of a service that runs: ${what}`, () => {
+    const [log, logId] = found;
+    expect(scan([slot('web', '1:2', before)], [directory('web', '1:2', log, logId)]).actions).toEqual(actions);
+  });
+}
 
 test('scan: a dangling link is shown and the rest is scanned', () => {
   const result = scan([], [{ kind: 'unreadable', name: 'x', why: 'it is a link to nothing' }, directory('a', '1:1')]);

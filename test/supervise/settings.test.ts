@@ -31,6 +31,10 @@ Programs of the directory: \`finish\` (after \`run\` has ended, with the argumen
 group; exit status 125: do not start again), \`check\` (exit status 0: ready). \`env/\` holds a file for each variable, as envdir
 reads them. \`log/multilog\` holds the words of a multilog script, carried out by rouse's own log writer.
 
+\`log/\` may come, change and go while the service runs (svscan looks for it once, when it first sees the directory). Within 5 s
+its logger runs, and \`rouse status\` says that the service writes to it from its next start on: a process keeps the output
+that it was started with. \`rouse apply\` restarts it. A \`log/\` that was removed keeps its logger until then. No line is lost.
+
 A directory whose name ends with \`@\` is a template and no service. \`web@8080\` beside \`web@\` is an instance of it: each of these
 files that it does not have itself is the template's (\`down\` excepted), its programs run in the instance's own directory, with
 \`INSTANCE=8080\` in the environment. \`mkdir web@8080\` starts one.
