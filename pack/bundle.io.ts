@@ -3,7 +3,8 @@
 // Owns: how sources become bundles. Does not own: where they lie in the package (tree.io.ts), or on nodes (images/runtime.ts).
 //
 // CommonJS starts 60 ms sooner than an ESM bundle. A file that is named by `new URL('./x.ts', import.meta.url)` (a worker,
-// a program of its own) becomes a bundle beside the others, and its name in the code follows.
+// a program of its own) becomes a bundle beside the others, and its name in the code follows. A program in perl that is read
+// by such a name becomes a text in the bundle.
 // Source: esbuild's API, https://esbuild.github.io/api/
 
 import { readFile } from 'node:fs/promises';
@@ -12,6 +13,8 @@ import { build } from 'esbuild';
 import type { Plugin } from 'esbuild';
 
 const OWN_FILE = /new URL\('(\.\/[^']+)\.ts', import\.meta\.url\)/g;
+
+const OWN_TEXT = /readFileSync\(new URL\('(\.\/[^']+\.pl)', import\.meta\.url\), 'utf8'\)/g;
 
 const PROGRAMS = ['rouse', 'rouse-supervise', 'rouse-node'] as const;
 
@@ -65,7 +68,11 @@ function ownFiles(root: string, found: (name: string, path: string) => void): Pl
           found(name, resolve(dirname(path), `${relative}.ts`));
           return `new URL('./${name}.cjs', import.meta.url)`;
         });
-        return { contents, loader: 'ts' };
+        const texts = new Map<string, string>();
+        for (const [, name = ''] of text.matchAll(OWN_TEXT)) {
+          texts.set(name, JSON.stringify(await readFile(resolve(dirname(path), name), 'utf8')));
+        }
+        return { contents: contents.replaceAll(OWN_TEXT, (_, name: string) => texts.get(name) ?? ''), loader: 'ts' };
       });
     },
   };

@@ -3,12 +3,13 @@
 // Owns: running the spawner, which start or death each of its reports means, and what is done without it.
 // Does not own: its program and its words (spawner.ts), the start by Node itself (launch.io.ts).
 //
-// When the spawner is gone another takes its place: starts that it has not answered are asked for again (what stood at a gate
-// of the first has left), and all living processes are watched by the second. Where none can be had (no perl, no
+// When the spawner is gone, or does not answer (then it is ended), another takes its place: starts that it has not answered are asked for again (what stood at a gate
+// of the first has left: only the answer to its number opens a gate), and all living processes are watched by the second. Where none can be had (no perl, no
 // descriptor) Node starts processes itself, and kill(pid, 0) once a second with the start time sees their deaths.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { Writable } from 'node:stream';
 import { pathOfFd } from './directory.io.ts';
@@ -18,17 +19,26 @@ import { isLiving } from './procfs.io.ts';
 import {
   decodeReport,
   encodeGate,
+  encodePing,
   encodeStart,
   encodeWatch,
-  PROGRAM,
   programWords,
   readWaitStatus,
 } from './spawner.ts';
 import type { FdWord } from './spawner.ts';
 
+/** Read once: an upgrade replaces the file, and the spawner has to be of our own version. */
+const PROGRAM = readFileSync(new URL('./spawner.pl', import.meta.url), 'utf8');
 const POLL_MS = 1000;
 /** A spawner that did not live this long is not replaced at once. */
 const PAUSE_MS = 1000;
+/** How often it is asked whether it is there, and how often in vain before it counts as hanging: after 5 s. */
+const ASK_EVERY_MS = 2500;
+const ASKS_MAX = 2;
+/** The same for one that has yet to begin: perl is slow on a machine that is short of everything. */
+const ASKS_BEFORE_READY_MAX = 12;
+/** A process that is not at its gate by then hangs in the kernel. */
+const START_WITHIN_MS = 30_000;
 /** Starts asked for and not yet answered: each is a process of half a megabyte that stands and waits. */
 const STARTS_AT_ONCE = 16;
 /** 0 to 2 are ours, for services to inherit. */
@@ -43,20 +53,38 @@ type Watch = {
   readonly onDeath: OnDeath;
 };
 
-type Running = { readonly child: ChildProcess; readonly orders: Writable; readonly sinceMs: number; isReady: boolean };
+type Running = {
+  readonly child: ChildProcess;
+  readonly orders: Writable;
+  readonly sinceMs: number;
+  isReady: boolean;
+  /** Questions asked since it last said anything. */
+  unanswered: number;
+};
+
+/** What there is to tell of the spawner: that one was put away. */
+export type Replaced = {
+  readonly pid: number;
+  readonly isReady: boolean;
+  readonly atMs: number;
+  readonly times: number;
+};
 
 export class Spawner {
   readonly #log: (line: string) => void;
   /** By number of the order: what is not yet answered, and what has not yet died. */
   readonly #tasks = new Map<number, Start | Watch>();
   readonly #queue: number[] = [];
-  readonly #asked = new Set<number>();
+  /** Numbers of the starts that it has been asked for, and since when. */
+  readonly #asked = new Map<number, number>();
   #lastNumber = 0;
   #running: Running | undefined;
   #isUsable = programWords(process.arch, false) !== undefined;
   #isClosed = false;
   #pause: NodeJS.Timeout | undefined;
   #poll: NodeJS.Timeout | undefined;
+  #asking: NodeJS.Timeout | undefined;
+  #putAway = { times: 0, atMs: 0 };
 
   constructor(log: (line: string) => void) {
     this.#log = log;
@@ -65,6 +93,12 @@ export class Spawner {
   /** Has the spawner there by the time it is needed. */
   begin(): void {
     this.#serve();
+  }
+
+  /** undefined where none has had to be put away. */
+  get replaced(): Replaced | undefined {
+    const { child, isReady = false } = this.#running ?? {};
+    return this.#putAway.times === 0 ? undefined : { pid: child?.pid ?? 0, isReady, ...this.#putAway };
   }
 
   /**
@@ -94,6 +128,7 @@ export class Spawner {
   close(): void {
     this.#isClosed = true;
     clearInterval(this.#poll);
+    clearInterval(this.#asking);
     clearTimeout(this.#pause);
     this.#tasks.clear();
     const child = this.#running?.child;
@@ -123,7 +158,7 @@ export class Spawner {
         task.onAnswer(launch(task.plan));
         continue;
       }
-      this.#asked.add(number);
+      this.#asked.set(number, performance.now());
       this.#running.orders.write(
         encodeStart(number, { ...task.plan, directory: task.plan.base, fds: fdsOf(task.plan) }),
       );
@@ -151,7 +186,7 @@ export class Spawner {
     const running: Running | undefined =
       orders === undefined || orders === null || child.pid === undefined
         ? undefined
-        : { child, orders, sinceMs: performance.now(), isReady: false };
+        : { child, orders, sinceMs: performance.now(), isReady: false, unanswered: 0 };
     const gone = (): void => {
       if (running !== undefined && this.#running === running) this.#replace(running);
     };
@@ -163,6 +198,9 @@ export class Spawner {
     if (running === undefined) return;
     child.unref();
     this.#running = running;
+    clearInterval(this.#asking);
+    // What has been said meanwhile is read first: we may have been stopped ourselves.
+    this.#asking = setInterval(() => void setImmediate(() => this.#ask(running)), ASK_EVERY_MS);
     // A spawner that is gone ends its input: its end is reported by exit.
     running.orders.on('error', () => running.orders.destroy());
     let text = '';
@@ -177,11 +215,39 @@ export class Spawner {
     }
   }
 
+  #ask(running: Running): void {
+    if (this.#running !== running) return;
+    if (running.unanswered >= (running.isReady ? ASKS_MAX : ASKS_BEFORE_READY_MAX)) {
+      this.#putAway = { times: this.#putAway.times + 1, atMs: Date.now() };
+      this.#log(`the spawner does not answer (pid ${running.child.pid}): it is killed`);
+      running.child.kill('SIGKILL');
+      this.#replace(running);
+      return;
+    }
+    running.unanswered += 1;
+    running.orders.write(encodePing());
+    const lateMs = performance.now() - START_WITHIN_MS;
+    for (const [number, askedMs] of this.#asked) {
+      if (askedMs > lateMs) continue;
+      running.orders.write(encodeGate(number, 'leave'));
+      this.#failed(number, `it was not ready to run after ${START_WITHIN_MS / 1000} s`);
+    }
+    this.#serve();
+  }
+
+  #failed(number: number, why: string): void {
+    const task = this.#tasks.get(number);
+    this.#asked.delete(number);
+    this.#tasks.delete(number);
+    if (task?.kind === 'start') task.onAnswer({ ok: false, why: `cannot start a process: ${why}` });
+  }
+
   #replace(gone: Running): void {
     this.#running = undefined;
+    clearInterval(this.#asking);
     gone.orders.destroy();
     if (this.#isClosed) return;
-    this.#queue.unshift(...this.#asked);
+    this.#queue.unshift(...this.#asked.keys());
     this.#asked.clear();
     if (gone.isReady) this.#log('the spawner is gone; another takes its place');
     else this.#giveUp('perl cannot run the spawner');
@@ -203,6 +269,8 @@ export class Spawner {
   #report(line: string, running: Running): void {
     const report = decodeReport(line);
     if (report === undefined) return;
+    running.unanswered = 0;
+    if (report.kind === 'pong') return;
     if (report.kind === 'ready') {
       running.isReady = true;
       clearInterval(this.#poll);
@@ -214,12 +282,10 @@ export class Spawner {
     if (report.kind === 'died') {
       if (task !== undefined) this.#died(number, task, report.waitStatus);
     } else if (task?.kind === 'start') {
-      this.#asked.delete(number);
-      if (report.kind === 'failed') {
-        this.#tasks.delete(number);
-        task.onAnswer({ ok: false, why: `cannot start a process: ${report.why}` });
-      } else {
+      if (report.kind === 'failed') this.#failed(number, report.why);
+      else {
         const { pid, startTime } = report;
+        this.#asked.delete(number);
         this.#tasks.set(number, { kind: 'watch', pid, startTime, onDeath: task.plan.onExit });
         const atGate = (verb: 'go' | 'leave') => () => void running.orders.write(encodeGate(number, verb));
         task.onAnswer({ ok: true, pid, startTime, openGate: atGate('go'), refuse: atGate('leave') });
@@ -230,9 +296,7 @@ export class Spawner {
 
   #died(number: number, task: Start | Watch, waitStatus: number | undefined): void {
     if (task.kind === 'start') {
-      this.#asked.delete(number);
-      this.#tasks.delete(number);
-      task.onAnswer({ ok: false, why: 'cannot start a process: it died before it could begin' });
+      this.#failed(number, 'it died before it could begin');
       return;
     }
     // The spawner may have run out of descriptors, for a thousand services it has a thousand: nobody is dead by its word alone.

@@ -1,7 +1,7 @@
-// supervise/spawner.ts - the spawner's program, and the words between it and the supervisor.
+// supervise/spawner.ts - the words between the supervisor and its spawner, spawner.pl.
 //
-// Owns: the perl program and its arguments, the octets of an order, the reading of a report and of a wait status.
-// Does not own: running it, and what is done where there is no perl (spawner.io.ts).
+// Owns: the arguments of the program, the octets of an order, the reading of a report and of a wait status.
+// Does not own: the program (spawner.pl), running it, and what is done where there is no perl (spawner.io.ts).
 //
 // A start by Node is a fork of a large process and costs it more than a millisecond, during which nothing else is done;
 // by a perl of two megabytes it costs Node a tenth of that (perl-base is on every Debian). The same process sees deaths: of
@@ -11,9 +11,7 @@
 // `go`, and leaves when the spawner, which alone holds the other end of the gate, is gone: so no process ever runs of
 // which the supervisor has not put the record on disk. The spawner leaves when its orders end, that is with the supervisor.
 //
-// Orders arrive on descriptor 3, each a length (4 octets, big-endian) and words that end with NUL; reports leave on 4, one
-// line each. Every order has a number, and reports refer to it. 0 to 2 are the supervisor's own, for services to inherit.
-// To add a word of a start, add it to `encodeStart` and to `become`.
+// To add a word of a start, add it to `encodeStart` here and to `become` there.
 // Sources: pidfd_open(2), epoll(7), signalfd(2) on blocked signals, fcntl(2), Linux 6.15 PIDFD_GET_INFO. Pure.
 
 type Call =
@@ -64,7 +62,7 @@ const MACHINES: Partial<Record<string, Machine>> = {
 };
 
 /**
- * The arguments of PROGRAM.
+ * The arguments of spawner.pl.
  *
  * @param machine as Node calls it.
  * @param isQuiet whether it was started with a PERL_BADLANG that its children shall not see.
@@ -79,144 +77,6 @@ export function programWords(machine: string, isQuiet: boolean): string[] | unde
 
 /** What a login gives, the kernel's own default: Node raises it for itself and its children (libuv issue 3181). */
 export const OPEN_FILES_SOFT = 1024;
-
-export const PROGRAM = String.raw`
-my $form = pop @ARGV;
-# syscall passes what looks like text as a pointer.
-my %call = map { my ($name, $number) = split /=/; ($name, $number + 0) } @ARGV;
-delete $ENV{PERL_BADLANG} if delete $call{quiet};
-$0 = 'rouse spawner';
-
-# SIGCHLD arrives only during epoll_pwait, or it would be missed between looking and waiting.
-my ($child_signal, $none) = (pack('Q', 1 << 16), pack('Q', 0));
-syscall $call{rt_sigprocmask}, 0, $child_signal, 0, 8;
-$SIG{CHLD} = sub { };
-$SIG{PIPE} = 'IGNORE';
-open my $orders, '<&=', 3;
-open my $reports, '>&=', 4;
-fcntl $_, 2, 1 for $orders, $reports;
-my $event = length pack $form, 0, 0, 0;
-my $ep = syscall $call{epoll_create1}, 0x80000;
-exit 1 if $ep < 0;
-
-# Of children: by number of the order the gate, by pid the number. Of others: by pidfd number, pid and start time.
-my (%gate, %child, %watched);
-my $buffer = '';
-
-sub report { syswrite $reports, "@_\n" }
-sub await { my $fd = shift; my $e = pack $form, 1, $fd, 0; syscall $call{epoll_ctl}, $ep, 1, $fd, $e }
-sub fields { open my $f, '<', "/proc/$_[0]/stat" or return (''); my $l = <$f> // ''; $l =~ s/.*\)//s; return split ' ', $l }
-sub watch {
-  my ($number, $pid, $time) = @_;
-  my $fd = syscall $call{pidfd_open}, $pid + 0, 0;
-  if ($fd < 0 or ((fields($pid))[19] // '') ne $time) { report('died', $number); return }
-  open my $handle, '<&=', $fd or return report('died', $number);
-  $watched{$fd} = [$number, $pid, $time, $handle];
-  await($fd);
-}
-
-sub gone {
-  # A child at its gate holds a copy of every pidfd, so closing ours would not end what epoll reports of it.
-  my $none_such = pack $form, 0, 0, 0;
-  syscall $call{epoll_ctl}, $ep, 2, $_[0], $none_such;
-  my $one = delete $watched{$_[0]} or return;
-  my ($number, $pid, $time, $handle) = @$one;
-  my $status = '';
-  # Not yet reaped, or just being reaped (X): it still shows its status (field 52). Reaped: the pidfd knows it from Linux 6.15 on.
-  my @w = fields($pid);
-  $status = $w[49] if @w > 49 && $w[0] =~ /[ZX]/ && $w[19] eq $time;
-  my $info = pack 'Q8', 8;
-  if ($status eq '' and ioctl $handle, 0xC040FF0B, $info) { $status = unpack 'x60 l', $info if unpack('Q', $info) & 8 }
-  report('died', $number, $status);
-}
-
-sub start {
-  my ($number, @words) = @_;
-  pipe my $gate, my $opener or return report('failed', $number, "pipe: $!");
-  my $pid = fork // return report('failed', $number, "fork: $!");
-  if ($pid) { $gate{$number} = $opener; $child{$pid} = $number; return }
-  close $_ for $opener, values %gate;
-  my $at_gate = eval { become($number, $gate, @words) };
-  chomp $@;
-  report('failed', $number, $@) unless $at_gate;
-  exit 111;
-}
-
-# In the child: all that a service is to find, then the gate, then it is the service.
-sub become {
-  my ($number, $gate, @words) = @_;
-  my (%one, @fds, @argv);
-  for (@words) {
-    my ($key, $value) = split /=/, $_, 2;
-    if ($key eq 'fd') { push @fds, [split / /, $value, 3] }
-    elsif ($key eq 'arg') { push @argv, $value }
-    elsif ($key eq 'set') { my ($name, $is) = split /=/, $value, 2; $ENV{$name} = $is }
-    elsif ($key eq 'unset') { delete $ENV{$value} }
-    else { $one{$key} = $value }
-  }
-  syscall $call{setsid};
-  chdir $one{directory} or die "the directory cannot be entered: $!\n";
-  # All that is still needed above all that is asked for, then each to its place.
-  my $above = 5;
-  for (@fds) { $above = $_->[0] + 1 if $_->[0] >= $above }
-  my @held;
-  for (@fds) {
-    my ($to, $access, $what) = @$_;
-    my $handle;
-    if ($access eq 'same') { open $handle, '>&', $what or die "descriptor $what: $!\n" }
-    else {
-      # A FIFO without a writer must not be waited for.
-      sysopen $handle, $what, $access | 0x900 or die "$what cannot be opened: $!\n";
-      fcntl $handle, 4, 0;
-    }
-    my $high = fcntl $handle, 1030, $above or die "out of descriptors: $!\n";
-    push @held, [$high + 0, $to + 0];
-  }
-  open my $up, '>&=', (fcntl($reports, 1030, $above) or die "out of descriptors: $!\n");
-  open my $wait, '<&=', (fcntl($gate, 1030, $above) or die "out of descriptors: $!\n");
-  for (@held) { die "descriptor $_->[1]: $!\n" if syscall($call{dup3}, @$_, 0) < 0 }
-  if (defined $one{cgroup} and open my $procs, '>', "$one{cgroup}/cgroup.procs") { syswrite $procs, '0' }
-  my $limit = "\0" x 16;
-  syscall $call{prlimit64}, 0, 7, 0, $limit;
-  my (undef, $hard) = unpack 'QQ', $limit;
-  $limit = pack 'QQ', $hard < $one{files} ? $hard : $one{files}, $hard;
-  syscall $call{prlimit64}, 0, 7, $limit, 0;
-  syswrite $up, "started $number $$ " . (fields($$))[19] . "\n";
-  sysread $wait, my $go, 1 or return 1;
-  $SIG{PIPE} = $SIG{CHLD} = 'DEFAULT';
-  syscall $call{rt_sigprocmask}, 2, $none, 0, 8;
-  exec { $argv[0] } @argv or print STDERR "rouse: cannot start $argv[0]: $!\n";
-  return 1;
-}
-
-sub take_orders {
-  sysread $orders, $buffer, 65536, length $buffer or exit 0;
-  while (length $buffer >= 4 and length $buffer >= 4 + unpack 'N', $buffer) {
-    my ($verb, $number, @words) = split /\0/, substr $buffer, 4, unpack 'N', $buffer;
-    substr($buffer, 0, 4 + unpack 'N', $buffer) = '';
-    if ($verb eq 'start') { start($number, @words) }
-    elsif ($verb eq 'watch') { watch($number, @words) }
-    elsif ($verb eq 'go') { my $opener = delete $gate{$number}; syswrite $opener, "\n" if $opener }
-    elsif ($verb eq 'leave') { delete $gate{$number} }
-  }
-}
-
-await(3);
-report('ready');
-while (1) {
-  my $events = "\0" x ($event * 64);
-  my $count = syscall $call{epoll_pwait}, $ep, $events, 64, -1, $none, 8;
-  while ((my $pid = waitpid -1, 1) > 0) {
-    my $number = delete $child{$pid} // next;
-    delete $gate{$number};
-    report('died', $number, $?);
-  }
-  for my $at (0 .. $count - 1) {
-    my (undef, $fd) = unpack $form, substr $events, $at * $event, $event;
-    $fd == 3 ? take_orders() : gone($fd);
-  }
-}
-`;
 
 /** What the process is to be: the words of the order `start`. Paths mean the same to the spawner as to us. */
 export type StartWords = {
@@ -257,9 +117,14 @@ export function encodeWatch(number: number, pid: number, startTime: string): Uin
   return encodeOrder(['watch', String(number), String(pid), startTime]);
 }
 
-/** Lets a process pass its gate, or has it leave. */
+/** Lets a process pass its gate, or ends it there. */
 export function encodeGate(number: number, verb: 'go' | 'leave'): Uint8Array {
   return encodeOrder([verb, String(number)]);
+}
+
+/** Answered with `pong`, whatever else it is at. */
+export function encodePing(): Uint8Array {
+  return encodeOrder(['ping', '0']);
 }
 
 /** No word holds a NUL: none of paths, arguments and environment can. */
@@ -273,6 +138,7 @@ function encodeOrder(words: readonly string[]): Uint8Array {
 
 export type Report =
   | { readonly kind: 'ready' }
+  | { readonly kind: 'pong' }
   /** The process stands at its gate. */
   | { readonly kind: 'started'; readonly number: number; readonly pid: number; readonly startTime: string }
   | { readonly kind: 'failed'; readonly number: number; readonly why: string }
@@ -283,6 +149,7 @@ export type Report =
 export function decodeReport(line: string): Report | undefined {
   const [kind = '', number = '', ...words] = line.split(' ');
   if (kind === 'ready') return { kind };
+  if (kind === 'pong') return { kind };
   if (!/^\d+$/.test(number)) return undefined;
   const [first = '', second = ''] = words;
   switch (kind) {

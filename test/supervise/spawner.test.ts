@@ -1,5 +1,8 @@
 // The words between supervisor and spawner: what is said is what is understood, and foreign lines mean nothing.
 
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
@@ -7,10 +10,12 @@ import {
   encodeGate,
   encodeStart,
   encodeWatch,
-  PROGRAM,
   programWords,
   readWaitStatus,
 } from '../../supervise/spawner.ts';
+
+const PROGRAM_PATH = fileURLToPath(new URL('../../supervise/spawner.pl', import.meta.url));
+const PROGRAM = readFileSync(PROGRAM_PATH, 'utf8');
 
 /** As the spawner's program takes an order apart. */
 function wordsOf(order: Uint8Array): string[] {
@@ -53,6 +58,7 @@ test('a start: every word by its name, whatever octets a value holds', () => {
 
 test.each([
   ['ready', { kind: 'ready' }],
+  ['pong', { kind: 'pong' }],
   ['started 3 41 99', { kind: 'started', number: 3, pid: 41, startTime: '99' }],
   ['failed 3 fork: no memory', { kind: 'failed', number: 3, why: 'fork: no memory' }],
   ['died 3 9', { kind: 'died', number: 3, waitStatus: 9 }],
@@ -93,4 +99,9 @@ test('the program is given a number for every call that it makes, and last the f
   }
   expect(programWords('x64', false)?.[0]).toBe('pidfd_open=434');
   expect([programWords('mips', false), programWords('constructor', false)]).toEqual([undefined, undefined]);
+});
+
+test('perl understands the program, and finds nothing in it to warn of', () => {
+  // As it is run: with every name declared.
+  expect(execFileSync('perl', ['-wc', '-Mstrict', PROGRAM_PATH], { stdio: 'pipe', encoding: 'utf8' })).toBe('');
 });
