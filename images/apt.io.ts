@@ -23,7 +23,7 @@ import {
   renderAptConfig,
   UNREADABLE_LISTS,
 } from './apt.ts';
-import { writeSources } from './archive.io.ts';
+import { readSources } from './archive.io.ts';
 import type { PlacedArchive } from './archive.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere, sha256Of } from './files.io.ts';
@@ -69,15 +69,15 @@ export async function openApt(
   kept: (sha256: string) => string | undefined = () => undefined,
   placed?: PlacedArchive,
 ): Promise<Apt> {
-  const folder = placed === undefined ? base : `${base}-${sha256Of(JSON.stringify(placed.archive)).slice(0, 12)}`;
+  const own = placed === undefined ? undefined : await readSources(placed);
+  const folder = own === undefined ? base : `${base}-${sha256Of(own.text).slice(0, 12)}`;
   const archives = join(folder, 'archives');
   const config = join(folder, 'apt.conf');
   const lists = join(folder, 'lists');
   for (const path of [join(lists, 'partial'), join(folder, 'cache', 'archives', 'partial'), archives]) {
     await mkdir(path, { recursive: true });
   }
-  const own = placed === undefined ? undefined : await writeSources(placed, folder);
-  await writeFile(config, renderAptConfig(folder, architecture, own?.folder));
+  await writeFile(config, renderAptConfig(folder, architecture, await own?.write(folder)));
   await writeFile(join(folder, 'status'), '', { flag: 'a' });
 
   const call = async (what: string, program: 'apt-get' | 'apt-cache', args: readonly string[]) => {

@@ -9,25 +9,43 @@ import { Fault, reasonOf } from '../formats/errors.ts';
 import { deriveSources, type PlacedArchive, type SourcesFile } from './archive.ts';
 import { publishFile } from './files.io.ts';
 
-/** @returns the folder, and all that decides what apt finds there: another text is another choice of packages. */
-export async function writeSources(placed: PlacedArchive, into: string): Promise<{ folder: string; text: string }> {
+/** Where the copy of a keyring lies in apt's folder: apt tells a key ring from the armoured text of a key by the name. */
+const KEY_NAMES = { ring: 'key.gpg', armoured: 'key.asc' } as const;
+
+/** What apt is to be given, read and not yet written. */
+export type OwnSources = {
+  /** All that decides what apt finds there: another text is another choice of packages, from lists that were verified anew. */
+  readonly text: string;
+  /** Writes the files. @param into apt's folder. @returns the folder of sources in it. */
+  readonly write: (into: string) => Promise<string>;
+};
+
+/** @throws Fault E_CONFIG, with the recipe's line, where the host or the keyring cannot answer. */
+export async function readSources(placed: PlacedArchive): Promise<OwnSources> {
   const { archive, places } = placed;
-  const folder = join(into, 'sources.d');
   const key = await readKeyring(placed);
-  // apt tells a key ring from the armoured text of a key by the name.
-  const signedBy = key === undefined ? undefined : join(into, key.includes('-----BEGIN PGP') ? 'key.asc' : 'key.gpg');
-  const derived = deriveSources(archive, archive.mirror === undefined ? await hostSources() : [], signedBy);
-  if (!derived.ok) {
+  const host = archive.mirror === undefined ? await hostSources() : [];
+  const keyName = key?.includes('-----BEGIN PGP') === true ? KEY_NAMES.armoured : KEY_NAMES.ring;
+  const derive = (signedBy: string | undefined): readonly SourcesFile[] => {
+    const derived = deriveSources(archive, host, signedBy);
+    if (derived.ok) return derived.files;
     throw new Fault('E_CONFIG', { what: `${places[derived.key] ?? places.all} no archive`, why: derived.why });
-  }
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  if (key !== undefined && signedBy !== undefined) await publishFile(signedBy, key);
-  for (const { name, text } of derived.files) await writeFile(join(folder, name), text);
-  // Not where the key was copied to: another cache asks the same archive.
-  const { keyring: _, ...asked } = archive;
-  const parts = archive.mirror === undefined ? derived.files.map((file) => file.text) : [JSON.stringify(asked)];
-  return { folder, text: [...parts, key?.toString('base64') ?? ''].join('\n') };
+  };
+  // Not where the key is copied to: another cache asks the same archive.
+  const texts = derive(key === undefined ? undefined : keyName).map(({ text }) => text);
+  return {
+    text: [...texts, key?.toString('base64') ?? ''].join('\n'),
+    async write(into) {
+      const folder = join(into, 'sources.d');
+      await rm(folder, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true });
+      if (key !== undefined) await publishFile(join(into, keyName), key);
+      for (const { name, text } of derive(key === undefined ? undefined : join(into, keyName))) {
+        await writeFile(join(folder, name), text);
+      }
+      return folder;
+    },
+  };
 }
 
 /** The keys that must have signed the mirror; undefined where none are named. @throws Fault E_CONFIG where they cannot be read. */

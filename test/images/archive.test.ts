@@ -97,6 +97,12 @@ test('components: the host’s files as they are, and beside them what its Debia
   });
 });
 
+test('a component that the host has already is not asked twice', () => {
+  const host = [{ name: 'x.list', text: 'deb http://a/debian bookworm main contrib\n' }];
+  const derived = deriveSources({ components: ['contrib'] }, host);
+  expect(derived).toEqual({ ok: true, files: [{ name: '00.list', text: host[0]?.text }] });
+});
+
 test('suites: from the host’s Debian mirror, security from where its own is', () => {
   const derived = deriveSources({ suites: ['trixie', 'trixie-security'], components: ['non-free'] }, HOST.slice(0, 1));
   expect(derived.ok && derived.files.map(({ text }) => text.split('\n').slice(1, 4))).toEqual([
