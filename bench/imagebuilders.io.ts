@@ -3,20 +3,20 @@
 // Owns: each builder's commands, as its manual has them, told to take no more than it must. Does not own: the clock
 // (images.io.ts).
 //
-// What all of them put in: nginx, a configuration, a page, busybox, and the modules of a virtio network card. dracut and
-// initramfs-tools copy from an installed system: here one that mmdebstrap makes, so that the host stays as it is. Their
-// initrds, and mmdebstrap's, start the shortest script that can serve the page; rouse's starts its own init, which
-// checks its layers, asks DHCP, and keeps nginx under a supervisor.
+// What all of them put in: nginx, a configuration, a page, busybox, and the modules of a virtio network card. All are booted
+// with one kernel, one command line and one machine. What each does beyond that is its `text`, which is printed under the
+// table. docs/benchmarks.md tells how to read the figures.
 //
 // Sources: mmdebstrap(1), dracut(8), initramfs-tools(7), mkinitramfs(8).
 
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PACKAGES = 'nginx,busybox-static,linux-image-cloud-amd64,kmod,cpio,zstd';
+const DRIVERS = ['virtio_pci', 'virtio_net'];
 const NGINX_CONF = `user www-data;
 worker_processes 1;
 pid /run/nginx.pid;
@@ -27,15 +27,19 @@ http { access_log off; server { listen 80; root /srv/www; } }
 
 /** What all builders work with. */
 export type Workshop = {
-  /** Thrown away before a cold build; a warm one finds packages here. */
+  /** Thrown away at the end; a warm build finds packages here. */
   readonly folder: string;
-  /** The installed system that dracut and initramfs-tools copy from; made where it is missing. */
+  /** The installed system that dracut and initramfs-tools copy from. */
   readonly root: string;
   /** Changes the page. */
   readonly page: (text: string) => void;
 };
 
 export type Builder = {
+  /** What it makes of the same content, and what it starts: one sentence for the reader of the table. */
+  readonly text: string;
+  /** Copies from an installed system, which its users have: making that one is told apart. */
+  readonly copies: boolean;
   /** Removes everything of the image but the packages. */
   readonly forget: (shop: Workshop) => void;
   /** @returns the initrd's path. */
@@ -51,6 +55,8 @@ const run = (file: string, args: readonly string[], env: Readonly<Record<string,
 const siteFiles = (shop: Workshop): string => join(shop.folder, 'site');
 const rouseHome = (shop: Workshop): string => join(shop.folder, 'rouse');
 const debs = (shop: Workshop): string => join(shop.folder, 'debs');
+
+const STARTS_SCRIPT = 'starts a script of ten lines with a fixed address and nginx as the first process';
 
 /** Started as the first program by the initrds that are not rouse's. */
 const SCRIPT = `#!/bin/busybox sh
@@ -99,10 +105,30 @@ const rouse = (shop: Workshop, args: readonly string[]) =>
     ROUSE_CONFIG: join(rouseHome(shop), 'etc'),
   });
 
-/** Everything that the others copy from. */
-async function installRoot(shop: Workshop): Promise<void> {
-  if (existsSync(shop.root)) return;
+/** Makes the system that others copy from, unless it is there. @returns whether it was made. */
+export async function installRoot(shop: Workshop): Promise<boolean> {
+  if (existsSync(shop.root)) return false;
   await debstrap(shop, shop.root, `${PACKAGES},mount,binutils,dracut-core,initramfs-tools-core`);
+  return true;
+}
+
+/** Puts the site's files where a builder below the changed root finds them, with the accounts that nginx asks for. */
+function placeSite(shop: Workshop): void {
+  const into = join(shop.root, 'bench');
+  cpSync(siteFiles(shop), into, { recursive: true });
+  for (const name of ['passwd', 'group']) cpSync(join(shop.root, 'etc', name), join(into, 'etc', name));
+}
+
+/** Removes every kernel module that the network card does not need, as who makes an image for one kind of machine would. */
+async function keepDrivers(root: string): Promise<void> {
+  const release = releaseOf(root);
+  const { stdout } = await run('chroot', [root, 'modprobe', '-S', release, '-a', '--show-depends', ...DRIVERS]);
+  const kept = new Set(stdout.split('\n').map((line) => basename(line.trim())));
+  const folder = join(root, 'lib/modules', release);
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (path.endsWith('.ko') && !kept.has(basename(path))) rmSync(join(folder, path));
+  }
+  await run('chroot', [root, 'depmod', release]);
 }
 
 /** mmdebstrap, with the packages of the build before put back, as its manual says. */
@@ -125,6 +151,8 @@ function releaseOf(root: string): string {
 /** By the names that people know them by. */
 export const BUILDERS = {
   rouse: {
+    text: 'a signed generation of layers in a store, joined to one file; its init, the one that nodes boot, proves the layers, asks DHCP, and keeps nginx and the agent under svscan',
+    copies: false,
     forget(shop) {
       rmSync(join(rouseHome(shop), 'lib'), { recursive: true, force: true });
       for (const name of ['layers', 'kernels', 'licences']) {
@@ -132,11 +160,8 @@ export const BUILDERS = {
       }
     },
     async build(shop) {
-      await rouse(shop, ['image', 'build', 'bench']);
       const initrd = join(shop.folder, 'rouse.initrd');
-      const { stdout } = await rouse(shop, ['image', 'ls', '--json']);
-      const [image] = JSON.parse(stdout) as { generations: number[] }[];
-      await rouse(shop, ['image', 'flatten', 'bench', initrd, '--generation', String(image?.generations.at(-1))]);
+      await rouse(shop, ['image', 'build', 'bench', '--flatten', initrd]);
       return initrd;
     },
     async cmdline(shop) {
@@ -148,6 +173,8 @@ export const BUILDERS = {
     },
   },
   mmdebstrap: {
+    text: `a small Debian with apt, without documentation, translations and the modules of other machines, zstd -19; ${STARTS_SCRIPT}`,
+    copies: false,
     forget(shop) {
       rmSync(join(shop.folder, 'debstrapped'), { recursive: true, force: true });
     },
@@ -160,24 +187,26 @@ export const BUILDERS = {
       for (const path of ['boot', 'usr/share/doc', 'usr/share/locale', 'usr/share/man', 'var/lib/apt', 'var/cache']) {
         rmSync(join(root, path), { recursive: true, force: true });
       }
+      await keepDrivers(root);
       await run('sh', ['-c', `cd ${root} && find . | cpio -o -H newc --quiet | zstd -q -19 -T0 -f -o ${initrd}`]);
       return initrd;
     },
     cmdline: async () => ['rdinit=/bench-init'],
   },
   dracut: {
+    text: `modules base and kernel-modules, the drivers named, zstd; ${STARTS_SCRIPT}`,
+    copies: true,
     forget() {
       // It keeps nothing from one build to the next.
     },
     async build(shop) {
-      await installRoot(shop);
       const { root } = shop;
-      cpSync(siteFiles(shop), join(root, 'bench'), { recursive: true });
+      placeSite(shop);
       const out = 'dracut.initrd';
       await run('chroot', [
         root,
         ...['dracut', '--quiet', '--force', '--no-hostonly', '--zstd', '--modules', 'base kernel-modules'],
-        ...['--drivers', 'virtio_pci virtio_net', '--install', 'nginx busybox modprobe /etc/passwd /etc/group'],
+        ...['--drivers', DRIVERS.join(' '), '--install', 'nginx busybox modprobe'],
         ...['--include', '/bench', '/', '--kver', releaseOf(root), `/${out}`],
       ]);
       return join(root, out);
@@ -185,20 +214,21 @@ export const BUILDERS = {
     cmdline: async () => ['rdinit=/bench-init'],
   },
   'initramfs-tools': {
+    text: `MODULES=list with the drivers named, a hook for nginx, zstd; ${STARTS_SCRIPT}`,
+    copies: true,
     forget() {
       // It keeps nothing from one build to the next.
     },
     async build(shop) {
-      await installRoot(shop);
       const { root } = shop;
       const conf = join(root, 'bench-conf');
-      cpSync(siteFiles(shop), join(root, 'bench'), { recursive: true });
+      placeSite(shop);
       for (const name of ['hooks', 'scripts', 'conf.d']) mkdirSync(join(conf, name), { recursive: true });
       writeFileSync(join(conf, 'initramfs.conf'), 'MODULES=list\nBUSYBOX=y\nCOMPRESS=zstd\nFSTYPE=auto\n');
-      writeFileSync(join(conf, 'modules'), 'virtio_pci\nvirtio_net\n');
+      writeFileSync(join(conf, 'modules'), `${DRIVERS.join('\n')}\n`);
       writeFileSync(
         join(conf, 'hooks/nginx'),
-        '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\ncopy_exec /usr/sbin/nginx\ncopy_exec /bin/busybox /bin/busybox\ncp -a /bench/. "$DESTDIR/"\nmkdir -p "$DESTDIR/etc"\ncp /etc/passwd /etc/group "$DESTDIR/etc/"\n',
+        '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\ncopy_exec /usr/sbin/nginx\ncopy_exec /bin/busybox /bin/busybox\ncp -a /bench/. "$DESTDIR/"\n',
       );
       chmodSync(join(conf, 'hooks/nginx'), 0o755);
       const out = 'initramfs-tools.initrd';

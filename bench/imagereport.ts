@@ -7,9 +7,13 @@ import { median } from './report.ts';
 
 export type BuilderResult = {
   readonly name: string;
+  /** What the builder makes and what its image starts. */
+  readonly text: string;
+  /** Whether it copies from an installed system, as dracut and initramfs-tools do. */
+  readonly copies: boolean;
   /** From nothing: lists and packages are fetched, and what the builder copies from is made. */
   readonly coldMs: number;
-  /** Packages are at hand, nothing of the image is. */
+  /** Packages, or the system that the builder copies from, are at hand; nothing of the image is. */
   readonly warmMs: readonly number[];
   /** One file of the role was edited since the last build. */
   readonly editMs: readonly number[];
@@ -45,5 +49,11 @@ export function renderImageReport(results: readonly BuilderResult[]): string[] {
   const heading = ['BUILDER', 'COLD s', 'WARM s', 'ONE FILE s', 'MB', 'ANSWER CPU s', 'ANSWER s'];
   const rows = results.map((result) => [result.name, ...columns.map((each) => each(result))]);
   const failed = results.flatMap(({ name, why }) => (why === undefined ? [] : [`${name}: ${why}`]));
-  return [...renderTable(heading, rows), ...failed];
+  const told = results.map(({ name, text }) => `${name}: ${text}`);
+  const copying = results.filter(({ copies }) => copies).map(({ name }) => name);
+  const copies =
+    copying.length === 0
+      ? []
+      : [`${copying.join(' and ')} copy from an installed system: only their COLD has the time of making that`];
+  return [...renderTable(heading, rows), ...failed, '', ...told, ...copies];
 }

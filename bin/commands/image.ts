@@ -6,10 +6,13 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
 import type { OnBuildEvent } from '../../images/event.ts';
+import type { Manifest } from '../../images/manifest.ts';
+import type { Store } from '../../images/store.io.ts';
 import type { CommandContext } from '../context.ts';
 import { renderTable } from '../table.ts';
 
 type Json = { json?: boolean };
+type BuildWords = Json & { refresh?: boolean; locked?: string; flatten?: string };
 
 /** Adds `rouse image …` to the program. */
 export function registerImage(program: Command, context: CommandContext): void {
@@ -22,12 +25,13 @@ export function registerImage(program: Command, context: CommandContext): void {
     .argument('<role>', 'a folder of the role folders: base, web, …')
     .option('--refresh', 'ask the archive for newer versions of the packages')
     .option('--locked <generation>', 'the versions of that generation, from the packages kept with it, offline')
+    .option('--flatten <file>', 'write all layers into one file as well, for loaders that take one initrd')
     .option('--json', 'the manifest as JSON')
     .addHelpText(
       'after',
       '\nExamples:\n  rouse image build web\n  rouse image build web --refresh\n  rouse image build web --locked 3',
     )
-    .action(async (role: string, { refresh = false, locked, json }: Json & { refresh?: boolean; locked?: string }) => {
+    .action(async (role: string, { refresh = false, locked, flatten, json }: BuildWords) => {
       if (refresh && locked !== undefined)
         throw new Fault('E_USAGE', {
           what: '--refresh and --locked',
@@ -48,8 +52,9 @@ export function registerImage(program: Command, context: CommandContext): void {
         onProgress: onProgress.event,
       });
       onProgress.end();
-      if (json === true) return context.print(JSON.stringify(manifest, undefined, 2));
       const store = await openStore();
+      const flattened = flatten === undefined ? undefined : await flattenTo(store, manifest, flatten);
+      if (json === true) return context.print(JSON.stringify(manifest, undefined, 2));
       const { current } = await store.summary(role);
       const served = manifest.layers.reduce((sum, { servedBytes }) => sum + servedBytes, 0);
       const said = built
@@ -63,6 +68,7 @@ export function registerImage(program: Command, context: CommandContext): void {
           `nodes boot generation ${current ?? 'none'}; make this one theirs with: rouse image promote ${role}`,
         );
       }
+      if (flattened !== undefined) context.print(flattened);
     });
 
   image
@@ -212,13 +218,9 @@ export function registerImage(program: Command, context: CommandContext): void {
     .argument('<file>')
     .option('--generation <n>', 'another generation than the current one')
     .action(async (name: string, file: string, { generation }: { generation?: string }) => {
-      const { flattenImage } = await import('../../images/audit.io.ts');
       const store = await openStore();
       const manifest = await store.manifest(name, generation === undefined ? undefined : number(generation));
-      const bytes = await flattenImage(store, manifest, file);
-      context.print(
-        `${file}: ${bytes} bytes; boot it with rouse.layers=${manifest.layers.map(({ sha256 }) => sha256).join(',')}`,
-      );
+      context.print(await flattenTo(store, manifest, file));
     });
 
   image
@@ -284,6 +286,13 @@ export function registerImage(program: Command, context: CommandContext): void {
       if (json === true) return context.print(JSON.stringify(await store.summary(name), undefined, 2));
       context.print(`nodes boot generation ${now} of ${name} from their next boot on`);
     });
+}
+
+/** @returns the sentence about it. */
+async function flattenTo(store: Store, manifest: Manifest, file: string): Promise<string> {
+  const { flattenImage } = await import('../../images/audit.io.ts');
+  const bytes = await flattenImage(store, manifest, file);
+  return `${file}: ${bytes} bytes; boot it with rouse.layers=${manifest.layers.map(({ sha256 }) => sha256).join(',')}`;
 }
 
 function number(text: string): number {
