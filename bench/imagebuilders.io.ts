@@ -9,7 +9,17 @@
 //
 // Sources: mmdebstrap(1), dracut(8), initramfs-tools(7), mkinitramfs(8).
 
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
@@ -108,7 +118,10 @@ const rouse = (shop: Workshop, args: readonly string[]) =>
 /** Makes the system that others copy from, unless it is there. @returns whether it was made. */
 export async function installRoot(shop: Workshop): Promise<boolean> {
   if (existsSync(shop.root)) return false;
-  await debstrap(shop, shop.root, `${PACKAGES},mount,binutils,dracut-core,initramfs-tools-core`);
+  const unfinished = `${shop.root}.new`;
+  rmSync(unfinished, { recursive: true, force: true });
+  await debstrap(shop, unfinished, `${PACKAGES},mount,binutils,dracut-core,initramfs-tools-core`);
+  renameSync(unfinished, shop.root);
   return true;
 }
 
@@ -155,8 +168,9 @@ export const BUILDERS = {
     copies: false,
     forget(shop) {
       rmSync(join(rouseHome(shop), 'lib'), { recursive: true, force: true });
-      for (const name of ['layers', 'kernels', 'licences']) {
-        rmSync(join(rouseHome(shop), 'cache', name), { recursive: true, force: true });
+      const cache = join(rouseHome(shop), 'cache');
+      for (const name of readdirSync(cache).filter((one) => one !== 'apt')) {
+        rmSync(join(cache, name), { recursive: true, force: true });
       }
     },
     async build(shop) {

@@ -14,12 +14,12 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /**
  * Debian packages by what shows that they are there: a program on PATH, or a file.
- * `for`: start = the lab needs it; test = only the tests do (peers that rouse is measured against);
- * rack = only the long tests, by hand.
+ * `for`, one or more: start = the lab needs it; test = only the tests do (peers that rouse is measured against);
+ * rack = only the long tests, by hand; images = `npm run bench images`.
  */
 const DEBIAN_PACKAGES = [
-  { name: 'qemu-system-x86', shows: 'qemu-system-x86_64', for: 'start' },
-  { name: 'seabios', shows: '/usr/share/seabios/bios-256k.bin', for: 'start' },
+  { name: 'qemu-system-x86', shows: 'qemu-system-x86_64', for: 'start images' },
+  { name: 'seabios', shows: '/usr/share/seabios/bios-256k.bin', for: 'start images' },
   { name: 'ipxe-qemu', shows: '/usr/lib/ipxe/qemu/pxe-virtio.rom', for: 'start' },
   { name: 'iproute2', shows: 'ip', for: 'start' },
   { name: 'daemontools', shows: 'multilog', for: 'start' },
@@ -28,8 +28,8 @@ const DEBIAN_PACKAGES = [
   { name: 's6', shows: 's6-svc', for: 'test' },
   { name: 'faketime', shows: 'faketime', for: 'test' },
   { name: 'busybox', shows: 'busybox', for: 'test' },
-  { name: 'cpio', shows: 'cpio', for: 'test' },
-  { name: 'zstd', shows: 'zstd', for: 'test' },
+  { name: 'cpio', shows: 'cpio', for: 'test images' },
+  { name: 'zstd', shows: 'zstd', for: 'test images' },
   { name: 'binutils', shows: 'readelf', for: 'test' },
   { name: 'gnupg', shows: 'gpg', for: 'test' },
   { name: 'kmod', shows: 'modinfo', for: 'test' },
@@ -44,6 +44,8 @@ const DEBIAN_PACKAGES = [
   { name: 'debootstrap', shows: 'debootstrap', for: 'test' },
   { name: 'python3-jsonschema', shows: '/usr/lib/python3/dist-packages/jsonschema/__init__.py', for: 'test' },
   { name: 'python3-minimal', shows: 'python3', for: 'test' },
+  { name: 'mmdebstrap', shows: 'mmdebstrap', for: 'images' },
+  { name: 'debian-archive-keyring', shows: '/usr/share/keyrings/debian-archive-keyring.gpg', for: 'images' },
   { name: 'ovmf', shows: '/usr/share/OVMF/OVMF_CODE.fd', for: 'rack' },
   { name: 'qemu-system-arm', shows: 'qemu-system-aarch64', for: 'rack' },
   { name: 'qemu-efi-aarch64', shows: '/usr/share/AAVMF/AAVMF_CODE.fd', for: 'rack' },
@@ -71,6 +73,7 @@ installNpmPackages();
 /** Checks and unit tests need nothing but npm's packages. */
 const needsMachine =
   command === 'start' ||
+  (command === 'bench' && rest[0] === 'images') ||
   (command === 'test' && !(rest.length > 0 && rest.every((word) => word === 'check' || word === 'unit')));
 if (needsMachine) {
   installDebianPackages(command);
@@ -101,8 +104,9 @@ function installNpmPackages() {
 }
 
 function installDebianPackages(purpose) {
-  const purposes = ['start', ...(purpose === 'test' ? ['test'] : []), ...(rest.includes('rack') ? ['rack'] : [])];
-  const wanted = DEBIAN_PACKAGES.filter((row) => purposes.includes(row.for));
+  const all = ['start', ...(purpose === 'test' ? ['test'] : []), ...(rest.includes('rack') ? ['rack'] : [])];
+  const purposes = purpose === 'bench' ? ['images'] : all;
+  const wanted = DEBIAN_PACKAGES.filter((row) => row.for.split(' ').some((word) => purposes.includes(word)));
   const missing = wanted.filter((row) => !isThere(row.shows)).map((row) => row.name);
   if (missing.length === 0) return;
   const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
