@@ -25,6 +25,8 @@ export type CommandContext = {
   readonly exit: (code: number) => void;
   /** Asking a boot server about nodes; absent on nodes themselves, which do not carry that part of rouse. */
   readonly nodes?: () => Promise<NodeStatus>;
+  /** What must be known of the boot server here before anything else; undefined where all is well, or none runs. */
+  readonly bootServerTrouble?: (places: Places) => Promise<string | undefined>;
 };
 
 export type NodeStatus = typeof import('./nodestatus.ts');

@@ -83,8 +83,9 @@ function serviceRows(node: string, report: ReportView): string[][] {
 
 /** Lines of `rouse node show` about the last report. */
 export function renderReport(report: ReportView): string[] {
-  const { ageMs, uptimeMs, load, memoryFreeKb, isReady, supervisor = 'its supervisor' } = report;
-  const head = `reported ${renderAge(ageMs)} ago: ${isReady ? 'ready' : 'not ready'}, up ${renderAge(uptimeMs)}, load ${load}, ${Math.round(memoryFreeKb / 1024)} MB free, services under ${supervisor}`;
+  const { ageMs, isSilent, uptimeMs, load, memoryFreeKb, isReady, supervisor = 'its supervisor' } = report;
+  const when = isSilent ? `its last report, ${renderAge(ageMs)} ago` : `reported ${renderAge(ageMs)} ago`;
+  const head = `${when}: ${isReady ? 'ready' : 'not ready'}, up ${renderAge(uptimeMs)}, load ${load}, ${Math.round(memoryFreeKb / 1024)} MB free, services under ${supervisor}`;
   const rows = serviceRows('', report).map((cells) => cells.toSpliced(6, 1));
   return [head, ...renderTable([' ', 'SERVICE', 'STATE', 'PID', 'SINCE', 'READY', 'NOTES'], rows)];
 }

@@ -5,7 +5,11 @@
 import { type ContextOf, runTyped, typedContext } from './frame.ts';
 import { buildProgram } from './program.ts';
 
-const contextOf: ContextOf = (config) => ({ ...typedContext(config), nodes: () => import('./nodestatus.ts') });
+const contextOf: ContextOf = (config) => ({
+  ...typedContext(config),
+  nodes: () => import('./nodestatus.ts'),
+  bootServerTrouble: async (places) => (await import('../netboot/api/trouble.io.ts')).askTrouble(places),
+});
 
 // Not awaited here: what ships is CommonJS, which has no await outside of functions.
 void runTyped(() => buildProgram(contextOf));

@@ -28,6 +28,11 @@ export type BuildEvent =
 
 export type OnBuildEvent = (event: BuildEvent) => void;
 
+/** The same line all the while: "downloading packages: 14.5 MB". Where lines stay, as in a file, it is written once. */
+export function withoutCount(line: string): string {
+  return line.replace(/: [\d.]+ of /, ': ');
+}
+
 /** One line for people: "downloading packages: 3.2 of 14.5 MB". */
 export function describeBuildEvent(event: BuildEvent): string {
   if (event.kind === 'note') return event.text;

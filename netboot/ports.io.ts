@@ -6,8 +6,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { printableAscii } from '../formats/printable.ts';
-import { inodesOnPort, portTaken } from './ports.ts';
+import { inodesOnPort, type PortHolder, portTaken, programOf, unitOf } from './ports.ts';
 
 /**
  * Binds one UDP socket, exclusively: a second server on this machine is noticed, not half-heard.
@@ -49,10 +48,7 @@ export async function bindFault(thrown: unknown, port: number, where: string): P
 }
 
 /** The process that has a port bound, if /proc lets us see it. */
-export async function portHolder(
-  protocol: 'udp' | 'tcp',
-  port: number,
-): Promise<{ pid: number; command: string } | undefined> {
+export async function portHolder(protocol: 'udp' | 'tcp', port: number): Promise<PortHolder | undefined> {
   const inodes = inodesOnPort(await readFile(`/proc/net/${protocol}`, 'utf8').catch(() => ''), port);
   const links = new Set(inodes.map((inode) => `socket:[${inode}]`));
   if (links.size === 0) return undefined;
@@ -60,8 +56,14 @@ export async function portHolder(
     for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       const link = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
       if (!links.has(link)) continue;
-      const command = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a process');
-      return { pid: Number(pid), command: printableAscii(command.trim()) };
+      const [line, comm, cgroup] = await Promise.all(
+        ['cmdline', 'comm', 'cgroup'].map((name) => readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '')),
+      );
+      return {
+        pid: Number(pid),
+        program: programOf(line ?? '', comm?.trim() || 'a process'),
+        unit: unitOf(cgroup ?? ''),
+      };
     }
   }
   return undefined;

@@ -3,6 +3,8 @@
 // Owns: the format of /proc/net/udp and /proc/net/tcp. Does not own reading the files (ports.io.ts).
 // Source: proc(5): "local_address" is the address in host byte order and the port, in hexadecimal. Pure.
 
+import { printableAscii } from '../formats/printable.ts';
+
 /** include/net/tcp_states.h: TCP_LISTEN. */
 const LISTENING = '0A';
 
@@ -26,23 +28,42 @@ export function inodesOnPort(table: string, port: number): string[] {
   return socketsOnPort(table, port).flatMap((columns) => columns[9] ?? []);
 }
 
+/** Who has a port. */
+export type PortHolder = {
+  readonly pid: number;
+  /** "dnsmasq", "python3 -m http.server". */
+  readonly program: string;
+  /** Of systemd, where it is one: "dnsmasq.service". */
+  readonly unit: string | undefined;
+};
+
+/** Programs of which the name says nothing: what they run does. */
+const INTERPRETERS = /^(python|perl|ruby|node|java|php|sh$|bash|dash|busybox)/;
+const PROGRAM_LETTERS = 60;
+
+/** @param commandLine /proc/PID/cmdline: words, each ended by a NUL. @param comm of /proc/PID/comm. */
+export function programOf(commandLine: string, comm: string): string {
+  const [path = '', ...words] = commandLine.split('\0').filter((word) => word !== '');
+  // Some write their whole title into the first word.
+  const name = path.split(' ')[0]?.split('/').at(-1) || comm;
+  const said = INTERPRETERS.test(name) ? [name, ...words.slice(0, 2)].join(' ') : name;
+  return printableAscii(said, PROGRAM_LETTERS);
+}
+
+/** The unit of a process, by /proc/PID/cgroup; undefined for what somebody started by hand. */
+export function unitOf(cgroup: string): string | undefined {
+  return /\/([^/\n]+\.service)(?:\/[^\n]*)?$/m.exec(cgroup.replace(/.*\/user@\d+\.service.*/g, ''))?.[1];
+}
+
 /** The clauses of a Fault about a taken port. @param holder undefined where /proc does not tell. */
-export function portTaken(
-  port: number,
-  holder: { pid: number; command: string } | undefined,
-): {
-  why: string;
-  todo: string;
-} {
+export function portTaken(port: number, holder: PortHolder | undefined): { why: string; todo: string } {
   if (holder === undefined) {
     return {
       why: `another process has port ${port}`,
       todo: `find it with: ss -lnp | grep :${port}`,
     };
   }
-  const { pid, command } = holder;
-  return {
-    why: `${command} (pid ${pid}) has it`,
-    todo: `stop it (systemctl stop ${command}, or kill ${pid}) and try again`,
-  };
+  const { pid, program, unit } = holder;
+  const stop = unit === undefined ? `kill ${pid}` : `systemctl stop ${unit}`;
+  return { why: `${program} (pid ${pid}) has it`, todo: `stop it with: ${stop}` };
 }

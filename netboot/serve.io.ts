@@ -188,6 +188,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     },
     commit,
     record,
+    tell,
     scriptFetched: (mac) => loaderMemory.scriptFetched(mac),
     loaderSent: (peer, file, sent) => take(worth.ofHttpLoader(peer, file, sent, macAt(peer), Date.now())),
     log,

@@ -306,7 +306,7 @@ function megabytes(bytes: number): string {
 
 /** One line per step; on a terminal the line of a download is written over as it goes on. */
 async function progress(context: CommandContext, wanted: boolean): Promise<{ event: OnBuildEvent; end: () => void }> {
-  const { describeBuildEvent } = await import('../../images/event.ts');
+  const { describeBuildEvent, withoutCount } = await import('../../images/event.ts');
   const live = process.stderr.isTTY;
   let open = false;
   let last = '';
@@ -326,7 +326,7 @@ async function progress(context: CommandContext, wanted: boolean): Promise<{ eve
         return;
       }
       // Without a terminal a download is told once, when it begins.
-      const title = counted ? line.replace(/: [\d.]+ of /, ': ') : line;
+      const title = counted ? withoutCount(line) : line;
       if (title === last) return;
       last = title;
       end();

@@ -125,10 +125,10 @@ export function registerLab(program: Command, context: CommandContext): void {
     .description("a machine's serial console; ctrl-] leaves it")
     .argument('<node>')
     .action(async (name: string) => {
-      const { nodePaths, requireNode } = await import('../../netboot/lab/rack.io.ts');
+      const { nodePaths, requirePowered } = await import('../../netboot/lab/rack.io.ts');
       const { attachConsole } = await import('../../netboot/lab/console.io.ts');
       const { runDir } = context.places();
-      requireNode(runDir, name);
+      requirePowered(runDir, name);
       const { console, consoleLog } = nodePaths(runDir, name);
       context.warn(`ctrl-] leaves the console; what it said before: ${consoleLog}`);
       await attachConsole(console);
@@ -147,10 +147,10 @@ export function registerLab(program: Command, context: CommandContext): void {
           what: `--timeout ${timeout}`,
           why: 'a time is a number of seconds from 1 to 99999',
         });
-      const { nodePaths, requireNode } = await import('../../netboot/lab/rack.io.ts');
+      const { nodePaths, requirePowered } = await import('../../netboot/lab/rack.io.ts');
       const { execOnConsole } = await import('../../netboot/lab/console.io.ts');
       const { runDir } = context.places();
-      requireNode(runDir, name);
+      requirePowered(runDir, name);
       const { output, exitCode } = await execOnConsole(
         nodePaths(runDir, name).console,
         words.join(' '),
@@ -181,7 +181,7 @@ export function registerLab(program: Command, context: CommandContext): void {
 async function follow(context: CommandContext, node: string, sinceMs: number): Promise<void> {
   const { followBoot, nodeFacts } = await import('../../netboot/lab/follow.io.ts');
   const { requireNode } = await import('../../netboot/lab/rack.io.ts');
-  const { askTrouble } = await import('../../netboot/api/ask.io.ts');
+  const { askTrouble } = await import('../../netboot/api/trouble.io.ts');
   const { renderOutcome } = await import('../../netboot/journal/progress.ts');
   const { runDir } = context.places();
   const socketPath = join(runDir, 'netboot.sock');
@@ -210,6 +210,7 @@ async function follow(context: CommandContext, node: string, sinceMs: number): P
 async function up(context: CommandContext, rouse: string, port: number, nodes: readonly LabNode[]): Promise<void> {
   const { Listr } = await import('listr2');
   const { labSteps } = await import('../../netboot/lab/up.io.ts');
+  const { withoutCount } = await import('../../images/event.ts');
   const { readLab, stopRack } = await import('../../netboot/lab/rack.io.ts');
   const places = context.places();
   const home = process.env['ROUSE_HOME'] ?? (IS_CLONE ? join(ROOT, '.rouse') : '/var/lib/rouse/lab');
@@ -219,20 +220,24 @@ async function up(context: CommandContext, rouse: string, port: number, nodes: r
   }
   const runtime = await (await import('../runtime.ts')).runtimeSource(places.cacheDir);
   const steps = labSteps({ runtime, places, rouse, home, nodes, port, signal: abort.signal });
+  // Some pseudo-terminals say that they are 0 columns wide.
+  const isLive = context.isTerminal && process.stdout.columns > 20;
   const tasks = steps.map((step) => ({
     title: step.title,
     task: async (_: unknown, task: { title: string | undefined; output: string | undefined }): Promise<void> => {
       abort.signal.throwIfAborted();
+      let last = '';
       const kept = await step.run((line) => {
-        task.output = line;
+        const shown = isLive ? line : withoutCount(line);
+        if (shown !== last) task.output = shown;
+        last = shown;
       });
       if (kept !== undefined) task.title = `${step.title}: ${kept}`;
     },
   }));
   try {
     await new Listr(tasks, {
-      // Some pseudo-terminals say that they are 0 columns wide.
-      renderer: context.isTerminal && process.stdout.columns > 20 ? 'default' : 'simple',
+      renderer: isLive ? 'default' : 'simple',
       registerSignalListeners: false,
       rendererOptions: { collapseErrors: false, showErrorMessage: false },
       fallbackRendererOptions: {},

@@ -7,6 +7,7 @@ import { type Command, Option } from 'commander';
 import type { CommandContext } from '../context.ts';
 import { Fault } from '../../formats/errors.ts';
 import type { ConfigView } from '../../netboot/api/view.ts';
+import type { Site } from '../../netboot/site/site.ts';
 import type { LogFormat } from '../log.ts';
 import { renderTable } from '../table.ts';
 
@@ -85,16 +86,16 @@ export function registerNetboot(program: Command, context: CommandContext): void
         warnings: result.ok ? problems : [],
         sinceMs: Date.now(),
       });
-      const { hostAddresses } = await import('../../netboot/listen.io.ts');
-      const { servedInterfaces } = await import('../../netboot/world.ts');
-      const absent = result.ok ? servedInterfaces(result.site, hostAddresses()).waiting : [];
       const { roleProblems } = await import('../../images/checkroles.io.ts');
-      const roles = await roleProblems(context.places().roleDirs);
-      const isGood = problems.length + roles.length === 0;
-      const notes = [...view.notes, ...absent];
-      if (json === true) context.print(JSON.stringify({ ...view, notes, roles }, undefined, 2));
+      const { checkServices } = await import('../servicecheck.ts');
+      const { configDir, runDir, roleDirs } = context.places();
+      const roles = await roleProblems(roleDirs);
+      const services = await checkServices(configDir, roleDirs);
+      const isGood = problems.length + roles.length + services.length === 0;
+      const notes = [...view.notes, ...(result.ok ? await absentInterfaces(runDir, result.site) : [])];
+      if (json === true) context.print(JSON.stringify({ ...view, notes, roles, services }, undefined, 2));
       else {
-        for (const line of [...view.problems, ...view.warnings, ...roles]) context.print(line);
+        for (const line of [...view.problems, ...view.warnings, ...roles, ...services]) context.print(line);
         if (isGood) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
         for (const note of notes) context.print(`note: ${note}`);
       }
@@ -102,6 +103,23 @@ export function registerNetboot(program: Command, context: CommandContext): void
     });
 
   registerLease(program, context);
+}
+
+/**
+ * Interfaces of the site that are not here. A boot server that runs is asked, for it may be in another network namespace; a
+ * lab makes its own when it starts.
+ */
+async function absentInterfaces(runDir: string, site: Site): Promise<readonly string[]> {
+  const { askNetboot } = await import('../../netboot/api/client.io.ts');
+  const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health').catch(() => undefined)) as
+    | { waiting: readonly string[] }
+    | undefined;
+  if (health !== undefined) return health.waiting;
+  const { RACK_INTERFACE } = await import('../../netboot/lab/rack.ts');
+  const { hostAddresses } = await import('../../netboot/listen.io.ts');
+  const { servedInterfaces } = await import('../../netboot/world.ts');
+  const subnets = site.subnets.filter((subnet) => subnet.interface !== RACK_INTERFACE);
+  return servedInterfaces({ ...site, subnets }, hostAddresses()).waiting;
 }
 
 /** `rouse explain --seen`. */

@@ -19,7 +19,8 @@ export function registerNode(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .action(async ({ json, new: isNew }: { json?: boolean; new?: boolean }) => {
       if (isNew === true) return listNew(context, json === true);
-      const { askTrouble, askNodes } = await import('../../netboot/api/ask.io.ts');
+      const { askNodes } = await import('../../netboot/api/ask.io.ts');
+      const { askTrouble } = await import('../../netboot/api/trouble.io.ts');
       const { answer, note } = await askNodes(context.places());
       const trouble = await askTrouble(context.places());
       for (const line of [note, trouble]) if (line !== undefined) context.warn(`rouse: ${line}`);
@@ -34,6 +35,7 @@ export function registerNode(program: Command, context: CommandContext): void {
         row.boot ?? '-',
         [
           row.insteadOf === undefined ? '' : `not what its file wants: ${row.insteadOf}`,
+          row.behind ?? '',
           row.once === undefined ? '' : `once as ${row.once}`,
           row.change ?? '',
           row.note,
@@ -61,6 +63,7 @@ export function registerNode(program: Command, context: CommandContext): void {
       context.print(
         `${answer.name}  ${answer.macs.join(' ')}  ${answer.address ?? 'no address yet'}  boots ${answer.should}`,
       );
+      if (answer.silence !== undefined) context.print(answer.silence);
       for (const line of renderTable(
         [],
         answer.values.map(({ name: key, value, source }) => [`  ${key}`, value, source]),

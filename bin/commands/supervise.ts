@@ -64,6 +64,8 @@ Example:
     .action(async (names: string[], { json, watch }: { json?: boolean; watch?: boolean }) => {
       const nodes = names.length === 0 ? undefined : await context.nodes?.();
       for (;;) {
+        const trouble = await context.bootServerTrouble?.(context.places());
+        if (trouble !== undefined) context.warn(`rouse: boot server: ${trouble}`);
         const lines =
           nodes !== undefined && (await meansNodes(nodes, socketPath(), names))
             ? await nodes.nodeLines(context.places(), names, json === true)

@@ -61,7 +61,15 @@ async function readFacts(places: SitePlaces): Promise<ViewFacts> {
     });
   }
   const { site, images } = result;
-  return { site, images, leases: new LeaseBook(), journal: undefined, states: new Map(), nowMs: Date.now() };
+  const nothing = {
+    leases: new LeaseBook(),
+    journal: undefined,
+    states: new Map(),
+    sightings: [],
+    listeningSinceMs: 0,
+    ordersOf: () => [],
+  };
+  return { site, images, ...nothing, nowMs: Date.now() };
 }
 
 export async function askNodes(places: AskPlaces): Promise<Answered<readonly NodeRow[]>> {
@@ -194,28 +202,6 @@ export async function setNodes(places: AskPlaces, request: SetRequest): Promise<
   });
   await noteTold(places.libDir, texts);
   return changes;
-}
-
-/**
- * What an operator must know before anything else: the last good configuration is in force instead of the files, or
- * another DHCP server keeps this one silent. Undefined where all is well, or no boot server runs.
- */
-export async function askTrouble({ runDir }: Pick<AskPlaces, 'runDir'>): Promise<string | undefined> {
-  try {
-    const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as {
-      config: string;
-      problems?: string[];
-      serving?: { name: string; dhcp?: string; otherServers?: string[] }[];
-    };
-    const silent = health.serving?.find(
-      ({ dhcp, otherServers }) => dhcp !== 'answers' && (otherServers?.length ?? 0) > 0,
-    );
-    if (silent !== undefined) return `on ${silent.name}: ${silent.dhcp}`;
-    if (health.config === 'good') return undefined;
-    return `an edit was refused, and the last good configuration is in force: ${health.problems?.[0] ?? ''}; see all with: rouse check`;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Machines that were heard on the wire; those of nodes too. */

@@ -73,8 +73,18 @@ function siteInForce({ live }: Pick<HandlerFacts, 'live'>): Site {
   return site;
 }
 
-async function viewFacts({ live, leases, journal, fleet }: HandlerFacts, site: Site): Promise<ViewFacts> {
-  return { site, images: await live.images(), leases, journal, states: fleet.states, nowMs: Date.now() };
+async function viewFacts(facts: HandlerFacts, site: Site): Promise<ViewFacts> {
+  const { live, leases, journal, fleet, sightings } = facts;
+  const ordersOf = (bootId: string) => fleet.orders.of(bootId);
+  return {
+    site,
+    images: await live.images(),
+    leases,
+    journal,
+    sightings: sightings.all(),
+    ordersOf,
+    ...fleet.hearing(),
+  };
 }
 
 type SiteRoutes =

@@ -9,10 +9,13 @@ import { effectiveValues, type EffectiveValue, knownAddress } from './explain.ts
 import type { Journal } from '../journal/attempts.ts';
 import type { Attempt } from '../journal/journal.ts';
 import { renderOutcome } from '../journal/progress.ts';
+import type { Sighting } from '../journal/sightings.ts';
 import type { LeaseLookup } from '../store/leases.ts';
+import { filesBehind } from '../fleet/behind.ts';
 import { type Change, renderSteps } from '../fleet/change.ts';
 import { closed, type Draining, MAINTENANCE_PROFILE, type NodeState, planKey } from '../fleet/nodestate.ts';
-import { renderTarget } from '../fleet/planview.ts';
+import type { Order } from '../fleet/orders.ts';
+import { renderTarget, silentMs } from '../fleet/planview.ts';
 import { chosenBoot } from '../boots/choice.ts';
 import type { NodeReport } from '../fleet/reports.ts';
 import type { States } from '../fleet/pools.ts';
@@ -54,6 +57,8 @@ export type NodeRow = {
   readonly draining: Draining;
   /** The profile of its next boot only. */
   readonly once: string | undefined;
+  /** That its live files are not those that it should have, in words. */
+  readonly behind: string | undefined;
   /** Why its virtual addresses need somebody at once. */
   readonly alarm: string | undefined;
   /** The change under way or the last one: "drain 0.4 s, fetch 3.1 s". */
@@ -64,11 +69,13 @@ export type NodeRow = {
 export type ReportView = Pick<
   NodeReport,
   'uptimeMs' | 'isReady' | 'supervisor' | 'load' | 'memoryFreeKb' | 'services'
-> & { readonly ageMs: number };
+> & { readonly ageMs: number; readonly isSilent: boolean };
 
 export type NodeView = NodeRow & {
   /** Undefined where the boot that it runs has not reported. */
   readonly report: ReportView | undefined;
+  /** Its reports stopped: since when, and who else was heard since. Undefined while it reports, or never did. */
+  readonly silence: string | undefined;
   readonly file: string;
   readonly values: readonly EffectiveValue[];
   readonly boots: readonly Attempt[];
@@ -82,6 +89,12 @@ export type ViewFacts = {
   readonly journal: Journal | undefined;
   /** What nodes run; empty without a boot server. */
   readonly states: States;
+  /** Machines that were heard; none without a boot server. */
+  readonly sightings: readonly Sighting[];
+  /** Since when reports can be heard at all, milliseconds since 1970. */
+  readonly listeningSinceMs: number;
+  /** What was ordered of a boot; nothing without a boot server. */
+  readonly ordersOf: (bootId: string) => readonly Order[];
   readonly nowMs: number;
 };
 
@@ -117,32 +130,60 @@ export function nodeRow(facts: ViewFacts, node: SiteNode): NodeRow {
     boot: latest === undefined ? undefined : renderOutcome(latest, nowMs),
     runs: state?.boot === undefined ? undefined : renderTarget(state.boot.plan),
     insteadOf: state?.boot?.insteadOf ?? next?.insteadOf,
-    readiness: state?.boot === undefined ? undefined : renderReadiness(state, nowMs),
+    readiness: state?.boot === undefined ? undefined : renderReadiness(state, facts),
     isChanging: running !== undefined && (next === undefined || planKey(next.plan) !== planKey(running)),
     draining: state?.draining ?? 'no',
     once: state?.once,
-    alarm: alarmOf(site, states, state),
+    behind: state === undefined ? undefined : filesBehind(state, facts),
+    alarm: alarmOf(facts, state),
     change: state?.change === undefined ? undefined : renderChange(state.change, nowMs),
   };
 }
 
-function alarmOf(site: Site, states: States, state: NodeState | undefined): string | undefined {
+function alarmOf(facts: ViewFacts, state: NodeState | undefined): string | undefined {
+  const { site, states } = facts;
   const profile = state?.boot?.plan.profile.name;
   if (state === undefined || profile === undefined || !site.balancers.has(profile)) return undefined;
   const isHolder = ({ node }: { readonly node: string }): boolean => node === state.node;
-  return vipsOf(site, states).find(({ alarm, holders }) => alarm !== undefined && holders.some(isHolder))?.alarm;
+  const held = vipsOf(site, states).find(({ alarm, holders }) => alarm !== undefined && holders.some(isHolder));
+  const behind = filesBehind(state, facts);
+  if (held !== undefined || behind === undefined) return held?.alarm;
+  return `${state.node} ${behind}: it may not know its peers or its pool; see: rouse node diff ${state.node}`;
 }
 
 /** A node that was not heard of for longer is said to be silent; it stays what it was. */
 const SILENT_MS = 30_000;
 
-function renderReadiness({ boot, report }: NodeState, nowMs: number): string {
+type Hearing = Pick<ViewFacts, 'nowMs' | 'listeningSinceMs'>;
+
+function renderReadiness({ boot, report }: NodeState, hearing: Hearing): string {
   if (report === undefined) return boot?.isReady === true ? 'was ready, no report yet' : 'not ready yet';
-  const silentMs = nowMs - report.atMs;
-  if (silentMs > SILENT_MS) return `silent for ${Math.round(silentMs / 1000)} s`;
+  if (isSilent(report, hearing)) return `silent for ${Math.round((hearing.nowMs - report.atMs) / 1000)} s`;
   if (report.report.isReady) return 'ready';
   const waiting = report.report.services.filter(({ isReady }) => !isReady).map(({ name }) => name);
   return `not ready${waiting.length === 0 ? '' : `: ${waiting.join(', ')}`}`;
+}
+
+function isSilent(report: { readonly atMs: number }, hearing: Hearing): boolean {
+  return silentMs(report, hearing) > SILENT_MS;
+}
+
+const MOST_STRANGERS = 3;
+
+/** What an operator is told of a node whose reports stopped: a machine that boots with another card is one that nobody knows. */
+function silenceOf({ sightings, site, ...hearing }: ViewFacts, node: string): string | undefined {
+  const report = hearing.states.get(node)?.report;
+  if (report === undefined || !isSilent(report, hearing)) return undefined;
+  const since = `nothing heard of it since ${new Date(report.atMs).toISOString()}`;
+  const strangers = sightings.filter(({ mac, lastAtMs }) => lastAtMs > report.atMs && !site.byMac.has(mac));
+  const [first] = strangers;
+  if (first === undefined) return since;
+  const named = strangers.slice(0, MOST_STRANGERS).map(({ mac, interfaceName }) => `${mac} on ${interfaceName}`);
+  const more = strangers.length > MOST_STRANGERS ? ` and ${strangers.length - MOST_STRANGERS} more` : '';
+  return (
+    `${since}; heard since then and in no node file: ${named.join(', ')}${more}; ` +
+    `if that is ${node} with another card: rouse node replace ${node} --with ${first.mac}`
+  );
 }
 
 function renderChange(change: Change, nowMs: number): string {
@@ -166,7 +207,8 @@ export function nodeView(facts: ViewFacts, node: SiteNode): NodeView {
   const values = resolution?.kind === 'boot' ? effectiveValues(resolution) : settingsOf(node.effective);
   return {
     ...nodeRow(facts, node),
-    report: reportView(facts.states.get(node.name), facts.nowMs),
+    report: reportView(facts.states.get(node.name), facts),
+    silence: silenceOf(facts, node.name),
     file: node.position.file,
     values: [
       { name: 'profile', value: JSON.stringify(node.profile.name), source: renderPosition(node.profilePosition) },
@@ -176,10 +218,20 @@ export function nodeView(facts: ViewFacts, node: SiteNode): NodeView {
   };
 }
 
-function reportView(state: NodeState | undefined, nowMs: number): ReportView | undefined {
+function reportView(state: NodeState | undefined, hearing: Hearing): ReportView | undefined {
   if (state?.report === undefined) return undefined;
   const { uptimeMs, isReady, supervisor, load, memoryFreeKb, services } = state.report.report;
-  return { ageMs: nowMs - state.report.atMs, uptimeMs, isReady, supervisor, load, memoryFreeKb, services };
+  const ageMs = hearing.nowMs - state.report.atMs;
+  return {
+    ageMs,
+    isSilent: isSilent(state.report, hearing),
+    uptimeMs,
+    isReady,
+    supervisor,
+    load,
+    memoryFreeKb,
+    services,
+  };
 }
 
 function renderPosition({ file, line }: { file: string; line: number }): string {

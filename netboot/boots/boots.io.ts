@@ -46,6 +46,8 @@ export type BootDeskOptions = {
   /** The boot for which a machine fetches files that all boots share. */
   readonly latestBootOf: (peer: Ipv4Address) => StoredBoot | undefined;
   readonly commit: (records: readonly StoreRecord[]) => Promise<void>;
+  /** Takes an event into the journal in memory alone. */
+  readonly tell: (event: BootEvent) => void;
   /** Takes an event into the journal at once; resolves when it is on disk, never rejects. */
   readonly record: (event: BootEvent) => Promise<void>;
   readonly fleet: Fleet;
@@ -284,7 +286,7 @@ export class BootDesk {
     };
     if (part === 'loader') return { ...response, onSent: (sent) => this.#options.loaderSent(peer, name, sent) };
     if (boot === undefined) return response;
-    return { ...response, onSent: this.#tellSent(boot, part === 'kernel' ? 'kernel' : 'initrd', name) };
+    return { ...response, ...this.#telling(boot, part === 'kernel' ? 'kernel' : 'initrd', name) };
   }
 
   #overlay(boot: StoredBoot): HttpResponse {
@@ -293,7 +295,7 @@ export class BootDesk {
       headers: { 'Content-Type': 'application/octet-stream', 'Cache-Control': 'no-store' },
       etag: `"${boot.overlaySha256}"`,
       parts: [{ kind: 'bytes', bytes: boot.overlay ?? new Uint8Array(0) }],
-      onSent: this.#tellSent(boot, 'initrd', 'overlay'),
+      ...this.#telling(boot, 'initrd', 'overlay'),
     };
   }
 
@@ -316,30 +318,39 @@ export class BootDesk {
       headers: { 'Content-Type': 'application/octet-stream', 'Cache-Control': 'no-store' },
       etag: `"${sha256([...layers.map(layerFile), boot.overlaySha256].join(','))}"`,
       parts: [...parts, { kind: 'bytes', bytes: boot.overlay ?? new Uint8Array(0) }],
-      onSent: this.#tellSent(boot, 'initrd', 'initrd'),
+      ...this.#telling(boot, 'initrd', 'initrd'),
     };
   }
 
-  #tellSent(boot: StoredBoot, part: 'kernel' | 'initrd', name: string): NonNullable<HttpResponse['onSent']> {
-    return ({ bytes, durationMs, complete }) => {
+  /** The journal hears of a file when it begins to leave, and when it has left. */
+  #telling(
+    boot: StoredBoot,
+    part: 'kernel' | 'initrd',
+    file: string,
+  ): Required<Pick<HttpResponse, 'onBegun' | 'onSent'>> {
+    const { mac, id: bootId } = boot;
+    const name = file.replace(/^([0-9a-f]{12})[0-9a-f]{52}/, '$1…');
+    const onBegun = (bytes: number): void =>
+      this.#options.tell({ kind: 'begun', atMs: Date.now(), mac, bootId, part, name, bytes });
+    const onSent = ({ bytes, durationMs, complete }: Sent): void => {
       const outcome = complete ? 'done' : 'aborted';
       // The overlay is the last file of a script: from here on the plan itself is being tried.
-      if (complete && (name === 'overlay' || name === 'initrd')) {
+      if (complete && (file === 'overlay' || file === 'initrd')) {
         this.#options.fleet.update(boot.plan.node.name, (state) => loaded(state, boot.id)).catch(() => undefined);
       }
-      const shown = name.replace(/^([0-9a-f]{12})[0-9a-f]{52}/, '$1…');
       void this.#options.record({
         kind: 'file',
         atMs: Date.now(),
-        mac: boot.mac,
-        bootId: boot.id,
+        mac,
+        bootId,
         part,
-        name: shown,
+        name,
         bytes,
         durationMs: Math.round(durationMs),
         outcome,
       });
     };
+    return { onBegun, onSent };
   }
 }
 

@@ -34,14 +34,18 @@ export class TftpShelf {
   async read(name: string, peer: Ipv4Address): Promise<FileAnswer> {
     const answer = PATHS.test(name) ? await this.#fromBootPort(name, peer) : await this.#loaders.read(name);
     if (answer.kind === 'refuse') return answer;
-    return { ...answer, onProven: () => this.#proven.prove(peer, performance.now()) };
+    const onProven = (): void => {
+      this.#proven.prove(peer, performance.now());
+      answer.onProven?.();
+    };
+    return { ...answer, onProven };
   }
 
   async #fromBootPort(name: string, peer: Ipv4Address): Promise<FileAnswer> {
     if (INITRD.test(name)) return { kind: 'refuse', why: 'an initrd in one piece goes by HTTP only' };
     const isProven = this.#proven.has(peer, performance.now());
     const request = { method: 'GET', target: `/${name}`, peer, isProven, authorization: undefined, body: EMPTY };
-    const { status, parts, onSent } = await this.#respond(request);
+    const { status, parts, onBegun, onSent } = await this.#respond(request);
     if (status !== 200) return { kind: 'refuse', why: firstLine(parts) };
     const held: string[] = [];
     const onEnd = (): void => {
@@ -49,7 +53,8 @@ export class TftpShelf {
     };
     try {
       const [part] = parts;
-      return { kind: 'file', content: part === undefined ? EMPTY : await this.#content(part, held), onSent, onEnd };
+      const content = part === undefined ? EMPTY : await this.#content(part, held);
+      return { kind: 'file', content, onProven: () => onBegun?.(content.length), onSent, onEnd };
     } catch (error) {
       onEnd();
       throw error;

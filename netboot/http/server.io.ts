@@ -46,6 +46,8 @@ export type HttpResponse = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly etag?: string | undefined;
   readonly parts: readonly BodyPart[];
+  /** Told once before the first octet, with how many there are; onSent follows. Not for HEAD. */
+  readonly onBegun?: (bytes: number) => void;
   /** Told once when the body is sent or broken off. Not for HEAD. */
   readonly onSent?: (sent: Sent) => void;
 };
@@ -228,6 +230,7 @@ async function send(
   response.writeHead(selection.kind === 'part' ? 206 : answer.status, headers);
   if (request.method === 'HEAD' || slice.from === slice.to) return void response.end();
 
+  answer.onBegun?.(slice.to - slice.from);
   const endTurn = await turn();
   const startedAtMs = performance.now();
   const sent = { bytes: 0 };

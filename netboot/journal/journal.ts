@@ -84,6 +84,14 @@ export type BootEvent = {
   /** It has fetched and checked its new system and jumps into it. */
   | { readonly kind: 'kexec'; readonly bootId: string }
   | { readonly kind: 'refused'; readonly node: string; readonly why: string }
+  /** A file begins to leave. In memory alone: what had begun before a restart was broken off by it. */
+  | {
+      readonly kind: 'begun';
+      readonly bootId: string;
+      readonly part: 'kernel' | 'initrd';
+      readonly name: string;
+      readonly bytes: number;
+    }
   | {
       readonly kind: 'file';
       readonly bootId: string;
@@ -125,6 +133,13 @@ type Report = {
   readonly detail: string;
 };
 
+type Loading = {
+  readonly part: 'kernel' | 'initrd';
+  readonly name: string;
+  readonly bytes: number;
+  readonly sinceMs: number;
+};
+
 export type Attempt = {
   readonly mac: MacAddress;
   /** Undefined until a script was made. */
@@ -137,6 +152,8 @@ export type Attempt = {
   /** How many files the initrd stage has in all, and how many arrived. */
   readonly filesWanted: number;
   readonly filesDone: number;
+  /** What is on its way to the machine. */
+  readonly loading: readonly Loading[];
   /** The DHCP conversation as far as it matters for naming what is stuck. */
   readonly dhcp: { readonly acked: boolean; readonly loaderAcked: boolean; readonly systemSeen: boolean };
   /** What the node itself reported, one of each stage. */
@@ -194,6 +211,7 @@ function freshAttempt(event: BootEvent): Attempt {
     readyTimeoutS: 300,
     filesWanted: 0,
     filesDone: 0,
+    loading: [],
     dhcp: { acked: false, loaderAcked: false, systemSeen: false },
     reports: [],
     stages: {},
@@ -242,10 +260,16 @@ function apply(attempt: Attempt, event: Exclude<BootEvent, { kind: 'ignored' }>)
         ...extend({ ...seen, node: event.node }, 'script', event.atMs, event.atMs, 0, event.why),
         outcome: { kind: 'failed', atMs: event.atMs, why: event.why },
       };
+    case 'begun': {
+      const { part, name, bytes, atMs: sinceMs } = event;
+      return { ...seen, loading: [...seen.loading.slice(1 - MOST_LOADING), { part, name, bytes, sinceMs }] };
+    }
     case 'file': {
       const done = event.outcome === 'done' && event.part === 'initrd' ? 1 : 0;
       const detail = event.outcome === 'done' ? '' : `${event.name} was broken off`;
-      const counted = { ...seen, filesDone: seen.filesDone + done };
+      const begun = seen.loading.findIndex(({ name }) => name === event.name);
+      const loading = seen.loading.filter((_, index) => index !== begun);
+      const counted = { ...seen, filesDone: seen.filesDone + done, loading };
       return extend(counted, event.part, event.atMs - event.durationMs, event.atMs, event.bytes, detail);
     }
     case 'stage':
@@ -286,6 +310,9 @@ function applyNodeStage(attempt: Attempt, event: Extract<BootEvent, { kind: 'sta
     outcome: readyAtMs === undefined ? attempt.outcome : { kind: 'ready', atMs: readyAtMs },
   };
 }
+
+/** Loaders fetch one after the other; whoever asks for many at once is not listed further. */
+const MOST_LOADING = 16;
 
 function endOf(attempt: Attempt, name: string): number {
   return attempt.stages[name as StageName]?.endedAtMs ?? 0;

@@ -108,12 +108,17 @@ const WAITS: readonly Wait[] = [
   },
 ];
 
-/** Where a running attempt is, and since when nothing was heard; with the usual cause once that is too long. */
+/**
+ * Where a running attempt is, and since when nothing was heard; with the usual cause once that is too long. A file that is on
+ * its way is no silence: where its machine takes nothing of it any more, the server breaks it off.
+ */
 export function progressOf(
   attempt: Attempt,
   nowMs: number,
 ): { readonly waitingFor: StageName; readonly silentMs: number; readonly stuck: string | undefined } | undefined {
   if (attempt.outcome.kind !== 'running') return undefined;
+  const [loading] = attempt.loading;
+  if (loading !== undefined) return { waitingFor: loading.part, silentMs: 0, stuck: undefined };
   const wait = WAITS.find(({ isHere }) => isHere(attempt));
   if (wait === undefined) return undefined;
   const silentMs = Math.max(0, nowMs - attempt.lastEventAtMs);
@@ -142,6 +147,11 @@ export function renderOutcome(attempt: Attempt, nowMs: number): string {
       const progress = progressOf(attempt, nowMs);
       if (progress === undefined) return 'running';
       const { waitingFor, silentMs, stuck } = progress;
+      const [loading] = attempt.loading;
+      if (loading !== undefined) {
+        const { name, bytes, sinceMs } = loading;
+        return `booting, loads ${waitingFor === name ? name : `${waitingFor} (${name})`}, ${bytes} bytes, for ${seconds(nowMs - sinceMs)}`;
+      }
       return stuck === undefined
         ? `booting, waits for ${waitingFor}`
         : `stuck before ${waitingFor} for ${seconds(silentMs)}: ${stuck}`;

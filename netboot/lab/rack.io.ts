@@ -299,9 +299,17 @@ export function requireNode(runDir: string, name: string): LabNode {
   });
 }
 
-/** The machine's reset button. @throws Fault as requireNode, and E_UNREACHABLE if the machine is off. */
+/** A machine of the lab that has power. @throws Fault as requireNode, and E_NO if it is off. */
+export function requirePowered(runDir: string, name: string): LabNode {
+  const node = requireNode(runDir, name);
+  const mark = requireLab(runDir).processes[`node:${node.name}`];
+  if (mark !== undefined && isAlive(mark)) return node;
+  throw new Fault('E_NO', { what: `${node.name} is off`, todo: `power it on with: rouse lab on ${node.name}` });
+}
+
+/** The machine's reset button. @throws Fault as requirePowered, and E_UNREACHABLE if it does not answer. */
 export async function resetNode(places: LabPlaces, name: string): Promise<void> {
-  const { name: known } = requireNode(places.runDir, name);
+  const { name: known } = requirePowered(places.runDir, name);
   await qmp(nodePaths(places.runDir, known).qmp, 'system_reset');
 }
 

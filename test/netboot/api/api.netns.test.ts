@@ -1,7 +1,7 @@
 // netboot.sock as it is: every answer is what the table of routes says, every refusal names its reason, and whoever changes
 // something is in the audit log by what the kernel says of him.
 
-import { type ChildProcess, execFileSync } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,7 @@ import { Rack } from '../dhcp/rack.ts';
 import { publishImage, writeTree } from '../home.ts';
 
 const MAC1 = '52:54:00:77:00:01';
+const ROUSE = join(import.meta.dirname, '../../../bin/rouse');
 const WAIT = { timeout: 20_000 };
 let rack: Rack;
 let home: string;
@@ -173,4 +174,16 @@ test('an edit by hand is in the audit log with its diff, one by command once', a
       .slice(before)
       .map(({ what }) => what),
   ).toEqual(['node set', 'edit']);
+});
+
+test('rouse status says first that an edit was refused, whether or not anything is supervised here', async () => {
+  const file = join(home, 'etc/profiles/wrong.yaml');
+  const status = () => spawnSync(ROUSE, ['status'], { env: { ...process.env, ROUSE_HOME: home }, encoding: 'utf8' });
+  expect(status().stderr).not.toContain('boot server:');
+  writeFileSync(file, 'imgae: web\n');
+  await expect
+    .poll(() => status().stderr.split('\n')[0], WAIT)
+    .toMatch(/^rouse: boot server: an edit was refused, .*profiles\/wrong\.yaml:1:1 .*; see all with: rouse check$/);
+  rmSync(file);
+  await expect.poll(() => status().stderr, WAIT).not.toContain('boot server:');
 });

@@ -38,6 +38,7 @@ test('a request that anybody may have sent ends no boot, takes no place in the p
     },
     fleet,
     node: nobody,
+    tell: () => undefined,
     scriptFetched: () => done.push('script fetched'),
     loaderSent: nobody,
     log: (line) => done.push(line),

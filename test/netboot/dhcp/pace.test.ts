@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { decide } from '../../../netboot/dhcp/decide.ts';
 import { describeDecision, eventOf } from '../../../netboot/dhcp/event.ts';
 import { BURST, ClientPacer, Pacer, REFILL_PER_S } from '../../../netboot/dhcp/pace.ts';
-import { inodesOnPort, isPortTaken, portTaken } from '../../../netboot/ports.ts';
+import { inodesOnPort, isPortTaken, portTaken, programOf, unitOf } from '../../../netboot/ports.ts';
 import { printableAscii } from '../../../formats/printable.ts';
 import { CLIENTS, message, request, STRANGER, subnet, WEB1, world } from './messages.ts';
 
@@ -121,5 +121,21 @@ test('/proc/net/udp is read by local port', () => {
   // State 07 of TCP is a connection that closes.
   expect(isPortTaken(table, 'tcp', 67)).toBe(false);
   expect(isPortTaken(table.replace('00000000:0000 07', '00000000:0000 0A'), 'tcp', 67)).toBe(true);
-  expect(portTaken(67, { pid: 812, command: 'dnsmasq' }).why).toBe('dnsmasq (pid 812) has it');
+  const dnsmasq = { pid: 812, program: 'dnsmasq', unit: 'dnsmasq.service' };
+  expect(portTaken(67, dnsmasq)).toEqual({
+    why: 'dnsmasq (pid 812) has it',
+    todo: 'stop it with: systemctl stop dnsmasq.service',
+  });
+  expect(portTaken(67, { ...dnsmasq, unit: undefined }).todo).toBe('stop it with: kill 812');
+  expect(programOf('/usr/sbin/dnsmasq\0-x\0/run/x\0', 'dnsmasq')).toBe('dnsmasq');
+  expect(programOf('python3\0-m\0http.server\0' + '8080\0', 'python3')).toBe('python3 -m http.server');
+  expect(programOf('', 'kthread')).toBe('kthread');
+  expect(unitOf('0::/system.slice/dnsmasq.service\n')).toBe('dnsmasq.service');
+  expect(unitOf('1:name=systemd:/system.slice/x.service/worker\n0::/\n')).toBe('x.service');
+  for (const none of [
+    '0::/user.slice/user-0.slice/session-1.scope\n',
+    '0::/user.slice/user@0.service/app.slice/a.scope\n',
+    '',
+  ])
+    expect(unitOf(none)).toBeUndefined();
 });

@@ -28,6 +28,8 @@ const script = (bootId: string, target: 'linux' | 'local' = 'linux'): Loose =>
   ({ kind: 'script', bootId, node: 'web1', profile: 'web', target, readyTimeoutS: 100, files: 3 }) as Loose;
 const file = (bootId: string, part: 'kernel' | 'initrd', bytes: number, outcome: 'done' | 'aborted' = 'done'): Loose =>
   ({ kind: 'file', bootId, part, name: 'x', bytes, durationMs: 1000, outcome }) as Loose;
+const begun = (bootId: string, part: 'kernel' | 'initrd', bytes: number): Loose =>
+  ({ kind: 'begun', bootId, part, name: 'x', bytes }) as Loose;
 const stage = (bootId: string, name: NodeStage, uptimeS: number, detail = ''): Loose =>
   ({ kind: 'stage', bootId, stage: name, uptimeMs: uptimeS * 1000, detail }) as Loose;
 
@@ -432,4 +434,18 @@ test('a node that does not fetch its new system, or does not come back cold, is 
   expect(stuck([at(104, told('b'))], 800)).toMatch(/^the node does not fetch its new system/);
   expect(stuck([at(104, told('b'))], 600)).toBeUndefined();
   expect(stuck([at(104, told(undefined))], 230)).toMatch(/^the node was told to reboot/);
+});
+
+test('a file that is on its way is no silence, however slow; one that broke off is', () => {
+  const slow = [...WHOLE.slice(0, 6), at(7, begun('a', 'kernel', 8_000_000))];
+  const [loading] = fold(slow);
+  expect(progressOf(loading!, T0 + 400_000)).toEqual({ waitingFor: 'kernel', silentMs: 0, stuck: undefined });
+  expect(renderOutcome(loading!, T0 + 47_000)).toBe('booting, loads kernel (x), 8000000 bytes, for 40.0 s');
+  const [broken] = fold([...slow, at(67, file('a', 'kernel', 3_000_000, 'aborted'))]);
+  expect(broken?.loading).toEqual([]);
+  expect(progressOf(broken!, T0 + 100_000)?.stuck).toBeUndefined();
+  expect(progressOf(broken!, T0 + 130_000)?.stuck).toContain('slow or lossy');
+  // One of two files of the same name has left.
+  const [twice] = fold([...slow, at(8, begun('a', 'kernel', 8_000_000)), at(9, file('a', 'kernel', 8_000_000))]);
+  expect(twice?.loading).toHaveLength(1);
 });
