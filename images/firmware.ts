@@ -1,7 +1,8 @@
 // images/firmware.ts - the files that devices load through their drivers: which of them an image takes, and which it lacks.
 //
 // Owns: the choice by what modules name, the links that lead to a file, which forms a kernel reads, and the table of Debian
-// packages. Does not own: reading packages and the kernel's configuration (firmware.io.ts), modules (modules.ts).
+// packages. Does not own: reading packages (deb.io.ts) and the kernel's configuration (kernel.io.ts), modules
+// (modules.ts).
 //
 // A card whose firmware is missing is found by nobody until a rack stays dark: what is missing is told when an image is built,
 // with the package that would bring it, and stands in the manifest.

@@ -1,7 +1,7 @@
 // images/microcode.ts - processors' microcode as the first archive of an initrd, which a kernel reads before all else.
 //
 // Owns: the recipe's words for it, which files of Debian's packages those mean, joining them into one file for each maker,
-// and the alignment. Does not own: reading the packages (firmware.io.ts), order and form of layers (build.io.ts, layers.ts).
+// and the alignment. Does not own: reading the packages (deb.io.ts), order and form of layers (build.io.ts, layers.ts).
 //
 // The kernel looks for kernel/x86/microcode/… in the octets of the initrd as they lie in memory: the archive must be
 // uncompressed and come first. Intel's processors read an update from where it lies, at a multiple of 16; the empty file

@@ -32,6 +32,9 @@ export async function bundle(
     await build({
       entryPoints: Object.fromEntries(round),
       outdir: out,
+      // Names of files are in the bundles: those of the clone, wherever it lies, whoever bundles from which folder.
+      absWorkingDir: root,
+      preserveSymlinks: true,
       outExtension: { '.js': '.cjs' },
       bundle: true,
       platform: 'node',

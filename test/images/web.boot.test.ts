@@ -61,27 +61,6 @@ test('a second build asks for nothing, makes nothing and publishes nothing', asy
   expect(events).toEqual([]);
 });
 
-test('another folder, umask, time zone and layer cache: the same octets', async () => {
-  const other = join(folder, 'elsewhere');
-  const before = process.umask(0o077);
-  const zone = process.env['TZ'];
-  process.env['TZ'] = 'Pacific/Kiritimati';
-  try {
-    cpSync(SERVICES, join(other, 'services'), { recursive: true });
-    const cache = join(other, 'cache');
-    // The packages are the same, the layers are built anew.
-    cpSync(join(cacheDir, 'apt'), join(cache, 'apt'), { recursive: true });
-    const { manifest: second, built } = await build(join(other, 'lib'), [join(other, 'services')], cache);
-    expect(built).toBe(true);
-    expect(second.layers).toEqual(manifest.layers);
-    expect(second.kernel).toEqual(manifest.kernel);
-  } finally {
-    process.umask(before);
-    if (zone === undefined) delete process.env['TZ'];
-    else process.env['TZ'] = zone;
-  }
-});
-
 test('one edited file of the role changes that layer alone, and no node before promote', async () => {
   const own = join(folder, 'own');
   cpSync(SERVICES, own, { recursive: true });
