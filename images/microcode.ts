@@ -24,7 +24,7 @@ type Maker = {
 };
 
 /** How a recipe names them: the maker, and processors as the package's file names begin ("intel/06-4f", "amd/fam17h"). */
-export const MICROCODE = {
+const MICROCODE = {
   intel: {
     package: 'intel-microcode',
     files: /^usr\/lib\/firmware\/intel-ucode\/([0-9a-f]{2}-[0-9a-f]{2}-[0-9a-f]{2})(?:\.initramfs)?$/,

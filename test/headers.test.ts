@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 
 const ROOT = join(import.meta.dirname, '..');
 const ROOMS = ['bin', 'formats', 'supervise', 'netboot', 'images', 'pack', 'bench', 'services', 'test'];
-const PAGES = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/operating.md'];
+const PAGES = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/operating.md', 'docs/images.md'];
 /** Any file, and what libraries bring. */
 const NOT_OURS = /^(\.\/)?x\.|\.d\.ts$/;
 
