@@ -1,6 +1,6 @@
 // images/licences.io.ts - copyright files of packages, which images leave out, read once for each version.
 //
-// Owns: finding the file in a .deb, and remembering what it said (cache/licences/SHA256.json). Does not own: reading it
+// Owns: finding the file in a .deb, and remembering what it said (cache/licences/SHA256.VERSION.json). Does not own: reading it
 // (licences.ts).
 
 import { join } from 'node:path';
@@ -11,8 +11,12 @@ import { publishFile } from './files.io.ts';
 import { licencesIn } from './licences.ts';
 import { readCached } from './store.io.ts';
 
+/** Raised whenever the same file is read otherwise than before. */
+const READER_VERSION = 2;
+
 type Noted = {
-  readonly licences: readonly string[] /** Another package whose folder holds the file. */;
+  readonly licences: readonly string[];
+  /** Another package whose folder holds the file. */
   readonly see?: string;
 };
 
@@ -24,7 +28,7 @@ export async function readLicences(
 ): Promise<Map<string, readonly string[]>> {
   const noted = new Map<string, Noted>();
   for (const one of packages) {
-    const path = join(cacheDir, 'licences', `${one.sha256}.json`);
+    const path = join(cacheDir, 'licences', `${one.sha256}.${READER_VERSION}.json`);
     const before = await readCached(path, isNoted);
     const note = before ?? (await readOne(await apt.file(one), one.name));
     if (before === undefined) await publishFile(path, JSON.stringify(note));

@@ -4,12 +4,13 @@
 // (licences.io.ts), the bill of materials (compare.ts).
 //
 // What a copyright file says of a package's sources holds for some files of it, not for all: the list is of everything that is
-// named. A file of the older, free form names the texts of /usr/share/common-licenses that it leads to, if any.
+// named. A file of the older, free form leads to texts of /usr/share/common-licenses, and may tell of licences in prose.
 //
-// Sources: Debian's copyright-format 1.0 (DEP-5), base-files' common-licenses, SPDX licence list 3.29. Pure.
+// To understand another phrase, add a row to PROSE. Sources: Debian's copyright-format 1.0 (DEP-5), base-files' common-licenses, SPDX licence list 3.29. Pure.
 
 /** Debian's short names, in lower case, as SPDX identifiers. To translate another, add a row. */
 export const SPDX: Readonly<Record<string, string>> = {
+  '0bsd': '0BSD',
   'apache-2': 'Apache-2.0',
   'apache-2.0': 'Apache-2.0',
   artistic: 'Artistic-1.0-Perl',
@@ -57,6 +58,15 @@ export const SPDX: Readonly<Record<string, string>> = {
   x11: 'X11',
   zlib: 'Zlib',
 };
+/** Phrases of files in the free form, spaces as they fall. */
+const PROSE: readonly (readonly [phrase: RegExp, name: string])[] = [
+  [/\bLGPL \(v2\.1 or later\)/, 'lgpl-2.1+'],
+  [/\b3-clause BSD\b/, 'bsd-3-clause'],
+  [/\b2-clause BSD\b/, 'bsd-2-clause'],
+  [/\b0-clause BSD\b/, '0bsd'],
+  [/\bpublic domain\b/i, 'public-domain'],
+];
+
 const IDENTIFIERS: ReadonlySet<string> = new Set(Object.values(SPDX));
 /** A file that names more is not worth more lines. */
 const MOST = 64;
@@ -71,7 +81,12 @@ export function licencesIn(text: string): string[] {
     ? [...text.matchAll(/^License:[ \t]*(\S[^\n]*)$/gim)].flatMap(([, names = '']) =>
         names.split(/,?\s+(?:and|or|and\/or)\s+|[|,]\s*/i),
       )
-    : [...text.matchAll(/\/usr\/share\/common-licenses\/([A-Za-z0-9.+-]*[A-Za-z0-9+])/g)].map(([, name = '']) => name);
+    : [
+        ...[...text.matchAll(/\/usr\/share\/common-licenses\/([A-Za-z0-9.+-]*[A-Za-z0-9+])/g)].map(
+          ([, name = '']) => name,
+        ),
+        ...PROSE.flatMap(([phrase, name]) => (phrase.test(text.replaceAll(/\s+/g, ' ')) ? [name] : [])),
+      ];
   const names = found
     .map((name) => name.replace(/\s+with\s+.*$/i, '').trim())
     .filter((name) => /^[\x21-\x7e][\x20-\x7e]{0,99}$/.test(name))

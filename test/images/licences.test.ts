@@ -33,6 +33,16 @@ See /usr/share/common-licenses/GPL-2. And /usr/share/common-licenses/LGPL-2.1 ag
   expect(licencesIn('All rights reserved.')).toEqual([]);
 });
 
+test('the free form: licences that are told in prose, wherever its lines end', () => {
+  const text = ` * Copyright Björn Esser; LGPL (v2.1
+   or later): crypt.c
+ * Copyright David Burren et al.; 3-clause BSD:
+   alg-des.c
+ * Public domain, written by Ulrich Drepper et al.: crypt-sha256.c
+ * Copyright Colin Percival; 0-clause BSD: alg-yescrypt-common.c`;
+  expect(licencesIn(text)).toEqual(['LGPL-2.1-or-later', 'BSD-3-Clause', '0BSD', 'public-domain']);
+});
+
 test('a file that was made to hurt gives few and printable names', () => {
   const many = `Format: x\n${Array.from({ length: 1000 }, (_, index) => `License: l${index}`).join('\n')}`;
   expect(licencesIn(many)).toHaveLength(64);
