@@ -95,7 +95,10 @@ export function crossProblems(layers: readonly InspectedLayer[]): string[] {
     for (const { kind, path } of entries) {
       if (kind === 'directory' || GENERATED_PATHS.includes(path)) continue;
       const before = owner.get(path);
-      if (before !== undefined) problems.push(`/${path} of layer ${before + 1} is replaced by layer ${index + 1}`);
+      if (before === index) problems.push(`/${path} is twice in layer ${index + 1}`);
+      else if (before !== undefined) {
+        problems.push(`/${path} of layer ${before + 1} is replaced by layer ${index + 1}`);
+      }
       owner.set(path, index);
     }
   }

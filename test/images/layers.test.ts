@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { CpioEntry } from '../../images/cpio.ts';
+import { concat, type CpioEntry, encodeEntries, encodeTrailer } from '../../images/cpio.ts';
 import { inspectOctets } from '../../images/inspect.io.ts';
 import { zstdFrameBytes } from '../../images/inspect.ts';
 import { describeStored, packLayer } from '../../images/layers.io.ts';
@@ -145,6 +145,8 @@ test('what a kernel would pass over in silence is said', async () => {
   expect(misplaced.problems[0]).toContain('does not start at a multiple of 4');
   const cut = inspectOctets(one.octets.subarray(0, 300));
   expect(cut.problems).toHaveLength(1);
+  const twice = concat([encodeEntries([file('a', '1')]), encodeEntries([file('a', '2')]), encodeTrailer()]);
+  expect(inspectOctets(twice).problems).toEqual(['/a is twice in layer 1']);
   const garbage = inspectOctets(Buffer.concat([one.octets, Buffer.from('<html>404')]));
   expect(garbage.problems[0]).toContain('neither cpio, zstd nor gzip');
   const damaged = Buffer.from(one.octets);
