@@ -3,17 +3,20 @@
 //
 // Among the fault tests because it needs Debian packages (gnupg, dpkg) and runs apt. No network is asked.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { verifyImage } from '../../images/audit.io.ts';
+import { diffImages, flattenImage, verifyImage } from '../../images/audit.io.ts';
 import { buildImage } from '../../images/build.io.ts';
+import { renderBillOfMaterials, renderDifference } from '../../images/compare.ts';
 import { describeBuildEvent } from '../../images/event.ts';
 import { inspectFile } from '../../images/inspect.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { findOutdated } from '../../images/outdated.io.ts';
-import { renderManifest } from '../../images/report.ts';
+import { pruneStore } from '../../images/prune.io.ts';
+import { renderInspection, renderManifest } from '../../images/report.ts';
 import { openStore } from '../../images/store.io.ts';
 import { elfWithSection } from './elf-fixture.ts';
 import { amdContainer, intelUpdate } from './microcode-fixture.ts';
@@ -263,3 +266,43 @@ for (const [what, prepare, words] of REFUSED) {
     makeArchive(archive, PACKAGES, ours);
   });
 }
+
+test('flatten, inspect, diff, the bill of materials and prune know the new layers', async () => {
+  const libDir = join(folder, 'lib');
+  const store = openStore(libDir);
+  const all = mirror(`, components: [main, ${FREE}], keyring: ours.gpg`);
+  makeArchive(archive, PACKAGES, ours);
+  write(all, 'firmware: {packages: [firmware-bnx2, firmware-misc-nonfree]}', 'microcode: [intel, amd]');
+  const { manifest: full } = await build();
+  const flat = join(folder, 'flat');
+  await flattenImage(store, full, flat);
+  const { layers, problems } = await inspectFile(flat);
+  expect(problems).toEqual([]);
+  expect(renderInspection({ layers, problems }, false)[0]).toMatch(/^1 {2}at 0 {2}none .* 8 files {2}layer /);
+  const listed = execFileSync('cpio', ['-it', '--quiet'], { input: readFileSync(flat), encoding: 'utf8' });
+  expect(listed).toContain('kernel/x86/microcode/GenuineIntel.bin');
+  const bill = JSON.stringify(renderBillOfMaterials(full));
+  expect(bill).toContain('pkg:deb/debian/amd64-microcode@1?arch=amd64');
+  expect(bill).toContain('rouse:layer:microcode');
+
+  write(all, 'firmware: {packages: [firmware-bnx2]}');
+  const { manifest: less } = await build();
+  const told = renderDifference(await diffImages(store, full, less));
+  expect(told).toContain('package intel-microcode 1 -> absent (-1032 bytes)');
+  expect(told).toContain('removed /usr/lib/firmware/intel/ice/ddp/ice-1.3.pkg (-3 bytes)');
+
+  const [microcode] = full.layers;
+  const isThere = (): boolean => microcode !== undefined && existsSync(store.layerPath(microcode));
+  const askInUse = (): Promise<[]> => Promise.resolve([]);
+  const prune = () => pruneStore({ libDir, askInUse, newest: 1, isDryRun: false, onEvent: () => undefined });
+  await store.promote('rack', full.generation);
+  await prune();
+  expect(isThere()).toBe(true);
+  await store.promote('rack', less.generation);
+  write(all);
+  const { manifest: bare } = await build();
+  await store.promote('rack', bare.generation);
+  await prune();
+  expect(isThere()).toBe(false);
+  expect(await verifyImage(store, 'rack')).toEqual([]);
+});

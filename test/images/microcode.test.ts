@@ -32,6 +32,28 @@ const dataOf = (entries: readonly CpioEntry[], path: string): Buffer => {
   return Buffer.from(found?.kind === 'file' ? found.data : []);
 };
 
+/** As find_cpio_data() of Linux 6.1's lib/earlycpio.c walks through an initrd that nothing has unpacked yet. */
+function findEarly(octets: Uint8Array, path: string): { at: number; bytes: number } | undefined {
+  const align4 = (at: number): number => (at + 3) & ~3;
+  for (let at = 0; octets.length - at > 110; ) {
+    if (octets[at] === 0) {
+      at += 4;
+      continue;
+    }
+    const text = new TextDecoder('latin1').decode(octets.subarray(at, at + 110));
+    const field = (index: number): number => Number.parseInt(text.slice(6 + 8 * index, 14 + 8 * index), 16);
+    if (!/^07070[12][0-9A-F]{104}$/i.test(text)) return undefined;
+    const [mode, bytes, nameBytes] = [field(1), field(6), field(11)];
+    const data = align4(at + 110 + nameBytes);
+    const next = align4(data + bytes);
+    if (next > octets.length) return undefined;
+    const name = new TextDecoder('latin1').decode(octets.subarray(at + 110, at + 110 + nameBytes));
+    if ((mode & 0o170000) === 0o100000 && name.startsWith(path)) return { at: data, bytes };
+    at = next;
+  }
+  return undefined;
+}
+
 test('updates follow each other in the order of their files’ names, those for early loading only among them', () => {
   const entries = laid(['intel'], [INTEL, AMD]);
   expect(entries.map(({ path }) => path)).toEqual(['early_cpio', 'kernel/x86/microcode/GenuineIntel.bin']);
@@ -65,6 +87,9 @@ for (const bytes of [16, 20, 24, 28]) {
       'kernel/x86/microcode/GenuineIntel.bin',
       `.layers/${layer.sha256}`,
     ]);
+    const found = findEarly(octets, 'kernel/x86/microcode/GenuineIntel.bin');
+    expect(found).toEqual({ at: Buffer.from(octets).indexOf(U2), bytes: 3 * 1024 });
+    expect(findEarly(octets, 'kernel/x86/microcode/AuthenticAMD.bin')?.bytes).toBe(bytes);
     const next = await packLayer('base', [file('init', new Uint8Array(9))]);
     const { layers, problems } = inspectOctets(Buffer.concat([octets, next.octets]));
     expect(problems).toEqual([]);

@@ -14,7 +14,7 @@ test('every recipe of the page, and every part of one, validates', () => {
   const recipes = blocks
     .map((block) => block.replaceAll(/^ {4}/gm, ''))
     .filter((text) => /^(?:#|version:|archive:)/.test(text));
-  expect(recipes.length).toBe(2);
+  expect(recipes.length).toBe(3);
   for (const text of recipes) {
     const parsed = parseRecipe('docs/images.md', text.includes('version:') ? text : `version: 1\n${text}`);
     expect(parsed.ok ? [] : parsed.problems.map(renderProblem)).toEqual([]);
