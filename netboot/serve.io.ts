@@ -22,6 +22,7 @@ import { Journal, rungOf } from './journal/attempts.ts';
 import { Fleet } from './fleet/fleet.io.ts';
 import type { BootEvent } from './journal/journal.ts';
 import { isLoading, renderOutcome } from './journal/progress.ts';
+import { loadSightings, saveSightings } from './journal/sightings.io.ts';
 import { Sightings } from './journal/sightings.ts';
 import { type Told, Worth } from './journal/worth.ts';
 import { LeaseBook } from './store/leases.ts';
@@ -83,6 +84,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
   const journal = new Journal();
   for (const event of store.content.events) journal.put(event);
   const sightings = new Sightings();
+  await loadSightings(libDir, sightings);
   const machines = new Map(store.content.machines.map((machine) => [machine.mac, machine]));
   log(`remembered: ${leases.size} leases, ${boots.byId.size} boots`);
 
@@ -213,8 +215,16 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     for (const close of closers.splice(0).reverse()) await close();
   };
   const nodesOfSite = fleet;
+  let keptTrouble = '';
+  const keepSightings = (): Promise<void> =>
+    saveSightings(libDir, sightings).catch((error: unknown) => {
+      const why = reasonOf(error);
+      if (why !== keptTrouble) log(`cannot keep which machines were heard: ${why}`);
+      keptTrouble = why;
+    });
   closers.push(
     () => store.close(),
+    keepSightings,
     live.close,
     () => changes.close(),
     () => Promise.resolve(nodesOfSite.close()),
@@ -293,6 +303,7 @@ export async function runNetboot(options: NetbootOptions): Promise<number> {
     for (const line of worth.leftOut()) log(line);
     leases.dropStaleOffers(nowS());
     void loaders.refresh();
+    void keepSightings();
   }, STALE_OFFERS_EVERY_MS);
   const ending = await endOf(options.signal);
   clearInterval(stale);

@@ -98,7 +98,8 @@ export function registerHost(program: Command, context: CommandContext): void {
       const { writeBackup } = await import('../../netboot/host/backup.io.ts');
       const { readVersion } = await import('../version.ts');
       const options = { rouse: readVersion(), hasImages: withImages === true };
-      const { files, bytes, isOnline } = await writeBackup(context.places(), file, options);
+      const { files, bytes, isOnline, leftOut } = await writeBackup(context.places(), file, options);
+      for (const { name, why } of leftOut) context.warn(`rouse: ${name} is not in it: ${why}`);
       context.print(
         `${file}: ${files} files, ${(bytes / 1e6).toFixed(1)} MB${isOnline ? ', the store as the running boot server has it' : ''}`,
       );

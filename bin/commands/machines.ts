@@ -27,8 +27,7 @@ async function askNew(context: CommandContext): Promise<MachineRow[]> {
 export async function listNew(context: CommandContext, json: boolean): Promise<void> {
   const machines = await askNew(context);
   if (json) return context.print(JSON.stringify(machines, undefined, 2));
-  if (machines.length === 0)
-    return context.print('no machine without a node file was heard since the boot server started');
+  if (machines.length === 0) return context.print('no machine without a node file was heard');
   const nowMs = Date.now();
   const rows = machines.map((one) => [
     one.mac,

@@ -219,7 +219,7 @@ export async function askSeen(
   const row = rows.find(({ macs, node }) => (mac === undefined ? node === machine : macs.includes(mac)));
   if (row === undefined) {
     throw new Fault('E_NOT_FOUND', {
-      what: `${machine} was not heard since the boot server started`,
+      what: `${machine} was not heard`,
       todo: 'see who was with: rouse explain --seen',
     });
   }

@@ -14,6 +14,7 @@ import { poolNews, type PoolView, poolsOf, type States } from './pools.ts';
 import type { StoreContent, StoredBoot, StoreRecord } from '../store/records.ts';
 import { type Acknowledgement, lastingPart, type NodeReport } from './reports.ts';
 import type { Site } from '../site/site.ts';
+import { adoptedMachines, strangersToForget } from './strangers.ts';
 import { type VipView, vipsOf } from './vips.ts';
 
 export type FleetOptions = {
@@ -281,7 +282,29 @@ export class Fleet {
       const target = last?.argument ?? this.#options.bootById(boot.id)?.filesRevision;
       if (target !== revision) await this.order(node, 'files', revision);
     }
+    await this.#rebootAdopted();
     this.#forgetGone();
+    await this.#forgetStrangers();
+  }
+
+  /** Machines under another DHCP server's lease, which became nodes: nobody else tells them to boot as that. */
+  async #rebootAdopted(): Promise<void> {
+    const site = this.#options.site();
+    for (const { stranger, bootId, node } of site === undefined ? [] : adoptedMachines(site, this.states)) {
+      if (this.orders.of(bootId).some(({ verb }) => verb === 'reboot')) continue;
+      await this.order(stranger, 'reboot', '');
+      this.#options.log(`${stranger} has become ${node}: it is told to boot as that`);
+    }
+  }
+
+  async #forgetStrangers(): Promise<void> {
+    const gone = strangersToForget(this.states);
+    if (gone.length === 0) return;
+    for (const node of gone) {
+      this.states.delete(node);
+      this.#unsaved.delete(node);
+    }
+    await this.#options.commit(gone.map((node): StoreRecord => ({ kind: 'node-forgotten', node })));
   }
 
   /** What was made for boots that left the shelf: nobody can fetch it any more. */

@@ -15,11 +15,17 @@ import { pack } from 'tar-stream';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { askNetboot } from '../api/client.io.ts';
 import type { SitePlaces } from '../site/load.io.ts';
-import { BACKUP_VERSION, type BackupNote, isKept } from './backup.ts';
+import { BACKUP_VERSION, type BackupNote, isKept, linkVerdict } from './backup.ts';
 
 export type BackupPlaces = SitePlaces & { readonly runDir: string };
 
-export type BackupResult = { readonly files: number; readonly bytes: number; readonly isOnline: boolean };
+export type BackupResult = {
+  readonly files: number;
+  readonly bytes: number;
+  readonly isOnline: boolean;
+  /** Links that lead out of the configuration: what they lead to is not in the backup. */
+  readonly leftOut: readonly { readonly name: string; readonly why: string }[];
+};
 
 type Item = { readonly name: string; readonly path: string };
 
@@ -27,7 +33,7 @@ type Item = { readonly name: string; readonly path: string };
  * Writes a backup, whole or not at all.
  *
  * @param file where; made for its owner alone, for it holds keys.
- * @throws Fault E_STORE where something cannot be read or written.
+ * @throws Fault E_NO where the site or the state lies behind a link, E_STORE where something cannot be read or written.
  */
 export async function writeBackup(
   places: BackupPlaces,
@@ -39,10 +45,13 @@ export async function writeBackup(
   const beside = `${target}.${randomBytes(6).toString('hex')}.new`;
   const { copy, isOnline } = await copyStore(places);
   try {
-    const items = [
+    const found = [
       ...(await walk(places.configDir, 'etc')),
       ...(await walk(places.libDir, 'lib')).filter(({ name }) => name !== 'lib/store.sqlite'),
-    ].filter(({ name }) => isKept(name, options.hasImages));
+    ];
+    const leftOut = await linksLeftOut(found, options.hasImages);
+    const without = new Set(leftOut.map(({ name }) => name));
+    const items = found.filter(({ name }) => isKept(name, options.hasImages) && !without.has(name));
     if (copy !== undefined) items.push({ name: 'lib/store.sqlite', path: copy });
     const note: BackupNote = {
       version: BACKUP_VERSION,
@@ -64,7 +73,7 @@ export async function writeBackup(
     archive.finalize();
     await written;
     await rename(beside, target);
-    return { files: items.length, bytes: (await stat(target)).size, isOnline };
+    return { files: items.length, bytes: (await stat(target)).size, isOnline, leftOut };
   } catch (error) {
     await rm(beside, { force: true });
     if (error instanceof Fault) throw error;
@@ -72,6 +81,23 @@ export async function writeBackup(
   } finally {
     if (copy !== undefined) await rm(copy, { force: true });
   }
+}
+
+/** @throws Fault E_NO where what is needed lies behind a link. */
+async function linksLeftOut(items: readonly Item[], hasImages: boolean): Promise<BackupResult['leftOut']> {
+  const leftOut: { name: string; why: string }[] = [];
+  for (const { name, path } of items) {
+    const target = await readlink(path).catch(() => undefined);
+    const verdict = target === undefined ? undefined : linkVerdict(name, target, hasImages);
+    if (verdict?.kind === 'left-out') leftOut.push({ name, why: verdict.why });
+    if (verdict?.kind !== 'refused') continue;
+    throw new Fault('E_NO', {
+      what: 'nothing was backed up',
+      why: `${path} could not be restored: ${verdict.why}`,
+      todo: 'put what it leads to in its place',
+    });
+  }
+  return leftOut;
 }
 
 async function addItem(archive: ReturnType<typeof pack>, { name, path }: Item): Promise<void> {

@@ -66,6 +66,27 @@ export function refusalOf(name: string, kind: string, target: string | undefined
   return target.startsWith('/') || ups > depth || isTurning ? 'its target lies outside the configuration' : undefined;
 }
 
+/** Folders of the configuration: a link in the place of one hides all that it leads to. */
+const FOLDER = /^etc\/(profiles|nodes|roles|services)$/;
+/** What a boot server cannot be without; the rest is left out and named. */
+const NEEDED = /^(lib\/|etc\/(rouse\.yaml|profiles|nodes)(\/|$))/;
+
+/**
+ * What a backup makes of a link, so that it holds none that restore would refuse. It is not followed: who may write there could
+ * have it lead to what only root may read.
+ */
+export function linkVerdict(
+  name: string,
+  target: string,
+  hasImages: boolean,
+): { readonly kind: 'none' | 'taken' } | { readonly kind: 'left-out' | 'refused'; readonly why: string } {
+  const isFolder = FOLDER.test(name);
+  if (!isFolder && !isKept(name, hasImages)) return { kind: 'none' };
+  const why = isFolder ? 'it is a link in the place of a folder' : refusalOf(name, 'symlink', target);
+  if (why === undefined) return { kind: 'taken' };
+  return { kind: NEEDED.test(name) ? 'refused' : 'left-out', why };
+}
+
 /** The first entry whose path leads through one of the links; written there it would land where the link leads. */
 export function belowLink(names: readonly string[], links: { has(name: string): boolean }): string | undefined {
   return names.find((name) => {

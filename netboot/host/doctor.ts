@@ -3,7 +3,8 @@
 // Owns: the list of findings, which are bad, and what to do about each. Does not own finding out (host.io.ts).
 // To look at one more thing: a fact in DoctorFacts, a row in CHECKS. Pure.
 
-import type { Ipv4Address } from '../../formats/ipv4.ts';
+import { type Ipv4Address, rangeSize } from '../../formats/ipv4.ts';
+import type { Site } from '../site/site.ts';
 
 /** Undefined or 'unknown': it could not be found out, which is said and is not bad. */
 export type DoctorFacts = {
@@ -43,6 +44,17 @@ export type DoctorFacts = {
   };
   readonly archive: { readonly isReachable: boolean; readonly why: string } | undefined;
   readonly loaders: readonly string[];
+  /** The kernel's table of neighbours (arp(7)); undefined where it is not to be seen. */
+  readonly neighbours:
+    | {
+        /** gc_thresh3: entries for the whole machine, whatever its network namespaces. */
+        readonly most: number;
+        /** How often it was full since the machine started. */
+        readonly overflows: number;
+        /** Machines that may ask at once: nodes, and where unknown machines boot the addresses of the pools. */
+        readonly machines: number;
+      }
+    | undefined;
   /** Permission bits of the key that signs images; undefined where there is none. */
   readonly keyMode: number | undefined;
 };
@@ -62,6 +74,8 @@ const unknown = (name: string, says: string, todo?: string): Finding => ({ name,
 
 /** An image with its packages takes some hundred megabytes; the journal and the store as much. */
 const LEAST_FREE_BYTES = 2e9;
+/** Routers, switches, operators, other services of the host. */
+const OTHER_NEIGHBOURS = 100;
 /** Clocks of a machine and of what wrote a file on it differ by no more. */
 const CLOCK_SLACK_MS = 300_000;
 
@@ -189,12 +203,52 @@ const CHECKS: readonly ((facts: DoctorFacts) => readonly Finding[])[] = [
           ),
     ];
   },
+  ({ neighbours }) => {
+    if (neighbours === undefined) return [unknown('neighbours', 'the limit of the table is not to be seen from here')];
+    const { most, overflows, machines } = neighbours;
+    // Every machine of the other networks of this host has an entry as well.
+    const needed = machines + OTHER_NEIGHBOURS;
+    const remedy = 2 ** Math.ceil(Math.log2(Math.max(needed, most + 1) * 2));
+    const todo =
+      `sysctl -w net.ipv4.neigh.default.gc_thresh2=${remedy / 2} net.ipv4.neigh.default.gc_thresh3=${remedy}; ` +
+      'to last, the same lines in /etc/sysctl.d/rouse.conf';
+    const table = `the kernel remembers ${most} neighbours (gc_thresh3)`;
+    if (overflows > 0) {
+      return [
+        bad('neighbours', `${table}, and was full ${overflows} times: what it had to send to others was dropped`, todo),
+      ];
+    }
+    return [
+      needed > most
+        ? bad(
+            'neighbours',
+            `${table}, and ${machines} machines may boot at once: answers to some would be dropped`,
+            todo,
+          )
+        : ok('neighbours', `${table}, enough for ${machines} machines`),
+    ];
+  },
   ({ loaders }) => [
     loaders.length === 0
       ? bad('loaders', 'no boot program is in lib/loaders', 'fetch them with: rouse image loaders')
       : ok('loaders', loaders.join(', ')),
   ],
 ];
+
+/** How many machines of a site may ask for something at once. */
+export function mostMachines({ nodes, subnets }: Pick<Site, 'nodes' | 'subnets'>): number {
+  const open = subnets.filter(({ unknown: policy }) => policy !== 'ignore');
+  return nodes.size + open.flatMap(({ pools }) => pools).reduce((sum, pool) => sum + rangeSize(pool), 0);
+}
+
+/** How often the kernel's table of neighbours was full. @param table /proc/net/stat/arp_cache: hexadecimal, a row for each processor. */
+export function overflowsIn(table: string): number {
+  const [head = '', ...rows] = table.trim().split('\n');
+  const column = head.trim().split(/\s+/).indexOf('table_fulls');
+  return column < 0
+    ? 0
+    : rows.reduce((sum, row) => sum + Number.parseInt(row.trim().split(/\s+/)[column] ?? '0', 16), 0);
+}
 
 /** Every finding, in the order in which a boot server needs the things. */
 export function judge(facts: DoctorFacts): Finding[] {

@@ -21,7 +21,7 @@ import type { SitePlaces } from '../site/load.io.ts';
 import { DEFAULT_HTTP_PORT } from '../site/schema.ts';
 import { TFTP_PORT } from '../tftp/packet.ts';
 import { servedInterfaces } from '../world.ts';
-import { type DoctorFacts, judgeInputRules, judgeRuleset } from './doctor.ts';
+import { type DoctorFacts, judgeInputRules, judgeRuleset, mostMachines, overflowsIn } from './doctor.ts';
 import { lookAtSegments } from './segments.io.ts';
 import type { HostFacts, HostInterface } from './setup.ts';
 
@@ -96,6 +96,7 @@ export async function examine(places: HostPlaces, isQuick: boolean): Promise<Doc
     clock: await lookAtClock(places),
     archive,
     loaders: await readdir(join(places.libDir, 'loaders')).catch(() => []),
+    neighbours: await lookAtNeighbours(site === undefined ? 0 : mostMachines(site)),
   };
 }
 
@@ -133,6 +134,14 @@ async function takenPorts(httpPort: number): Promise<DoctorFacts['takenPorts']> 
     taken.push({ port: `${protocol.toUpperCase()} ${port}`, ...portTaken(port, await portHolder(protocol, port)) });
   }
   return taken;
+}
+
+/** Of the whole machine: the kernel shows the limit in its first network namespace alone. */
+async function lookAtNeighbours(machines: number): Promise<DoctorFacts['neighbours']> {
+  const limit = await readFile('/proc/sys/net/ipv4/neigh/default/gc_thresh3', 'utf8').catch(() => undefined);
+  if (limit === undefined) return undefined;
+  const table = await readFile('/proc/net/stat/arp_cache', 'utf8').catch(() => '');
+  return { most: Number(limit), overflows: overflowsIn(table), machines };
 }
 
 async function lookAtFirewall(httpPort: number): Promise<DoctorFacts['firewall']> {

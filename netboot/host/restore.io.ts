@@ -10,6 +10,7 @@ import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { chmod, lchown, lstat, mkdir, mkdtemp, readdir, rename, rm, statfs, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
@@ -20,6 +21,7 @@ import { askNetboot, isNotRunning } from '../api/client.io.ts';
 import { readSite } from '../site/load.io.ts';
 import { type BackupNote, belowLink, overflowOf, readNote, refusalOf } from './backup.ts';
 import { type BackupPlaces, walk } from './backup.io.ts';
+import { TarHeaders } from './tarheaders.ts';
 import { shareConfiguration } from './setup.io.ts';
 
 export type RestoreResult = {
@@ -147,7 +149,16 @@ async function unpack(file: string, staged: Staged, roomBytes: number): Promise<
   const links = new Map<string, string>();
   let bytes = 0;
   const reader = extract();
-  const fed = pipeline(createReadStream(file), createGunzip(), reader);
+  const headers = new TarHeaders();
+  let tooMuch: string | undefined;
+  const bounded = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      tooMuch = headers.push(chunk);
+      if (tooMuch === undefined) done(null, chunk);
+      else done(new Error(tooMuch));
+    },
+  });
+  const fed = pipeline(createReadStream(file), createGunzip(), bounded, reader);
   fed.catch(() => undefined);
   try {
     for await (const entry of reader) {
@@ -181,7 +192,7 @@ async function unpack(file: string, staged: Staged, roomBytes: number): Promise<
     if (stray !== undefined) throw badEntry(stray, 'it lies below a link');
     for (const [name, target] of links) await symlink(target, await placeOf(staged, name));
   } catch (error) {
-    throw error instanceof Fault ? error : bad(printableAscii(reasonOf(error), 300));
+    throw error instanceof Fault ? error : bad(tooMuch ?? printableAscii(reasonOf(error), 300));
   }
   if (note === undefined) throw bad('it is empty');
   return { note, files: names.length };

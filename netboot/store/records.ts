@@ -44,6 +44,7 @@ export type StoreRecord =
   | { readonly kind: 'overlay-spent'; readonly bootId: string }
   | { readonly kind: 'event'; readonly event: BootEvent }
   | { readonly kind: 'node'; readonly state: NodeState }
+  | { readonly kind: 'node-forgotten'; readonly node: string }
   | { readonly kind: 'order'; readonly order: Order }
   /** What a machine says that it is; the latest counts. */
   | { readonly kind: 'machine'; readonly machine: MachineRecord };

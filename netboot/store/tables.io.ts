@@ -136,6 +136,7 @@ export function writerOf(database: DatabaseSync): (record: OtherRecord) => void 
   const spend = database.prepare('UPDATE boots SET overlay = NULL WHERE id = ?');
   const putEvent = database.prepare('INSERT INTO journal (at_ms, mac, event) VALUES (?, ?, ?)');
   const putNode = database.prepare('INSERT OR REPLACE INTO nodes (node, state) VALUES (?, ?)');
+  const dropNode = database.prepare('DELETE FROM nodes WHERE node = ?');
   const putOrder = database.prepare('INSERT OR REPLACE INTO orders (boot, number, entry) VALUES (?, ?, ?)');
   const putMachine = database.prepare('INSERT OR REPLACE INTO machines (mac, at_ms, machine) VALUES (?, ?, ?)');
   return (record) => {
@@ -169,6 +170,9 @@ export function writerOf(database: DatabaseSync): (record: OtherRecord) => void 
         return;
       case 'node':
         putNode.run(record.state.node, JSON.stringify(record.state));
+        return;
+      case 'node-forgotten':
+        dropNode.run(record.node);
         return;
       case 'order':
         putOrder.run(record.order.bootId, record.order.number, JSON.stringify(record.order));

@@ -2,7 +2,15 @@
 
 import { expect, test } from 'vitest';
 import { parseIpv4 } from '../../../formats/ipv4.ts';
-import { type DoctorFacts, judge, judgeInputRules, judgeRuleset } from '../../../netboot/host/doctor.ts';
+import {
+  type DoctorFacts,
+  judge,
+  judgeInputRules,
+  judgeRuleset,
+  mostMachines,
+  overflowsIn,
+} from '../../../netboot/host/doctor.ts';
+import { site } from '../fleet/fleet-site.ts';
 
 const OTHER = parseIpv4('10.0.0.9');
 if (OTHER === undefined) throw new Error('the test is wrong');
@@ -19,10 +27,11 @@ const WELL: DoctorFacts = {
   archive: { isReachable: true, why: '3 sources of packages answer' },
   loaders: ['undionly.kpxe'],
   keyMode: 0o600,
+  neighbours: { most: 1024, overflows: 0, machines: 40 },
 };
 
 test('a machine that is well', () => {
-  expect(judge(WELL).map(({ state }) => state)).toEqual(Array.from({ length: 11 }, () => 'ok'));
+  expect(judge(WELL).map(({ state }) => state)).toEqual(Array.from({ length: 12 }, () => 'ok'));
 });
 
 const segment = (mode: 'dhcp' | 'proxy' | 'observe', servers: DoctorFacts['segments'][number]['servers']) => ({
@@ -61,6 +70,21 @@ const ROWS: readonly [Partial<DoctorFacts>, string][] = [
     { keyMode: 0o644 },
     'bad signing key: lib/keys/images.key is of mode 644: others may read it, and sign what nodes boot; chmod 600 it',
   ],
+  [
+    { neighbours: { most: 1024, overflows: 0, machines: 925 } },
+    'bad neighbours: the kernel remembers 1024 neighbours (gc_thresh3), and 925 machines may boot at once: answers to some would be dropped; ' +
+      'sysctl -w net.ipv4.neigh.default.gc_thresh2=2048 net.ipv4.neigh.default.gc_thresh3=4096; to last',
+  ],
+  [
+    { neighbours: { most: 1024, overflows: 7, machines: 40 } },
+    'bad neighbours: the kernel remembers 1024 neighbours (gc_thresh3), and was full 7 times: what it had to send to others was dropped; ' +
+      'sysctl -w net.ipv4.neigh.default.gc_thresh2=2048 net.ipv4.neigh.default.gc_thresh3=4096; to last',
+  ],
+  [
+    { neighbours: { most: 16_384, overflows: 0, machines: 4000 } },
+    'ok neighbours: the kernel remembers 16384 neighbours (gc_thresh3), enough for 4000 machines',
+  ],
+  [{ neighbours: undefined }, 'unknown neighbours: the limit of the table is not to be seen from here'],
   [segment('proxy', []), 'bad other DHCP: subnet rack on eth1: nobody gives addresses there'],
   [segment('proxy', [OTHER]), 'ok other DHCP: subnet rack on eth1: 10.0.0.9 answers, as mode: proxy has it'],
   [segment('observe', [OTHER]), 'ok other DHCP'],
@@ -151,3 +175,25 @@ const INPUT_RULES: readonly [string, string, unknown][] = [
 for (const [title, rules, want] of INPUT_RULES) {
   test(`iptables: ${title}`, () => expect(judgeInputRules(rules, PORTS)).toEqual(want));
 }
+
+test('machines of a site are its nodes, and the pools of subnets where unknown machines boot', () => {
+  const rouse = (policy: string): string =>
+    `version: 1\nsubnets: [{name: r, interface: eth1, network: 10.0.0.0/24, pools: [10.0.0.100-10.0.0.199], unknown: ${policy}}]\n`;
+  const more = { 'pools:': undefined, 'profiles/discover.yaml': 'boot: local\n' };
+  expect(
+    mostMachines(site({ ...more, 'rouse.yaml': `${rouse('ignore')}pools: {web: {match: {profile: web}}}\n` })),
+  ).toBe(5);
+  expect(
+    mostMachines(site({ ...more, 'rouse.yaml': `${rouse('discover')}pools: {web: {match: {profile: web}}}\n` })),
+  ).toBe(105);
+});
+
+test('overflows of the table of neighbours, of all processors', () => {
+  const head = 'entries  allocs   destroys hash_grows table_fulls\n';
+  expect(
+    overflowsIn(`${head}00000003 00001349 000010e8 00000005 0000000a\n00000003 0000120e 0000146c 00000002 00000001\n`),
+  ).toBe(11);
+  // A kernel that does not count them.
+  expect(overflowsIn('entries  allocs\n00000003 00000001\n')).toBe(0);
+  expect(overflowsIn('')).toBe(0);
+});

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { gzipSync } from 'node:zlib';
 import { pack } from 'tar-stream';
@@ -169,4 +169,62 @@ test('a backup follows no link and takes no file that somebody put beside it', a
   expect(existsSync(join(folder, 'precious'))).toBe(false);
   expect(lstatSync(file).mode & 0o777).toBe(0o600);
   expect((await restore(file)).files).toBe(1);
+});
+
+test('headers that say more than their files are refused before they fill the memory', async () => {
+  const made = pack();
+  made.entry({ name: 'backup.json' }, JSON.stringify({ version: 1 }));
+  made.entry({ name: 'etc/rouse.yaml', pax: { comment: 'x'.repeat(3_000_000) } }, 'version: 1\nsubnets: []\n');
+  made.finalize();
+  const chunks: Buffer[] = [];
+  for await (const chunk of made) chunks.push(chunk as Buffer);
+  const file = join(folder, 'pax.tar.gz');
+  writeFileSync(file, gzipSync(Buffer.concat(chunks)));
+  await expect(restore(file)).rejects.toThrow('an extended header is longer than 65536 bytes; nothing was changed');
+  expect(readdirSync(join(folder, 'to'))).toEqual([]);
+});
+
+test('names longer than a header has room for come back', async () => {
+  const from = placesOf('from');
+  const name = `roles/${'long-'.repeat(20)}/files/${'deep-'.repeat(30)}`;
+  mkdirSync(dirname(join(from.configDir, name)), { recursive: true });
+  writeFileSync(join(from.configDir, 'rouse.yaml'), 'version: 1\nsubnets: []\n');
+  writeFileSync(join(from.configDir, name), 'x');
+  await writeBackup(from, join(folder, 'long.tar.gz'), { rouse: '0', hasImages: false });
+  await restore(join(folder, 'long.tar.gz'));
+  expect(readFileSync(join(folder, 'to/etc', name), 'utf8')).toBe('x');
+});
+
+test('a backup holds no link that restore refuses: what is needed must be there itself, the rest is named', async () => {
+  const from = placesOf('from');
+  const write = (path: string, text: string): void => {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+  };
+  write('from/etc/rouse.yaml', 'version: 1\nsubnets: []\n');
+  write('elsewhere/run', 'x');
+  mkdirSync(join(from.configDir, 'services'));
+  symlinkSync(join(folder, 'elsewhere'), join(from.configDir, 'services/app'));
+  symlinkSync('../rouse.yaml', join(from.configDir, 'services/beside'));
+  const file = join(folder, 'links.tar.gz');
+  const { leftOut } = await writeBackup(from, file, { rouse: '0', hasImages: false });
+  expect(leftOut).toEqual([{ name: 'etc/services/app', why: 'its target lies outside the configuration' }]);
+  expect((await restore(file)).files).toBe(2);
+  rmSync(join(folder, 'to'), { recursive: true });
+
+  for (const [place, why] of [
+    ['from/etc/nodes', 'it is a link in the place of a folder'],
+    ['from/etc/profiles/web.yaml', 'its target lies outside the configuration'],
+    ['from/lib/loaders/undionly.kpxe', 'it is a link'],
+  ] as const) {
+    mkdirSync(dirname(join(folder, place)), { recursive: true });
+    symlinkSync(join(folder, 'elsewhere/run'), join(folder, place));
+    rmSync(file);
+    await expect(writeBackup(from, file, { rouse: '0', hasImages: false })).rejects.toThrow(
+      `nothing was backed up: ${join(folder, place)} could not be restored: ${why}; put what it leads to in its place`,
+    );
+    expect(readdirSync(folder).filter((name) => name.includes('tar.gz'))).toEqual([]);
+    rmSync(join(folder, place));
+    writeFileSync(file, '');
+  }
 });

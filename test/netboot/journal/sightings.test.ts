@@ -1,9 +1,13 @@
 // What is remembered of machines that were only heard: their firmware and the answer to its question, and never too many.
 
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { MacAddress } from '../../../formats/mac.ts';
 import { archOf } from '../../../netboot/api/explaindhcp.ts';
-import { type Heard, Sightings } from '../../../netboot/journal/sightings.ts';
+import { loadSightings, saveSightings } from '../../../netboot/journal/sightings.io.ts';
+import { type Heard, readSightings, Sightings } from '../../../netboot/journal/sightings.ts';
 
 const mac = (number: number): MacAddress =>
   `52:54:00:00:${(number >> 8).toString(16).padStart(2, '0')}:${(number & 255).toString(16).padStart(2, '0')}` as MacAddress;
@@ -62,4 +66,30 @@ test('strangers without number push out the one that was silent for longest', ()
       .slice(0, 2)
       .map((one) => one.mac),
   ).toEqual([mac(4096), mac(0)]);
+});
+
+test('what was heard outlives a restart: the latest thousand, and nothing of a damaged file', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rouse-sightings-'));
+  const before = new Sightings();
+  for (let number = 0; number < 1500; number += 1) before.put(mac(number), heard(number === 1499 ? IPXE : {}), number);
+  await saveSightings(folder, before);
+  const after = new Sightings();
+  await loadSightings(folder, after);
+  expect(after.all()).toHaveLength(1000);
+  expect(after.all()[0]).toEqual(before.of(mac(1499)));
+  expect(after.of(mac(499))).toBeUndefined();
+  // What is heard since counts on, and is newer than all of that.
+  after.put(mac(600), heard(), 9000);
+  expect(after.of(mac(600))).toMatchObject({ firstAtMs: 600, lastAtMs: 9000, messages: 2 });
+  const { mtimeNs } = statSync(join(folder, 'sightings.json'), { bigint: true });
+  await saveSightings(folder, before);
+  expect(statSync(join(folder, 'sightings.json'), { bigint: true }).mtimeNs).toBe(mtimeNs);
+  rmSync(folder, { recursive: true });
+  for (const text of ['', '{}', 'null', '[1, null, {}, {"mac": "x"}]']) expect(readSightings(text)).toEqual([]);
+  const [first = {}] = JSON.parse(JSON.stringify(before.toKeep())) as object[];
+  for (const key of Object.keys(first)) {
+    if (key === 'architecture') continue;
+    expect(readSightings(JSON.stringify([{ ...first, [key]: {} }])), key).toEqual([]);
+  }
+  expect(readSightings(JSON.stringify([first]))).toEqual([first]);
 });

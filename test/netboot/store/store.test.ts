@@ -101,7 +101,11 @@ test('leases, boots and events are there again, for their owner alone', async ()
     { kind: 'lease', lease: lease(1, { state: 'released' }) },
     { kind: 'lease', lease: lease(2) },
   ]);
-  await store.commit([{ kind: 'lease-forgotten', address: lease(2).address }]);
+  await store.commit([{ kind: 'node', state: freshState('node-9') }]);
+  await store.commit([
+    { kind: 'lease-forgotten', address: lease(2).address },
+    { kind: 'node-forgotten', node: 'node-9' },
+  ]);
   await store.close();
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const again = await openStore(file);
