@@ -3,12 +3,10 @@
 // Owns: reading layers and kernels of the store. Does not own: the forms (inspect.ts), the comparison (compare.ts).
 
 import { createReadStream, createWriteStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { Fault } from '../formats/errors.ts';
 import { compareImages, factsOf, type FileFacts, type ImageDifference } from './compare.ts';
-import { sha256Of } from './files.io.ts';
-import { inspectOctets } from './inspect.io.ts';
+import { inspectFile } from './inspect.io.ts';
 import { describeStored } from './layers.io.ts';
 import type { Layer, Manifest } from './manifest.ts';
 import { sha256OfFile } from './sealed.io.ts';
@@ -65,10 +63,10 @@ export async function diffImages(store: Store, before: Manifest, after: Manifest
 async function filesOf(store: Store, { layers }: Manifest): Promise<Map<string, FileFacts>> {
   const files = new Map<string, FileFacts>();
   for (const layer of layers) {
-    for (const { entries } of inspectOctets(await readFile(store.layerPath(layer))).layers) {
+    for (const { entries } of (await inspectFile(store.layerPath(layer))).layers) {
       // The last entry is the layer's marker, which differs whenever anything does.
       for (const entry of entries.slice(0, -1)) {
-        files.set(entry.path, factsOf(entry, entry.kind === 'file' ? sha256Of(entry.data) : ''));
+        files.set(entry.path, factsOf(entry));
       }
     }
   }

@@ -5,6 +5,7 @@
 // Source: CycloneDX 1.6 JSON; package URLs of Debian packages as in the purl specification.
 
 import type { CpioEntry } from './cpio.ts';
+import type { Passed } from './inspect.ts';
 import { asLicence } from './licences.ts';
 import type { Manifest } from './manifest.ts';
 
@@ -28,12 +29,12 @@ export type ImageDifference = {
   readonly layers: readonly string[];
 };
 
-/** What is compared of a file. @param contentSha256 of regular files. */
-export function factsOf(entry: CpioEntry, contentSha256: string): FileFacts {
+/** What is compared of a file. */
+export function factsOf(entry: CpioEntry<Passed>): FileFacts {
   const head = [entry.kind, entry.mode, entry.uid, entry.gid];
   const rest =
     entry.kind === 'file'
-      ? [contentSha256]
+      ? [entry.data.sha256]
       : entry.kind === 'symlink' || entry.kind === 'link'
         ? [entry.target]
         : entry.kind === 'character' || entry.kind === 'block'

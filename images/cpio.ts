@@ -9,8 +9,6 @@
 //
 // Sources: Linux Documentation/driver-api/early-userspace/buffer-format.rst and init/initramfs.c, GNU cpio 2.13. Pure.
 
-import { type Peek, peekOctets } from './content.ts';
-
 /** Something of that many octets. */
 export type Sized = { readonly length: number };
 
@@ -69,6 +67,8 @@ const HEADER_BYTES = MAGIC.length + 8 * FIELDS.length;
 const TRAILER_NAME = 'TRAILER!!!';
 /** The field has eight hexadecimal digits, but init/initramfs.c keeps sizes in 32 bits and drops what is larger. */
 const CPIO_FILE_LIMIT_BYTES = 0xffff_fffe;
+/** More than any image has: what is read may be made to fill the memory. */
+const ENTRIES_LIMIT = 1_000_000;
 /** Linux PATH_MAX, which the kernel's unpacker enforces. */
 const CPIO_PATH_LIMIT_BYTES = 4095;
 
@@ -219,60 +219,72 @@ export type CpioReading<Data extends Sized = Uint8Array> =
   | { readonly ok: true; readonly entries: readonly CpioEntry<Data>[]; readonly end: number }
   | { readonly ok: false; readonly reason: string; readonly offset: number };
 
-/** Octets that hold an archive: in memory or on disk. */
-export type ArchiveSource<Data extends Sized> = Peek & {
-  /** What stands for these octets in an entry. */
-  readonly data: (offset: number, length: number) => Data;
-};
+/**
+ * What the reader of an archive asks for next: octets that it looks at (`entry`: those an entry begins with), or `content`, which
+ * it does not. The answer has that many octets, or fewer where there are no more.
+ */
+export type ArchiveStep = { readonly kind: 'entry' | 'octets' | 'content'; readonly bytes: number };
 
 /** Reads an archive in memory; see readArchive. @param octets not retained, except that the data of files are views of them. */
 export function decodeArchive(octets: Uint8Array, offset = 0): CpioReading {
-  const { length, read } = peekOctets(octets);
-  return readArchive({ length, read, data: read }, offset);
+  const reader = readArchive<Uint8Array>(offset);
+  let at = offset;
+  for (let step = reader.next(EMPTY); ; ) {
+    if (step.done === true) return step.value;
+    const answer = octets.subarray(at, at + step.value.bytes);
+    at += answer.length;
+    step = reader.next(answer);
+  }
 }
 
 /**
- * Reads one archive up to its trailer.
+ * Reads one archive up to its trailer, as it is handed the octets that it asks for.
  *
  * @param offset where the archive starts.
  * @returns its entries in order, and the offset behind the trailer. Names that leave the root are refused. Hard links
  *   come back as one `file` (the one that carries the data) and `link`s.
  * @throws never.
  */
-export function readArchive<Data extends Sized>(source: ArchiveSource<Data>, offset: number): CpioReading<Data> {
+export function* readArchive<Data extends Sized>(
+  offset = 0,
+): Generator<ArchiveStep, CpioReading<Data>, Uint8Array | Data> {
   const entries: CpioEntry<Data>[] = [];
   const linked = new Map<number, { path: string; index: number; hasData: boolean }[]>();
-  let at = offset;
-  for (;;) {
-    const header = readHeader(source.read(at, HEADER_BYTES));
-    if (typeof header === 'string') return { ok: false, reason: header, offset: at };
-    const nameEnd = at + HEADER_BYTES + header.namesize;
-    const dataStart = at + roundUp4(HEADER_BYTES + header.namesize);
-    const dataEnd = dataStart + header.filesize;
-    if (header.namesize < 1 || nameEnd > source.length || dataEnd > source.length) {
-      return { ok: false, reason: 'an entry goes on behind the end of the file', offset: at };
+  for (let at = offset; ; ) {
+    const refuse = (reason: string): CpioReading<Data> => ({ ok: false, reason, offset: at });
+    const header = readHeader((yield { kind: 'entry', bytes: HEADER_BYTES }) as Uint8Array);
+    if (typeof header === 'string') return refuse(header);
+    const { namesize, filesize } = header;
+    if (namesize > CPIO_PATH_LIMIT_BYTES + 1) return refuse(`has a name longer than ${CPIO_PATH_LIMIT_BYTES} bytes`);
+    const nameBytes = roundUp4(HEADER_BYTES + namesize) - HEADER_BYTES;
+    const name = (yield { kind: 'octets', bytes: nameBytes }) as Uint8Array;
+    const path = new TextDecoder('utf-8').decode(name.subarray(0, Math.max(0, namesize - 1)));
+    // The kernel passes over a link that leads further than that.
+    const isLink = (header.mode & 0o170000) === TYPE_BITS.symlink && filesize <= CPIO_PATH_LIMIT_BYTES;
+    const content = yield { kind: isLink ? 'octets' : 'content', bytes: filesize };
+    if (namesize < 1 || name.length < nameBytes || content.length < filesize) {
+      return refuse('an entry goes on behind the end of the file');
     }
-    if (header.namesize > CPIO_PATH_LIMIT_BYTES + 1) {
-      return { ok: false, reason: `has a name longer than ${CPIO_PATH_LIMIT_BYTES} bytes`, offset: at };
-    }
-    const path = new TextDecoder('utf-8').decode(source.read(at + HEADER_BYTES, header.namesize - 1));
-    at = Math.min(dataStart + roundUp4(header.filesize), source.length);
+    const padding = (yield { kind: 'octets', bytes: roundUp4(filesize) - filesize }) as Uint8Array;
+    const end = at + HEADER_BYTES + nameBytes + filesize + padding.length;
     if (path === TRAILER_NAME) {
       restoreLinks(entries, linked);
-      return { ok: true, entries, end: at };
+      return { ok: true, entries, end };
     }
-    if (path === '.') continue;
-    const problem = pathProblem(path);
-    if (problem !== undefined) return { ok: false, reason: `the name ${JSON.stringify(path)} ${problem}`, offset: at };
-    const entry = entryOf(path, header, source, dataStart);
-    if (entry === undefined)
-      return { ok: false, reason: `${path} is of an unknown type, or a link that leads too far`, offset: at };
-    if (entry.kind === 'file' && header.nlink > 1) {
-      const names = linked.get(header.ino) ?? [];
-      names.push({ path, index: entries.length, hasData: header.filesize > 0 });
-      linked.set(header.ino, names);
+    if (entries.length >= ENTRIES_LIMIT) return refuse(`has more than ${ENTRIES_LIMIT} entries`);
+    if (path !== '.') {
+      const problem = pathProblem(path);
+      if (problem !== undefined) return refuse(`the name ${JSON.stringify(path)} ${problem}`);
+      const entry = entryOf<Data>(path, header, content);
+      if (entry === undefined) return refuse(`${path} is of an unknown type, or a link that leads too far`);
+      if (entry.kind === 'file' && header.nlink > 1) {
+        const names = linked.get(header.ino) ?? [];
+        names.push({ path, index: entries.length, hasData: filesize > 0 });
+        linked.set(header.ino, names);
+      }
+      entries.push(entry);
     }
-    entries.push(entry);
+    at = end;
   }
 }
 
@@ -304,23 +316,17 @@ function readHeader(octets: Uint8Array): Header | string {
 function entryOf<Data extends Sized>(
   path: string,
   header: Header,
-  source: ArchiveSource<Data>,
-  dataStart: number,
+  content: Data | Uint8Array,
 ): CpioEntry<Data> | undefined {
   const base = { path, mode: header.mode & 0o7777, uid: header.uid, gid: header.gid };
   switch (header.mode & 0o170000) {
     case TYPE_BITS.file:
-      return { ...base, kind: 'file', data: source.data(dataStart, header.filesize) };
+      return { ...base, kind: 'file', data: content as Data };
     case TYPE_BITS.directory:
       return { ...base, kind: 'directory' };
     case TYPE_BITS.symlink:
-      // The kernel passes over a link that leads further than that.
       if (header.filesize > CPIO_PATH_LIMIT_BYTES) return undefined;
-      return {
-        ...base,
-        kind: 'symlink',
-        target: new TextDecoder('utf-8').decode(source.read(dataStart, header.filesize)),
-      };
+      return { ...base, kind: 'symlink', target: new TextDecoder('utf-8').decode(content as Uint8Array) };
     case TYPE_BITS.character:
       return { ...base, kind: 'character', major: header.rdevmajor, minor: header.rdevminor };
     case TYPE_BITS.block:

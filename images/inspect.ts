@@ -6,6 +6,7 @@
 // Sources: Linux init/initramfs.c (unpack_to_rootfs: NULs between archives, an uncompressed one only at multiples of 4),
 // RFC 8878 (zstd frames), RFC 1952. Pure.
 
+import type { Peek } from './content.ts';
 import type { CpioEntry } from './cpio.ts';
 import { MARKER_FOLDER } from './layers.ts';
 import { GENERATED_PATHS } from './role.ts';
@@ -15,12 +16,18 @@ export type Segment =
   | { readonly kind: 'cpio' | 'zstd' | 'gzip' | 'end' }
   | { readonly kind: 'unknown'; readonly found: string };
 
+const BLOCK_BYTES = 65_536;
+
 /** The form of what starts here, and where it starts: NULs before it are padding. */
-export function nextSegment(octets: Uint8Array, from: number): { at: number; segment: Segment } {
+export function nextSegment({ length, read }: Peek, from: number): { at: number; segment: Segment } {
   let at = from;
-  while (at < octets.length && octets[at] === 0) at += 1;
-  if (at === octets.length) return { at, segment: { kind: 'end' } };
-  const hex = Array.from(octets.subarray(at, at + 6), (octet) => octet.toString(16).padStart(2, '0')).join('');
+  for (let found = -1; found === -1; ) {
+    const block = read(at, BLOCK_BYTES);
+    if (block.length === 0) return { at: length, segment: { kind: 'end' } };
+    found = block.findIndex((octet) => octet !== 0);
+    at += found === -1 ? block.length : found;
+  }
+  const hex = Array.from(read(at, 6), (octet) => octet.toString(16).padStart(2, '0')).join('');
   if (hex === '303730373031' || hex === '303730373032') return { at, segment: { kind: 'cpio' } };
   if (hex.startsWith('28b52ffd')) return { at, segment: { kind: 'zstd' } };
   if (hex.startsWith('1f8b08')) return { at, segment: { kind: 'gzip' } };
@@ -34,8 +41,8 @@ export function nextSegment(octets: Uint8Array, from: number): { at: number; seg
  * @returns octets of the frame, checksum included; undefined where it is cut off or malformed.
  * @throws never.
  */
-export function zstdFrameBytes(octets: Uint8Array, start: number): number | undefined {
-  const descriptor = octets[start + 4];
+export function zstdFrameBytes({ length, read }: Peek, start: number): number | undefined {
+  const [descriptor] = read(start + 4, 1);
   if (descriptor === undefined) return undefined;
   const sizeFlag = descriptor >> 6;
   const singleSegment = (descriptor & 0x20) !== 0;
@@ -43,19 +50,22 @@ export function zstdFrameBytes(octets: Uint8Array, start: number): number | unde
   const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
   let at = start + 5 + (singleSegment ? 0 : 1) + dictionaryBytes + contentBytes;
   for (;;) {
-    const [low, middle, high] = octets.subarray(at, at + 3);
+    const [low, middle, high] = read(at, 3);
     if (low === undefined || middle === undefined || high === undefined) return undefined;
     const header = low | (middle << 8) | (high << 16);
     const type = (header >> 1) & 3;
     if (type === 3) return undefined;
     // A run-length block has one octet, however long it becomes.
     at += 3 + (type === 1 ? 1 : header >> 3);
-    if (at > octets.length) return undefined;
+    if (at > length) return undefined;
     if ((header & 1) === 1) break;
   }
   if ((descriptor & 4) !== 0) at += 4;
-  return at > octets.length ? undefined : at - start;
+  return at > length ? undefined : at - start;
 }
+
+/** What is kept of a file's content when it has gone by. */
+export type Passed = { readonly length: number; readonly sha256: string };
 
 /** One archive of the file. */
 export type InspectedLayer = {
@@ -63,7 +73,7 @@ export type InspectedLayer = {
   readonly offset: number;
   readonly storedBytes: number;
   readonly compression: 'none' | 'zstd' | 'gzip';
-  readonly entries: readonly CpioEntry[];
+  readonly entries: readonly CpioEntry<Passed>[];
   /** The hash that its marker names; undefined for archives without one. */
   readonly marker: string | undefined;
   /** The hash of its entries before the marker. */
@@ -77,7 +87,7 @@ export type Inspection = {
 };
 
 /** The hash that an archive's marker names. */
-export function markerOf(entries: readonly CpioEntry[]): string | undefined {
+export function markerOf(entries: readonly CpioEntry<Passed>[]): string | undefined {
   const last = entries.at(-1);
   if (last?.kind !== 'file' || !last.path.startsWith(`${MARKER_FOLDER}/`)) return undefined;
   const name = last.path.slice(MARKER_FOLDER.length + 1);

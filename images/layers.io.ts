@@ -199,8 +199,8 @@ function* gathered(chunks: readonly Content[]): Generator<Uint8Array, void> {
   yield block.subarray(0, filled);
 }
 
-/** What an engine makes of octets. A piece is asked for only when the engine is done with the one before. */
-async function* through(octets: Octets, engine: Duplex): AsyncGenerator<Uint8Array, void> {
+/** What an engine of node:zlib makes of octets. A piece is asked for only when the engine is done with the one before. */
+export async function* through(octets: Octets, engine: Duplex): AsyncGenerator<Uint8Array, void> {
   const feed = async (): Promise<void> => {
     try {
       for await (const piece of octets) {

@@ -113,7 +113,7 @@ const LETTERS = {
   fifo: 'p',
 } as const satisfies Record<CpioEntry['kind'], string>;
 
-function renderEntry(entry: CpioEntry): string {
+function renderEntry(entry: InspectedLayer['entries'][number]): string {
   const head = `${LETTERS[entry.kind]}${entry.mode.toString(8).padStart(4, '0')} ${entry.uid}:${entry.gid}`;
   const size = entry.kind === 'file' ? String(entry.data.length) : '';
   const target = entry.kind === 'symlink' || entry.kind === 'link' ? ` -> ${entry.target}` : '';

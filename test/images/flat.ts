@@ -2,10 +2,12 @@
 //
 // Usage: node flat.ts role ROLES LIB CACHE     the image `bulk`, whose role carries much content
 //        node flat.ts package DEB FOLDER       the layer of one package, unpacked and laid out
+//        node flat.ts look LIB                 what is published, verified and compared with itself
 // Prints the peak of its resident memory in KiB (VmHWM, proc_pid_status(5)).
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { diffImages, verifyImage } from '../../images/audit.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { peekAt } from '../../images/content.io.ts';
 import { readDeb } from '../../images/deb.io.ts';
@@ -14,7 +16,13 @@ import { openStore } from '../../images/store.io.ts';
 
 const [what = '', from = '', to = '', cacheDir = ''] = process.argv.slice(2);
 if (what === 'role') await buildImage({ roleDirs: [from], role: 'bulk', libDir: to, cacheDir });
-else {
+else if (what === 'look') {
+  const store = openStore(from);
+  const manifest = await store.manifest('bulk');
+  const problems = await verifyImage(store, 'bulk');
+  const { files } = await diffImages(store, manifest, manifest);
+  if (problems.length + files.length > 0) throw new Error(`${problems.join()} ${files.length}`);
+} else {
   const packages = [{ name: 'bulk', entries: await readDeb(from, 'bulk', join(to, 'unpacked')) }];
   const { files } = layoutPackages({
     packages,

@@ -5,12 +5,14 @@ import { createHash } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { peekOctets } from '../../images/content.ts';
 import { concat, type CpioEntry, encodeEntries, encodeTrailer } from '../../images/cpio.ts';
-import { inspectOctets } from '../../images/inspect.io.ts';
+import { sha256Of } from '../../images/files.io.ts';
 import { zstdFrameBytes } from '../../images/inspect.ts';
 import { describeStored, packLayer } from '../../images/layers.io.ts';
 import { paddingBytes, withParents } from '../../images/layers.ts';
 import { layerFile } from '../../images/manifest.ts';
+import { inspectOctets } from './inspected.ts';
 
 const file = (path: string, text: string): CpioEntry => ({
   kind: 'file',
@@ -50,7 +52,7 @@ for (const compression of ['zstd', 'gzip'] as const) {
     const end = octets.findLastIndex((octet) => octet !== 0) + 1;
     expect(octets.length - end).toBeLessThan(512);
     // gzip takes trailing NULs for padding, as the kernel does; the zstd command does not.
-    const input = octets.subarray(0, compression === 'zstd' ? zstdFrameBytes(octets, 0) : undefined);
+    const input = octets.subarray(0, compression === 'zstd' ? zstdFrameBytes(peekOctets(octets), 0) : undefined);
     const listed = execFileSync('sh', ['-c', `${compression} -dc | cpio -it --quiet`], { input });
     expect(listed.toString()).toContain('etc/hostname');
   });
@@ -65,7 +67,7 @@ test('a layer of many blocks holds each of them once, however it is compressed',
     ['none', 'cat'],
   ] as const) {
     const { octets } = await packLayer('blob', [blob], compression, 'quick');
-    const input = octets.subarray(0, compression === 'zstd' ? zstdFrameBytes(octets, 0) : undefined);
+    const input = octets.subarray(0, compression === 'zstd' ? zstdFrameBytes(peekOctets(octets), 0) : undefined);
     const found = execFileSync('sh', ['-c', `${program} | cpio -i --to-stdout --quiet blob`], {
       input,
       maxBuffer: 4_000_000,
@@ -113,9 +115,9 @@ test('several layers packed at once come out whole', async () => {
   );
   for (const [index, { layer, octets }] of packed.entries()) {
     expect(await describeStored(layer, [octets])).toEqual(layer);
-    const [inspected] = inspectOctets(octets).layers;
+    const [inspected] = (await inspectOctets(octets)).layers;
     expect(inspected?.entries.find(({ path }) => path === 'noise')).toMatchObject({
-      data: Buffer.from(noise(index + 1)),
+      data: { length: 400_000, sha256: sha256Of(noise(index + 1)) },
     });
   }
 });
@@ -127,7 +129,7 @@ test('joined layers of different forms are taken apart, each with its marker', a
     await packLayer('three', [file('etc/three', '3')]),
   ];
   const joined = Buffer.concat(parts.map(({ octets }) => octets));
-  const { layers, problems } = inspectOctets(joined);
+  const { layers, problems } = await inspectOctets(joined);
   expect(problems).toEqual([]);
   expect(layers.map(({ marker }) => marker)).toEqual(parts.map(({ layer }) => layer.sha256));
   expect(layers.map(({ sha256 }) => sha256)).toEqual(parts.map(({ layer }) => layer.sha256));
@@ -137,38 +139,38 @@ test('joined layers of different forms are taken apart, each with its marker', a
 test('what a kernel would pass over in silence is said', async () => {
   const one = await packLayer('one', BASE);
   const two = await packLayer('two', [file('etc/hostname', 'other\n')]);
-  expect(inspectOctets(Buffer.concat([one.octets, two.octets])).problems).toEqual([
+  expect((await inspectOctets(Buffer.concat([one.octets, two.octets]))).problems).toEqual([
     '/etc/hostname of layer 1 is replaced by layer 2',
   ]);
   const plain = zstdDecompressSync(two.octets);
-  const misplaced = inspectOctets(Buffer.concat([one.octets, Buffer.from([0]), plain]));
+  const misplaced = await inspectOctets(Buffer.concat([one.octets, Buffer.from([0]), plain]));
   expect(misplaced.problems[0]).toContain('does not start at a multiple of 4');
-  const cut = inspectOctets(one.octets.subarray(0, 300));
+  const cut = await inspectOctets(one.octets.subarray(0, 300));
   expect(cut.problems).toHaveLength(1);
   const twice = concat([encodeEntries([file('a', '1')]), encodeEntries([file('a', '2')]), encodeTrailer()]);
-  expect(inspectOctets(twice).problems).toEqual(['/a is twice in layer 1']);
-  const garbage = inspectOctets(Buffer.concat([one.octets, Buffer.from('<html>404')]));
+  expect((await inspectOctets(twice)).problems).toEqual(['/a is twice in layer 1']);
+  const garbage = await inspectOctets(Buffer.concat([one.octets, Buffer.from('<html>404')]));
   expect(garbage.problems[0]).toContain('neither cpio, zstd nor gzip');
   const damaged = Buffer.from(one.octets);
   damaged[200] = (damaged[200] ?? 0) ^ 0xff;
-  expect(inspectOctets(damaged).problems).toHaveLength(1);
+  expect((await inspectOctets(damaged)).problems).toHaveLength(1);
 });
 
 test('a layer whose marker lies is found out', async () => {
   const one = await packLayer('one', BASE);
   const plain = Buffer.from(zstdDecompressSync(one.octets));
   plain.write('web2', plain.indexOf('web1'));
-  expect(inspectOctets(plain).problems[0]).toContain('is marked');
+  expect((await inspectOctets(plain)).problems[0]).toContain('is marked');
 });
 
 test('the length of a zstd frame is read from its headers, checksum and all', async () => {
   const { octets } = await packLayer('one', BASE);
-  const length = zstdFrameBytes(octets, 0);
+  const length = zstdFrameBytes(peekOctets(octets), 0);
   const end = octets.findLastIndex((octet) => octet !== 0) + 1;
   expect(length).toBe(end);
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 64 }), (tail) => {
-      const bytes = zstdFrameBytes(Uint8Array.from([0x28, 0xb5, 0x2f, 0xfd, ...tail]), 0);
+      const bytes = zstdFrameBytes(peekOctets(Uint8Array.from([0x28, 0xb5, 0x2f, 0xfd, ...tail])), 0);
       expect(bytes === undefined || bytes <= tail.length + 4).toBe(true);
     }),
   );

@@ -3,11 +3,11 @@
 import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import type { CpioEntry } from '../../images/cpio.ts';
-import { inspectOctets } from '../../images/inspect.io.ts';
 import type { PackageContent } from '../../images/layout.ts';
 import { packLayer } from '../../images/layers.io.ts';
 import { layoutMicrocode, MICROCODE_WISH, microcodePackage } from '../../images/microcode.ts';
 import { amdContainer, intelUpdate } from './microcode-fixture.ts';
+import { inspectOctets } from './inspected.ts';
 
 const file = (path: string, data: Uint8Array): CpioEntry => ({ kind: 'file', path, mode: 0o644, uid: 0, gid: 0, data });
 const intel = (files: Record<string, Uint8Array>): PackageContent<Uint8Array> => ({
@@ -91,7 +91,7 @@ for (const bytes of [16, 20, 24, 28]) {
     expect(found).toEqual({ at: Buffer.from(octets).indexOf(U2), bytes: 3 * 1024 });
     expect(findEarly(octets, 'kernel/x86/microcode/AuthenticAMD.bin')?.bytes).toBe(bytes);
     const next = await packLayer('base', [file('init', new Uint8Array(9))]);
-    const { layers, problems } = inspectOctets(Buffer.concat([octets, next.octets]));
+    const { layers, problems } = await inspectOctets(Buffer.concat([octets, next.octets]));
     expect(problems).toEqual([]);
     expect(layers.map(({ compression, marker }) => [compression, marker])).toEqual([
       ['none', layer.sha256],

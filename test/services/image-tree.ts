@@ -1,11 +1,12 @@
 // test/services/image-tree.ts - the files of a built image as a folder, for tests that run its programs without a machine.
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { zstdDecompressSync } from 'node:zlib';
 import { buildImage } from '../../images/build.io.ts';
-import { inspectFile } from '../../images/inspect.io.ts';
+import { decodeArchive } from '../../images/cpio.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
 
@@ -26,13 +27,13 @@ export async function unpackImage(role: string, folder: string): Promise<{ tree:
   const tree = join(folder, role);
   const { manifest } = await buildImage({ roleDirs: [join(ROOT, 'services')], role, libDir, cacheDir: TEST_CACHE });
   for (const layer of manifest.layers) {
-    for (const { entries } of (await inspectFile(openStore(libDir).layerPath(layer))).layers) {
-      for (const entry of entries) {
-        const path = join(tree, entry.path);
-        mkdirSync(entry.kind === 'directory' ? path : dirname(path), { recursive: true });
-        if (entry.kind === 'file') writeFileSync(path, entry.data, { mode: entry.mode });
-        if (entry.kind === 'symlink') symlinkSync(entry.target, path);
-      }
+    const reading = decodeArchive(zstdDecompressSync(readFileSync(openStore(libDir).layerPath(layer))));
+    if (!reading.ok) throw new Error(reading.reason);
+    for (const entry of reading.entries) {
+      const path = join(tree, entry.path);
+      mkdirSync(entry.kind === 'directory' ? path : dirname(path), { recursive: true });
+      if (entry.kind === 'file') writeFileSync(path, entry.data, { mode: entry.mode });
+      if (entry.kind === 'symlink') symlinkSync(entry.target, path);
     }
   }
   writeFileSync(join(tree, 'dev/null'), '');
