@@ -52,9 +52,17 @@ const BY_BYTE: ReadonlyMap<number, Event> = new Map(
   ),
 );
 
-/** The events of what was read from a control FIFO, in order; bytes that are no order are skipped, as 0.76 does. */
+/**
+ * The events of what was read from a control FIFO at once, in order; bytes that are no order are skipped, as 0.76 does.
+ *
+ * Each letter counts once, where it stands last: a service ends as it would after all of them, as the last of u, d, o, the
+ * last of p, c decide, and the kernel delivers a signal that is sent again before it was taken once. So a flood of any
+ * length is no more work than there are letters.
+ */
 export function eventsOfControl(octets: Uint8Array): Event[] {
-  return Array.from(octets).flatMap((octet) => BY_BYTE.get(octet) ?? []);
+  const last = new Map<number, number>();
+  for (const [at, octet] of octets.entries()) if (BY_BYTE.has(octet)) last.set(octet, at);
+  return [...last].sort(([, one], [, other]) => one - other).flatMap(([octet]) => BY_BYTE.get(octet) ?? []);
 }
 
 export function isOrder(word: string): word is Order {

@@ -4,14 +4,17 @@
 
 import { Socket } from 'node:net';
 
-/** Taken in one turn of the event loop: each order may cost a tenth of a millisecond. */
-const OCTETS_AT_ONCE = 64;
+/** All that a FIFO holds unless somebody has made it larger. */
+const OCTETS_AT_ONCE = 65_536;
+/** More at a time than anybody says who does not flood: such a FIFO is read again after a pause. */
+const FLOOD_OCTETS = 64;
+const FLOOD_PAUSE_MS = 100;
 /** All FIFOs share it: what is read is used up before the next read. */
 const readBuffer = Buffer.alloc(OCTETS_AT_ONCE);
 
 /**
- * Calls back with what arrives on a FIFO opened for reading and writing, a little in each turn of the event loop, so that
- * whoever writes without end holds up nobody else.
+ * Calls back with what has arrived on a FIFO opened for reading and writing. Whoever writes without end is read ten times a
+ * second, and waits for the rest of the time, as writers to a full FIFO do; nobody else is held up.
  */
 export function readFifo(fd: number, onOctets: (octets: Uint8Array) => void): Socket {
   const socket = new Socket({
@@ -22,9 +25,10 @@ export function readFifo(fd: number, onOctets: (octets: Uint8Array) => void): So
       buffer: readBuffer,
       callback: (length, buffer) => {
         onOctets(Uint8Array.from(buffer.subarray(0, length)));
-        setImmediate(() => {
+        if (length <= FLOOD_OCTETS) return true;
+        setTimeout(() => {
           if (!socket.destroyed) socket.resume();
-        });
+        }, FLOOD_PAUSE_MS).unref();
         return false;
       },
     },

@@ -1,29 +1,25 @@
 // What stands in supervise/ and around it may be anybody's: no FIFO, link, device, copy or crowd holds up the supervisor,
 // and none makes root write or kill elsewhere.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
-  closeSync,
-  constants,
   cpSync,
   existsSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { orderService, waitFor } from '../../supervise/client.io.ts';
+import { orderService, serviceHistory, waitFor } from '../../supervise/client.io.ts';
 import { renderTable } from '../../supervise/view.ts';
-import { eventually, Rig } from './rig.ts';
+import { eventually, Rig, run } from './rig.ts';
 
 const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
 
@@ -234,32 +230,30 @@ test('what is wrong every second is said once', async () => {
   expect((await rig.until('state', 'there', () => true)).why).toContain('cannot write supervise/status');
 });
 
-test('a control FIFO that is written to without end leaves everybody else served', async () => {
+test('megabytes in a control FIFO: little work, everybody else served, and the next order is taken', async () => {
   await using rig = new Rig();
-  rig.write({ 'web/run': '#!/bin/sh\ntrap "" HUP\nwhile :; do sleep 1; done\n', 'db/run': SLEEP });
+  rig.write({ 'web/run': '#!/bin/sh\ntrap "" HUP ALRM\nwhile :; do sleep 1; done\n', 'db/run': SLEEP });
   rig.start();
   await rig.until('web', 'ready', ({ ready }) => ready);
-  const fd = openSync(join(rig.folder, 'web/supervise/control'), constants.O_RDWR | constants.O_NONBLOCK);
-  const flood = Buffer.alloc(65_536, 'h');
-  const fill = (): number => {
-    try {
-      return writeSync(fd, flood);
-    } catch {
-      return 0;
-    }
-  };
-  try {
-    expect(fill()).toBeGreaterThan(0);
-    // Each answer is an order taken while the FIFO is still full: whoever is starved never sees one.
-    let answers = 0;
-    let left = 0;
-    for (; answers < 10; answers += 1) {
-      await orderService(rig.socketPath, 'db', 'hup');
-      left += fill();
-    }
-    const eaten = left / answers;
-    expect(eaten).toBeLessThan(16_384);
-  } finally {
-    closeSync(fd);
-  }
+  const control = join(rig.folder, 'web/supervise/control');
+  const megabytes = 4;
+  const flood = spawn('sh', ['-c', `yes ha | tr -d '\\n' | head -c ${megabytes}000000 >'${control}'`], {
+    stdio: 'ignore',
+  });
+  let isThrough = false;
+  flood.once('exit', () => {
+    isThrough = true;
+  });
+  // Orders to others are taken meanwhile.
+  for (let answers = 0; answers < 10; answers += 1) await orderService(rig.socketPath, 'db', 'hup');
+  expect(isThrough).toBe(false);
+  await eventually('all of it is taken', () => (isThrough ? true : undefined));
+  await run('svc', '-d', join(rig.folder, 'web'));
+  await rig.until('web', 'told to stop', ({ want }) => want === 'down');
+  const ordered = (await serviceHistory(rig.socketPath, 'web')).filter(({ what }) => what === 'ordered').length;
+  // Two letters for each read of 64 KiB, and some for reads of less.
+  expect(ordered).toBeGreaterThan(10);
+  const entries = readFileSync(join(rig.folder, 'web/supervise/history'), 'utf8').split('\n').length;
+  expect(entries).toBeLessThan(megabytes * 200);
+  expect(existsSync(join(rig.folder, 'web/supervise/history.old'))).toBe(false);
 });

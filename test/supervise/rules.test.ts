@@ -6,13 +6,13 @@ import { route } from '../../supervise/api.ts';
 import { eventsOfControl, orderOfSignal, ORDERS } from '../../supervise/control.ts';
 import { decodeEntries, encodeEntry, entryOf, renderEntry } from '../../supervise/history.ts';
 import { accountOf, envValue, isInherited, runCommand } from '../../supervise/launch.ts';
-import { newService } from '../../supervise/machine.ts';
+import { newService, transition } from '../../supervise/machine.ts';
 import { decodeRecord, encodeRecord, isOurGroup, recover } from '../../supervise/record.ts';
 import type { Finding } from '../../supervise/record.ts';
 import { scan } from '../../supervise/scan.ts';
 import type { Entry, FoundLog, LogKind, Slot } from '../../supervise/scan.ts';
 import { DEFAULT_SETTINGS } from '../../supervise/service.ts';
-import type { Moment, Service } from '../../supervise/service.ts';
+import type { Event, Moment, Service } from '../../supervise/service.ts';
 import { parseSettings, refusalOf } from '../../supervise/servicedir.ts';
 import { cycleOf, missingOf, stopSteps } from '../../supervise/shutdown.ts';
 import { packStatus, unpackStatus } from '../../supervise/status.ts';
@@ -70,6 +70,30 @@ test('control: every letter of daemontools and runit, in order; other bytes are 
   expect(kinds).toEqual(['up', 'down', 'once', 'exit', 'SIGTERM', 'SIGKILL']);
   const letters = Object.values(ORDERS).flatMap(({ letter }) => letter ?? []);
   expect(letters.toSorted().join('')).toBe('12acdhikopqtuwx');
+});
+
+test('control: what comes at once counts once for each letter, and ends as all of it would', () => {
+  const kinds = (letters: string): string[] => eventsOfControl(Buffer.from(letters)).map(({ kind }) => kind);
+  expect(kinds('ududu')).toEqual(['down', 'up']);
+  expect(kinds('pcp')).toEqual(['continue', 'pause']);
+  expect(eventsOfControl(new Uint8Array(1_000_000).fill(0x68))).toEqual([{ kind: 'signal', signal: 'SIGHUP' }]);
+  const letters = fc
+    .array(fc.constantFrom('u', 'd', 'o', 'p', 'c', 't', 'x'), { maxLength: 30 })
+    .map((each) => each.join(''));
+  const asUp: Service = { ...newService('up', moment), phase: 'up', pid: 77, groupId: 77 };
+  const after = (events: readonly Event[]) => {
+    const { want, exiting, paused, gotTerm } = events.reduce(
+      (service, event) => transition(service, event, moment)[0],
+      asUp,
+    );
+    return { want, exiting, gotTerm, paused };
+  };
+  fc.assert(
+    fc.property(letters, (text) => {
+      const each = text.split('').flatMap((letter) => eventsOfControl(Buffer.from(letter)));
+      expect(after(eventsOfControl(Buffer.from(text)))).toEqual(after(each));
+    }),
+  );
 });
 
 test('signal names: with and without SIG, in either case', () => {
