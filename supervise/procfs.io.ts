@@ -66,6 +66,23 @@ export function processOf(pid: number): Member | undefined {
     : { pid, parentPid: stat.parentPid, startTime: stat.startTime };
 }
 
+/** Title of a spawner, and of what stands at its gate (spawner.pl). */
+const SPAWNER_TITLE = 'rouse spawner';
+
+/** The spawner that holds the process at its gate; undefined where it has long become what it was started as. */
+export function gatekeeperOf(pid: number): number | undefined {
+  const isSpawner = (each: number): boolean => {
+    try {
+      return withReserve(() => readFileSync(`/proc/${each}/cmdline`, 'latin1')).startsWith(SPAWNER_TITLE);
+    } catch {
+      return false;
+    }
+  };
+  if (!isSpawner(pid)) return undefined;
+  const parent = processStat(pid)?.parentPid ?? 0;
+  return isSpawner(parent) ? parent : undefined;
+}
+
 /**
  * What the services with these main processes use. One scan of /proc, whatever their number. Clock ticks are hundredths of a
  * second and pages 4 KiB on every Linux that Node runs on. Throws where /proc cannot be looked at.

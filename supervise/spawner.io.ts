@@ -38,7 +38,7 @@ const ASKS_MAX = 2;
 /** The same for one that has yet to begin: perl is slow on a machine that is short of everything. */
 const ASKS_BEFORE_READY_MAX = 12;
 /** A process that is not at its gate by then hangs in the kernel. */
-const START_WITHIN_MS = 30_000;
+const START_WITHIN_MS = 20_000;
 /** Starts asked for and not yet answered: each is a process of half a megabyte that stands and waits. */
 const STARTS_AT_ONCE = 16;
 /** 0 to 2 are ours, for services to inherit. */

@@ -18,7 +18,7 @@ import type { OnDeath } from './launch.io.ts';
 import { nextDeadlineMs, transition } from './machine.ts';
 import { Memory } from './memory.io.ts';
 import { probe } from './probe.io.ts';
-import { isLiving, livingStartTime } from './procfs.io.ts';
+import { gatekeeperOf, isLiving, livingStartTime } from './procfs.io.ts';
 import { recover, strangerOf } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
@@ -84,6 +84,9 @@ export class Unit {
     const { pid } = this.service;
     if (pid !== 0 && this.service.adopted && this.#startTime !== undefined) {
       this.#host.log(`${this.name}: adopted, pid ${pid}`);
+      // One that was stopped before it read `go`: it lets go of all that it holds, and leaves as its orders have ended.
+      const gatekeeper = gatekeeperOf(pid);
+      if (gatekeeper !== undefined) sendSignal(gatekeeper, 'SIGCONT');
       this.#host.watchDeath(pid, this.#startTime, (exitCode, signal) => this.#died(pid, exitCode, signal));
     }
   }

@@ -184,7 +184,7 @@ test(`${KILLS} SIGKILLs at random moments under load, of the spawner too: same p
   for (let kill = 0; kill < KILLS; kill += 1) {
     // Every fifth time the process that starts the services goes first, with or without time for another to come.
     if (kill % 5 === 4) {
-      await eventually('a spawner', () => (rig.killSpawner() ? true : undefined));
+      await eventually('a spawner', () => rig.signalSpawner('SIGKILL'));
       await moment(kill % 2 === 0 ? 300 : 10);
     } else await moment(600);
     await rig.end('SIGKILL');

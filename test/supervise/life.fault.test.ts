@@ -183,7 +183,7 @@ test('the process that starts services may die: they run on, their deaths are se
   rig.start();
   await rig.until('old', 'adopted', ({ adopted }) => adopted);
   const web = await rig.until('web', 'ready', ({ ready }) => ready);
-  expect(rig.killSpawner()).toBe(true);
+  expect(rig.signalSpawner('SIGKILL')).toBeDefined();
   await eventually('it is said', () => (rig.said.includes('another takes its place') ? true : undefined));
   expect(await rig.until('web', 'there', () => true)).toMatchObject({ pid: web.pid, phase: 'up', starts: 1 });
   expect(await rig.until('old', 'there', () => true)).toMatchObject({ pid: old.pid, phase: 'up', starts: 1 });

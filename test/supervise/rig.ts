@@ -88,14 +88,14 @@ export class Rig {
     });
   }
 
-  /** Kills the process that starts the supervisor's services. @returns whether there was one. */
-  killSpawner(): boolean {
+  /** Signals the process that starts the supervisor's services. @returns its pid; undefined where there is none. */
+  signalSpawner(signal: NodeJS.Signals): number | undefined {
     const { pid } = this.supervisor ?? {};
-    return (pid === undefined ? [] : childrenOf(pid)).some((child) => {
-      const isIt = (readIfThere(`/proc/${child}/cmdline`) ?? '').startsWith('rouse spawner');
-      if (isIt) kill(child);
-      return isIt;
-    });
+    const spawner = (pid === undefined ? [] : childrenOf(pid)).find((child) =>
+      (readIfThere(`/proc/${child}/cmdline`) ?? '').startsWith('rouse spawner'),
+    );
+    if (spawner !== undefined) kill(spawner, signal);
+    return spawner;
   }
 
   async services(): Promise<readonly ServiceView[]> {
@@ -171,9 +171,10 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
-function kill(pid: number): void {
+/** Unless it has ended by itself. */
+export function kill(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // It ended by itself since it was listed.
   }
