@@ -51,8 +51,10 @@ export async function readRuntime(
   let programs: Map<string, Uint8Array>;
   try {
     whole = wholeFile(source.nodePath);
-    nodeSha256 = await sha256OfFile(source.nodePath);
-    programs = await readPrograms(await source.programs());
+    [nodeSha256, programs] = await Promise.all([
+      sha256OfFile(source.nodePath),
+      source.programs().then((folder) => readPrograms(folder)),
+    ]);
   } catch (error) {
     throw refuse(reasonOf(error));
   }
