@@ -106,12 +106,13 @@ function siteHandlers(facts: HandlerFacts): Pick<Handlers, SiteRoutes> {
   return {
     openapi: () => openApi(facts.version),
     health: async () => {
-      const { isGood, problems } = live.state();
+      const { isGood, problems, site } = live.state();
+      const subnetsOn = (name: string) => (site?.subnets ?? []).filter((subnet) => subnet.interface === name);
       return {
         pid: process.pid,
         serving: facts
           .interfaces()
-          .map(({ name, address }) => ({ name, address, ...segmentView(facts.segment(name)) })),
+          .map(({ name, address }) => ({ name, address, ...segmentView(facts.segment(name), subnetsOn(name)) })),
         waiting: facts.waiting(),
         config: isGood ? 'good' : 'last-good',
         problems: problems.slice(0, HEALTH_PROBLEMS).map(renderProblem),

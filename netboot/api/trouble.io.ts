@@ -14,11 +14,9 @@ export async function askTrouble({ runDir }: { readonly runDir: string }): Promi
     const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as {
       config: string;
       problems?: string[];
-      serving?: { name: string; dhcp?: string; otherServers?: string[] }[];
+      serving?: { name: string; dhcp?: string; isHeld?: boolean }[];
     };
-    const silent = health.serving?.find(
-      ({ dhcp, otherServers }) => dhcp !== 'answers' && (otherServers?.length ?? 0) > 0,
-    );
+    const silent = health.serving?.find(({ isHeld }) => isHeld === true);
     if (silent !== undefined) return `on ${silent.name}: ${silent.dhcp}`;
     if (health.config === 'good') return undefined;
     return `an edit was refused, and the last good configuration is in force: ${health.problems?.[0] ?? ''}; see all with: rouse check`;

@@ -22,17 +22,37 @@ import type { States } from '../fleet/pools.ts';
 import type { SegmentView } from '../dhcp/foreign.ts';
 import { describeHold } from '../dhcp/why.ts';
 import { resolve } from '../site/plan.ts';
+import type { Subnet } from '../site/schema.ts';
 import { renderSource } from '../site/settings.ts';
 import type { Images, Profile, Site, SiteNode } from '../site/site.ts';
 import { vipsOf } from '../fleet/vips.ts';
 import { subnetAt } from '../world.ts';
 
-/** What DHCP does on an interface, and which other DHCP servers were seen there of late. */
-export function segmentView(segment: SegmentView | undefined): { dhcp: string; otherServers: readonly string[] } {
-  return {
-    dhcp: segment === undefined ? 'is not served' : describeHold(segment.held),
-    otherServers: (segment?.others ?? []).map(({ address }) => address),
-  };
+export type ServedSegment = {
+  /** "answers", or why not. */
+  readonly dhcp: string;
+  /** Whether it would give addresses, and another DHCP server keeps it from that. */
+  readonly isHeld: boolean;
+  readonly otherServers: readonly string[];
+};
+
+/**
+ * What DHCP does on an interface, and which other DHCP servers were seen there of late.
+ *
+ * @param subnets those of the interface: only one that gives addresses, and not beside others, is held back.
+ */
+export function segmentView(
+  segment: SegmentView | undefined,
+  subnets: readonly Pick<Subnet, 'mode' | 'answerBesideOthers'>[],
+): ServedSegment {
+  if (segment === undefined) return { dhcp: 'is not served', isHeld: false, otherServers: [] };
+  const otherServers = segment.others.map(({ address }) => address);
+  if (subnets.length > 0 && subnets.every(({ mode }) => mode === 'observe')) {
+    return { dhcp: 'answers nobody: mode: observe', isHeld: false, otherServers };
+  }
+  const isHoldable = subnets.some(({ mode, answerBesideOthers }) => mode === 'dhcp' && !answerBesideOthers);
+  const held = isHoldable ? segment.held : undefined;
+  return { dhcp: describeHold(held), isHeld: held?.kind === 'foreign', otherServers };
 }
 
 export type NodeRow = {

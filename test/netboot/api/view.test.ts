@@ -1,8 +1,9 @@
 // What commands show: a site in which nothing is wrong, a node that fell silent, a balancer that does not know its peers yet.
 
 import { expect, test } from 'vitest';
+import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
-import { configView, nodeView, type ViewFacts } from '../../../netboot/api/view.ts';
+import { configView, nodeView, segmentView, type ViewFacts } from '../../../netboot/api/view.ts';
 import type { Order } from '../../../netboot/fleet/orders.ts';
 import { LeaseBook } from '../../../netboot/store/leases.ts';
 import { IMAGES, report, site, state, states } from '../fleet/fleet-site.ts';
@@ -97,4 +98,23 @@ test('live files that were not taken are told, of a balancer loudly: before two 
   expect(view('lb1', { ordersOf: order(60, { kind: 'done', atMs: NOW, detail: '' }) }).behind).toBeUndefined();
   const taken = states(state('lb1', 'lb', { report: reported(1, 'b'.repeat(16)) }));
   expect(view('lb1', { ordersOf: order(60), states: taken }).behind).toBeUndefined();
+});
+
+test('another DHCP server silences only what would give addresses: not mode: observe, nor mode: proxy', () => {
+  const other = '10.0.0.9' as Ipv4Address;
+  const segment = { held: { kind: 'foreign', server: other }, others: [{ address: other, lastSeenMs: 1 }] } as const;
+  const on = (mode: 'dhcp' | 'proxy' | 'observe', answerBesideOthers = false) => ({ mode, answerBesideOthers });
+  const rows = [
+    [[on('dhcp')], true, /^another DHCP server answers here/],
+    [[on('dhcp', true)], false, /^answers$/],
+    [[on('proxy')], false, /^answers$/],
+    [[on('observe')], false, /^answers nobody: mode: observe$/],
+    [[on('observe'), on('dhcp')], true, /^another DHCP server answers here/],
+  ] as const;
+  for (const [subnets, isHeld, says] of rows) {
+    const view = segmentView(segment, subnets);
+    expect(view).toMatchObject({ isHeld, otherServers: [other] });
+    expect(view.dhcp).toMatch(says);
+  }
+  expect(segmentView({ held: { kind: 'looking' }, others: [] }, [on('dhcp')])).toMatchObject({ isHeld: false });
 });
