@@ -5,7 +5,7 @@
 // the network namespace of a boot server; all of it goes with its first process. The client is busybox's udhcpc, dressed up as
 // firmware; the DHCP server is dnsmasq on a machine of its own.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
