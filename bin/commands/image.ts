@@ -17,8 +17,28 @@ type BuildWords = Json & { refresh?: boolean; locked?: string; flatten?: string 
 /** Adds `rouse image …` to the program. */
 export function registerImage(program: Command, context: CommandContext): void {
   const image = program.command('image').description('images that nodes without disks boot');
-  const openStore = async () => (await import('../../images/store.io.ts')).openStore(context.places().libDir);
+  for (const add of [
+    addBuild,
+    addLs,
+    addShow,
+    addDiff,
+    addVerify,
+    addOutdated,
+    addPrune,
+    addFlatten,
+    addLoaders,
+    addInspect,
+    addPromote,
+    addRollback,
+  ]) {
+    add(image, context);
+  }
+}
 
+const openStore = async (context: CommandContext) =>
+  (await import('../../images/store.io.ts')).openStore(context.places().libDir);
+
+function addBuild(image: Command, context: CommandContext): void {
   image
     .command('build')
     .description('build the image of a role; the first build is what nodes boot, later ones wait for promote')
@@ -52,7 +72,7 @@ export function registerImage(program: Command, context: CommandContext): void {
         onProgress: onProgress.event,
       });
       onProgress.end();
-      const store = await openStore();
+      const store = await openStore(context);
       const flattened = flatten === undefined ? undefined : await flattenTo(store, manifest, flatten);
       if (json === true) return context.print(JSON.stringify(manifest, undefined, 2));
       const { current } = await store.summary(role);
@@ -70,13 +90,15 @@ export function registerImage(program: Command, context: CommandContext): void {
       }
       if (flattened !== undefined) context.print(flattened);
     });
+}
 
+function addLs(image: Command, context: CommandContext): void {
   image
     .command('ls')
     .description('every image, its generations, and which one nodes boot')
     .option('--json', 'as JSON')
     .action(async ({ json }: Json) => {
-      const all = await (await openStore()).list();
+      const all = await (await openStore(context)).list();
       if (json === true) return context.print(JSON.stringify(all, undefined, 2));
       const rows = all.map(({ image: name, generations, current, previous }) => [
         name,
@@ -86,7 +108,9 @@ export function registerImage(program: Command, context: CommandContext): void {
       ]);
       for (const line of renderTable(['IMAGE', 'CURRENT', 'PREVIOUS', 'GENERATIONS'], rows)) context.print(line);
     });
+}
 
+function addShow(image: Command, context: CommandContext): void {
   image
     .command('show')
     .description('what an image holds and what it weighs, by layer and by package')
@@ -96,7 +120,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .option('--sbom', 'its Debian packages as a CycloneDX document')
     .addHelpText('after', '\nExample:\n  rouse image show web')
     .action(async (name: string, { generation, json, sbom }: Json & { generation?: string; sbom?: boolean }) => {
-      const manifest = await (await openStore()).manifest(
+      const manifest = await (await openStore(context)).manifest(
         name,
         generation === undefined ? undefined : number(generation),
       );
@@ -111,7 +135,9 @@ export function registerImage(program: Command, context: CommandContext): void {
         context.print('');
       }
     });
+}
 
+function addDiff(image: Command, context: CommandContext): void {
   image
     .command('diff')
     .description('what changes for nodes from one generation to another (the current and the newest, unless told)')
@@ -123,7 +149,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .action(async (name: string, before: string | undefined, after: string | undefined, { json }: Json) => {
       const { diffImages } = await import('../../images/audit.io.ts');
       const { renderDifference } = await import('../../images/compare.ts');
-      const store = await openStore();
+      const store = await openStore(context);
       const newest = (await store.summary(name)).generations.at(-1);
       const old = await store.manifest(name, before === undefined ? undefined : number(before));
       const difference = await diffImages(
@@ -134,7 +160,9 @@ export function registerImage(program: Command, context: CommandContext): void {
       if (json === true) return context.print(JSON.stringify(difference, undefined, 2));
       for (const line of renderDifference(difference)) context.print(line);
     });
+}
 
+function addVerify(image: Command, context: CommandContext): void {
   image
     .command('verify')
     .description('ask every signature and read every published file again; exit 1 where one is wrong, gone or damaged')
@@ -142,7 +170,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .action(async (name: string | undefined, { json }: Json) => {
       const { verifyImage } = await import('../../images/audit.io.ts');
-      const store = await openStore();
+      const store = await openStore(context);
       const names = name === undefined ? (await store.list()).map((one) => one.image) : [name];
       const problems = (await Promise.all(names.map((one) => verifyImage(store, one)))).flat();
       if (json === true) context.print(JSON.stringify({ images: names, problems }, undefined, 2));
@@ -155,7 +183,9 @@ export function registerImage(program: Command, context: CommandContext): void {
           : `${names.join(', ')}: signed by a trusted key, and every file is whole`,
       );
     });
+}
 
+function addOutdated(image: Command, context: CommandContext): void {
   image
     .command('outdated')
     .description('packages that the archive has in other versions now; exit 1 where one of them is a security update')
@@ -164,7 +194,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .addHelpText('after', '\nTake them with: rouse image build IMAGE --refresh')
     .action(async (name: string | undefined, { json }: Json) => {
       const { findOutdated } = await import('../../images/outdated.io.ts');
-      const store = await openStore();
+      const store = await openStore(context);
       const names = name === undefined ? (await store.list()).map((one) => one.image) : [name];
       const onProgress = await progress(context, json !== true);
       const found = await findOutdated(store, names, context.places().cacheDir, onProgress.event);
@@ -179,7 +209,9 @@ export function registerImage(program: Command, context: CommandContext): void {
       }
       if (found.some(({ packages }) => packages.some(({ isSecurity }) => isSecurity))) context.exit(1);
     });
+}
 
+function addPrune(image: Command, context: CommandContext): void {
   image
     .command('prune')
     .description('remove generations that no node boots, runs or would go back to, and what only they need')
@@ -210,7 +242,9 @@ export function registerImage(program: Command, context: CommandContext): void {
       if (rows.length > 0) for (const line of renderTable(['IMAGE', 'GENERATION', ''], rows)) context.print(line);
       context.print(`${removed}: ${result.files} files, ${megabytes(result.bytes)} MB`);
     });
+}
 
+function addFlatten(image: Command, context: CommandContext): void {
   image
     .command('flatten')
     .description('write all layers of an image into one file, for loaders that take one initrd')
@@ -218,11 +252,13 @@ export function registerImage(program: Command, context: CommandContext): void {
     .argument('<file>')
     .option('--generation <n>', 'another generation than the current one')
     .action(async (name: string, file: string, { generation }: { generation?: string }) => {
-      const store = await openStore();
+      const store = await openStore(context);
       const manifest = await store.manifest(name, generation === undefined ? undefined : number(generation));
       context.print(await flattenTo(store, manifest, file));
     });
+}
 
+function addLoaders(image: Command, context: CommandContext): void {
   image
     .command('loaders')
     .description("fill lib/loaders with the boot programs of Debian's packages; files that are there are left")
@@ -234,7 +270,9 @@ export function registerImage(program: Command, context: CommandContext): void {
       onProgress.end();
       context.print(written.length === 0 ? 'all loaders are there' : `wrote ${written.join(', ')}`);
     });
+}
 
+function addInspect(image: Command, context: CommandContext): void {
   image
     .command('inspect')
     .description('take a file of joined layers apart as the kernel would, and say what is wrong with it')
@@ -253,7 +291,9 @@ export function registerImage(program: Command, context: CommandContext): void {
         context.exit(1);
       }
     });
+}
 
+function addPromote(image: Command, context: CommandContext): void {
   image
     .command('promote')
     .description('make a generation (the newest, unless told) what nodes boot from now on')
@@ -262,7 +302,7 @@ export function registerImage(program: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExamples:\n  rouse image promote web\n  rouse image promote web 3')
     .action(async (name: string, generation: string | undefined, { json }: Json) => {
-      const store = await openStore();
+      const store = await openStore(context);
       const newest = (await store.summary(name)).generations.at(-1);
       const chosen = generation === undefined ? newest : number(generation);
       if (chosen === undefined) throw new Fault('E_NOT_FOUND', { what: `${name} has no generation` });
@@ -274,14 +314,16 @@ export function registerImage(program: Command, context: CommandContext): void {
           : `nodes boot generation ${chosen} of ${name} from their next boot on`,
       );
     });
+}
 
+function addRollback(image: Command, context: CommandContext): void {
   image
     .command('rollback')
     .description('make what nodes booted before the last promotion theirs again')
     .argument('<image>')
     .option('--json', 'as JSON')
     .action(async (name: string, { json }: Json) => {
-      const store = await openStore();
+      const store = await openStore(context);
       const now = await store.rollback(name);
       if (json === true) return context.print(JSON.stringify(await store.summary(name), undefined, 2));
       context.print(`nodes boot generation ${now} of ${name} from their next boot on`);

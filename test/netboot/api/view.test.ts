@@ -112,9 +112,9 @@ test('another DHCP server silences only what would give addresses: not mode: obs
     [[on('observe'), on('dhcp')], true, /^another DHCP server answers here/],
   ] as const;
   for (const [subnets, isHeld, says] of rows) {
-    const view = segmentView(segment, subnets);
-    expect(view).toMatchObject({ isHeld, otherServers: [other] });
-    expect(view.dhcp).toMatch(says);
+    const served = segmentView(segment, subnets);
+    expect(served).toMatchObject({ isHeld, otherServers: [other] });
+    expect(served.dhcp).toMatch(says);
   }
   expect(segmentView({ held: { kind: 'looking' }, others: [] }, [on('dhcp')])).toMatchObject({ isHeld: false });
 });
