@@ -4,8 +4,8 @@
 // (images.io.ts).
 //
 // What all of them put in: nginx, a configuration, a page, busybox, and the modules of a virtio network card. All are booted
-// with one kernel, one command line and one machine. What each does beyond that is its `text`, which is printed under the
-// table. docs/benchmarks.md tells how to read the figures.
+// with one kernel on one machine, in two ways: by one script for all of them, so that only the images differ, and by the init
+// that each brings. What each is told is its `text`, which is printed under the table. docs/benchmarks.md: how to read it.
 //
 // Sources: mmdebstrap(1), dracut(8), initramfs-tools(7), mkinitramfs(8).
 
@@ -20,7 +20,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 
@@ -54,8 +54,8 @@ export type Builder = {
   readonly forget: (shop: Workshop) => void;
   /** @returns the initrd's path. */
   readonly build: (shop: Workshop) => Promise<string>;
-  /** Behind the kernel's console words. */
-  readonly cmdline: (shop: Workshop) => Promise<readonly string[]>;
+  /** What its own init is told on the kernel's command line, behind the console; absent: it has none. */
+  readonly cmdline?: (shop: Workshop) => Promise<readonly string[]>;
 };
 
 /** A folder for temporary files that is also there below a changed root. */
@@ -66,9 +66,8 @@ const siteFiles = (shop: Workshop): string => join(shop.folder, 'site');
 const rouseHome = (shop: Workshop): string => join(shop.folder, 'rouse');
 const debs = (shop: Workshop): string => join(shop.folder, 'debs');
 
-const STARTS_SCRIPT = 'starts a script of ten lines with a fixed address and nginx as the first process';
-
-/** Started as the first program by the initrds that are not rouse's. */
+/** The first program of all images, where their own init is left aside: the shortest that can serve the page. */
+export const SCRIPT_CMDLINE = ['rdinit=/bench-init'];
 const SCRIPT = `#!/bin/busybox sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 busybox mkdir -p /proc /sys /dev /run /tmp /var/log/nginx /var/lib/nginx
@@ -83,6 +82,25 @@ busybox ip addr add 10.0.2.15/24 dev eth0
 exec nginx -e stderr -g 'daemon off;'
 `;
 
+/** What runs nginx below dracut's init: a root that is never mounted, and a hook in its place (dracut.modules(7)). */
+const DRACUT_HOOKS = {
+  'cmdline/50-bench.sh': 'root=bench\nrootok=1\n',
+  'pre-mount/50-bench.sh': `busybox ip link set lo up
+busybox ip link set eth0 up
+busybox ip addr add 10.0.2.15/24 dev eth0
+mkdir -p /var/log/nginx /var/lib/nginx
+exec nginx -e stderr -g 'daemon off;'
+`,
+};
+
+/** The same below that of initramfs-tools: a boot script in place of "local" or "nfs" (initramfs-tools(7)). */
+const BOOT_SCRIPT = `mountroot() {
+  configure_networking
+  mkdir -p /var/log/nginx /var/lib/nginx
+  exec nginx -e stderr -g 'daemon off;'
+}
+`;
+
 /** Lays out the files that all builders take, and a role of rouse with the same. */
 export function makeWorkshop(folder: string, root = join(folder, 'installed')): Workshop {
   const site = join(folder, 'site');
@@ -93,8 +111,10 @@ export function makeWorkshop(folder: string, root = join(folder, 'installed')): 
   }
   mkdirSync(join(role, 'nginx'), { recursive: true });
   for (const base of [site, join(role, 'files')]) writeFileSync(join(base, 'etc/nginx/nginx.conf'), NGINX_CONF);
-  writeFileSync(join(site, 'bench-init'), SCRIPT);
-  chmodSync(join(site, 'bench-init'), 0o755);
+  for (const base of [site, join(role, 'files')]) {
+    writeFileSync(join(base, 'bench-init'), SCRIPT);
+    chmodSync(join(base, 'bench-init'), 0o755);
+  }
   writeFileSync(join(role, 'nginx/run'), "#!/bin/sh\nmkdir -p /var/lib/nginx\nexec nginx -e stderr -g 'daemon off;'\n");
   chmodSync(join(role, 'nginx/run'), 0o755);
   writeFileSync(
@@ -164,7 +184,7 @@ function releaseOf(root: string): string {
 /** By the names that people know them by. */
 export const BUILDERS = {
   rouse: {
-    text: 'a signed generation of layers in a store, joined to one file; its init, the one that nodes boot, proves the layers, asks DHCP, and keeps nginx and the agent under svscan',
+    text: 'a signed generation of layers, joined to one file; its init is the one that nodes boot: layers proved, DHCP, nginx and an agent under svscan',
     copies: false,
     forget(shop) {
       rmSync(join(rouseHome(shop), 'lib'), { recursive: true, force: true });
@@ -187,7 +207,7 @@ export const BUILDERS = {
     },
   },
   mmdebstrap: {
-    text: `a small Debian with apt, without documentation, translations and the modules of other machines, zstd -19; ${STARTS_SCRIPT}`,
+    text: 'a small Debian with apt, without documentation, translations and the modules of other machines, zstd -19; it has no init',
     copies: false,
     forget(shop) {
       rmSync(join(shop.folder, 'debstrapped'), { recursive: true, force: true });
@@ -205,10 +225,9 @@ export const BUILDERS = {
       await run('sh', ['-c', `cd ${root} && find . | cpio -o -H newc --quiet | zstd -q -19 -T0 -f -o ${initrd}`]);
       return initrd;
     },
-    cmdline: async () => ['rdinit=/bench-init'],
   },
   dracut: {
-    text: `modules base and kernel-modules, the drivers named, zstd; ${STARTS_SCRIPT}`,
+    text: 'modules base and kernel-modules, the drivers named, zstd; its init runs udev, then nginx from a hook, with a fixed address',
     copies: true,
     forget() {
       // It keeps nothing from one build to the next.
@@ -216,19 +235,25 @@ export const BUILDERS = {
     async build(shop) {
       const { root } = shop;
       placeSite(shop);
+      const hooks = join(root, 'bench-dracut/usr/lib/dracut/hooks');
+      for (const [path, text] of Object.entries(DRACUT_HOOKS)) {
+        mkdirSync(join(hooks, dirname(path)), { recursive: true });
+        writeFileSync(join(hooks, path), text);
+        chmodSync(join(hooks, path), 0o755);
+      }
       const out = 'dracut.initrd';
       await run('chroot', [
         root,
         ...['dracut', '--quiet', '--force', '--no-hostonly', '--zstd', '--modules', 'base kernel-modules'],
         ...['--drivers', DRIVERS.join(' '), '--install', 'nginx busybox modprobe'],
-        ...['--include', '/bench', '/', '--kver', releaseOf(root), `/${out}`],
+        ...['--include', '/bench', '/', '--include', '/bench-dracut', '/', '--kver', releaseOf(root), `/${out}`],
       ]);
       return join(root, out);
     },
-    cmdline: async () => ['rdinit=/bench-init'],
+    cmdline: async () => ['rd.shell=0'],
   },
   'initramfs-tools': {
-    text: `MODULES=list with the drivers named, a hook for nginx, zstd; ${STARTS_SCRIPT}`,
+    text: 'MODULES=list with the drivers named, a hook for nginx, zstd; its init runs udev, asks DHCP, then starts nginx from a boot script',
     copies: true,
     forget() {
       // It keeps nothing from one build to the next.
@@ -245,11 +270,12 @@ export const BUILDERS = {
         '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\n. /usr/share/initramfs-tools/hook-functions\ncopy_exec /usr/sbin/nginx\ncopy_exec /bin/busybox /bin/busybox\ncp -a /bench/. "$DESTDIR/"\n',
       );
       chmodSync(join(conf, 'hooks/nginx'), 0o755);
+      writeFileSync(join(conf, 'scripts/bench'), BOOT_SCRIPT);
       const out = 'initramfs-tools.initrd';
       await run('chroot', [root, 'mkinitramfs', '-d', '/bench-conf', '-o', `/${out}`, releaseOf(root)]);
       return join(root, out);
     },
-    cmdline: async () => ['rdinit=/bench-init'],
+    cmdline: async () => ['boot=bench', 'ip=dhcp'],
   },
 } as const satisfies Record<string, Builder>;
 

@@ -21,9 +21,10 @@ import {
   installRoot,
   kernelOf,
   makeWorkshop,
+  SCRIPT_CMDLINE,
   type Workshop,
 } from './imagebuilders.io.ts';
-import { type BuilderResult, renderImageReport } from './imagereport.ts';
+import { type BootTime, type BuilderResult, renderImageReport } from './imagereport.ts';
 import { median } from './report.ts';
 
 const USAGE =
@@ -106,14 +107,23 @@ async function measure(
     return { ms: performance.now() - startedAtMs, path };
   };
   const told = { name, text: builder.text, copies: builder.copies };
-  const nothing = { ...told, coldMs: Number.NaN, warmMs: [], editMs: [], compressedBytes: Number.NaN, boots: [] };
+  const nothing = {
+    ...told,
+    coldMs: Number.NaN,
+    warmMs: [],
+    editMs: [],
+    compressedBytes: Number.NaN,
+    scriptBoots: [],
+    ownBoots: [],
+  };
   try {
     const rootMs = builder.copies ? await installed() : 0;
     say(`${name}: cold`);
     const cold = await timed();
     const warmMs: number[] = [];
     const editMs: number[] = [];
-    const answers: { cpuMs: number; wallMs: number }[] = [];
+    const scriptBoots: BootTime[] = [];
+    const ownBoots: BootTime[] = [];
     let { path } = cold;
     for (let repeat = 0; repeat < repeats; repeat += 1) {
       say(`${name}: warm`);
@@ -126,12 +136,14 @@ async function measure(
       ({ path } = edited);
     }
     const compressedBytes = bytesOf(path);
-    const cmdline = await builder.cmdline(shop);
+    const kernel = await kernelOf(shop);
+    const own = await builder.cmdline?.(shop);
     for (let boot = 0; boot < boots; boot += 1) {
       say(`${name}: boot`);
-      answers.push(await bootOnce(await kernelOf(shop), path, cmdline));
+      scriptBoots.push(await bootOnce(kernel, path, SCRIPT_CMDLINE));
+      if (own !== undefined) ownBoots.push(await bootOnce(kernel, path, own));
     }
-    return { ...told, coldMs: rootMs + cold.ms, warmMs, editMs, compressedBytes, boots: answers };
+    return { ...told, coldMs: rootMs + cold.ms, warmMs, editMs, compressedBytes, scriptBoots, ownBoots };
   } catch (error) {
     return { ...nothing, why: reasonOf(error).slice(0, 600) };
   }
@@ -146,11 +158,7 @@ async function timeOfRoot(shop: Workshop): Promise<number> {
 }
 
 /** Boots a guest and asks for the page until it answers. */
-async function bootOnce(
-  kernel: string,
-  initrd: string,
-  cmdline: readonly string[],
-): Promise<{ cpuMs: number; wallMs: number }> {
+async function bootOnce(kernel: string, initrd: string, cmdline: readonly string[]): Promise<BootTime> {
   const port = await freePort();
   const startedAtMs = performance.now();
   const guest: ChildProcess = spawn(
@@ -166,7 +174,7 @@ async function bootOnce(
   let said = '';
   guest.stdout?.on('data', (chunk: Buffer) => (said = `${said}${chunk.toString()}`.slice(-8000)));
   try {
-    let answered: { cpuMs: number; wallMs: number } | undefined;
+    let answered: BootTime | undefined;
     const ask = async (): Promise<void> => {
       if (await doesAnswer(port)) {
         answered ??= { cpuMs: cpuMsOf(guest.pid ?? 0), wallMs: performance.now() - startedAtMs };
