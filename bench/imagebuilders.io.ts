@@ -129,7 +129,7 @@ export function makeWorkshop(folder: string, root = join(folder, 'installed')): 
 }
 
 const rouse = (shop: Workshop, args: readonly string[]) =>
-  run(process.execPath, [join(ROOT, 'bin/rouse.ts'), ...args], {
+  run(join(ROOT, 'bin/rouse'), args, {
     ROUSE_HOME: rouseHome(shop),
     ROUSE_CACHE: join(rouseHome(shop), 'cache'),
     ROUSE_CONFIG: join(rouseHome(shop), 'etc'),
