@@ -585,3 +585,24 @@ test('a store that is taken away while it is in use is told in the log and in th
     /store\.sqlite was removed or replaced while it is in use: nothing can be kept, so no lease is given/,
   );
 });
+
+test('a layer on its way is told while it leaves, however slowly, and what broke off is told as that', async () => {
+  await start();
+  await lease(0);
+  const { urls } = await scriptOf(0, SCRIPT1);
+  const layer = urls[1]!;
+  const latest = async () =>
+    ((await api('/v1/boots?node=web1')) as { boots: { loading: { part: string; bytes: number }[]; stages: object }[] })
+      .boots[0]!;
+  // Else the kernels at both ends take the whole of it at once.
+  await rack.in(rack.server, 'sysctl', ['-q', '-w', 'net.ipv4.tcp_wmem=4096 16384 65536']);
+  await rack.in(rack.wires[0]!.client, 'sysctl', ['-q', '-w', 'net.ipv4.tcp_rmem=4096 16384 65536']);
+  const slow = rack.start(rack.wires[0]!.client, 'curl', ['-sS', '-o', '/dev/null', '--limit-rate', '100k', layer]);
+  const { servedBytes } = image.layers[0]!;
+  await expect.poll(async () => (await latest()).loading).toMatchObject([{ part: 'initrd', bytes: servedBytes }]);
+  slow.kill('SIGKILL');
+  await expect.poll(async () => (await latest()).loading).toEqual([]);
+  expect((await latest()).stages).toMatchObject({
+    initrd: { detail: expect.stringContaining('broken off') as string },
+  });
+});

@@ -20,7 +20,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { decodeArchive } from '../../images/cpio.ts';
 import type { Finding } from '../../netboot/host/doctor.ts';
 import { type Finished, Rack } from '../netboot/dhcp/rack.ts';
 import { publishImage } from '../netboot/home.ts';
@@ -93,20 +95,41 @@ const startServices = async (): Promise<void> => {
 };
 const client = (): string => rack.wires[0]?.client ?? '';
 
-/** DISCOVER and REQUEST of a BIOS's PXE. @returns the address that it was given. */
-async function boots(): Promise<string> {
-  const file = join(work, 'lease');
-  rmSync(file, { force: true });
-  const pxe = '-V PXEClient:Arch:00000:UNDI:002001 -x 0x5d:0000 -x 0x5e:010201 -O 43 -O 60 -O 66 -O 67';
-  const line = `LEASE=${file} exec busybox udhcpc -f -i c0 -n -q -t 10 -T 2 ${pxe} -s ${work}/udhcpc.sh`;
-  expect(await rack.in(client(), 'sh', ['-c', line], 60_000)).toMatchObject({ code: 0 });
-  return readFileSync(file, 'utf8').trim();
+/** What a BIOS says of itself when it boots from the network. */
+const PXE = '-V PXEClient:Arch:00000:UNDI:002001 -x 0x5d:0000 -x 0x5e:010201 -O 43 -O 60 -O 66 -O 67';
+const udhcpc = (words: string): Promise<Finished> => {
+  const line = `LEASE=${work}/lease exec busybox udhcpc -f -i c0 -n -q ${words} -s ${work}/udhcpc.sh`;
+  return rack.in(client(), 'sh', ['-c', line], 60_000);
+};
+
+/** @returns the address that it was given. */
+async function leases(words = ''): Promise<string> {
+  rmSync(join(work, 'lease'), { force: true });
+  const { code, stderr } = await udhcpc(`-t 10 -T 2 ${words}`);
+  expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+  return readFileSync(join(work, 'lease'), 'utf8').trim();
 }
 
-async function fetched(url: string): Promise<string> {
-  const { code, stdout, stderr } = await rack.in(client(), 'curl', ['-sS', '-f', '-m', '20', url]);
+/** Beside another DHCP server: udhcpc takes the offer that comes first, and firmware joins the two. */
+async function bootsBeside(): Promise<string> {
+  const given = await leases();
+  await udhcpc(`-t 2 -T 1 -A 1 ${PXE}`);
+  return given;
+}
+
+async function fetched(url: string, ...more: string[]): Promise<string> {
+  const { code, stdout, stderr } = await rack.in(client(), 'curl', ['-sS', '-f', '-m', '30', ...more, url]);
   expect({ url, code, stderr }).toEqual({ url, code: 0, stderr: '' });
   return stdout;
+}
+
+/** What the overlay of a boot proves it with. */
+async function tokenOf(bootId: string): Promise<string> {
+  const file = join(work, 'overlay');
+  await fetched(`http://${SERVER}:8080/boot/${bootId}/overlay`, '-o', file);
+  const archive = decodeArchive(gunzipSync(readFileSync(file)));
+  const entry = archive.ok ? archive.entries.find(({ path }) => path === 'etc/rouse/boot') : undefined;
+  return entry?.kind === 'file' ? (/token ([0-9a-f]{32})/.exec(new TextDecoder().decode(entry.data))?.[1] ?? '') : '';
 }
 
 beforeAll(async () => {
@@ -151,7 +174,7 @@ test('installed, set up, looked at, put beside dnsmasq: a machine is seen, expla
   expect(finding('configuration')).toMatchObject({ state: 'ok' });
 
   // In mode: observe it hears, and answers nobody.
-  const address = await boots();
+  const address = await leases(PXE);
   expect(address).toMatch(/^10\.77\.1\.2\d$/);
   expect(await done('rouse explain --seen')).toMatch(
     new RegExp(`${MAC1} +- +bios firmware \\(architecture 0\\) .*ignored: no node file names this MAC`),
@@ -159,10 +182,19 @@ test('installed, set up, looked at, put beside dnsmasq: a machine is seen, expla
   expect(await done('rouse node ls --new')).toContain(MAC1);
 
   await done("sed -i 's/mode: observe .*/mode: proxy/' /etc/rouse/rouse.yaml; rouse check");
-  await done(`mkdir -p /etc/rouse/profiles; echo 'image: web' >/etc/rouse/profiles/web.yaml
-    cp -a /mnt/lib/. /var/lib/rouse/; chown -R rouse: /var/lib/rouse`);
+  // Any image will do for what is asked of the inventory's here: who speaks with its token.
+  await done(`mkdir -p /etc/rouse/profiles; echo 'image: web' | tee /etc/rouse/profiles/discover.yaml >/etc/rouse/profiles/web.yaml
+    cp -a /mnt/lib/. /var/lib/rouse/; chown -R rouse: /var/lib/rouse
+    sed -i 's/unknown: ignore .*/unknown: discover/' /etc/rouse/rouse.yaml; rouse check`);
+  await expect.poll(async () => (await inside(`rouse explain ${MAC1}`)).stdout, WAIT).toContain("profile 'discover'");
+  expect(await bootsBeside()).toBe(address);
+  const bootId = /rouse\.boot=([0-9a-f]{16})/.exec(await fetched(SCRIPT))?.[1] ?? '';
+  const token = await tokenOf(bootId);
   expect(await done(`rouse node adopt ${MAC1} --name web1 --profile web`)).toContain('1 nodes made');
-  expect(await boots()).toBe(address);
+  // Its address is dnsmasq's, who knows nothing of its new role: it is ordered to boot as that.
+  const orders = `http://${SERVER}:8080/node/v1/boots/${bootId}/orders?after=0`;
+  expect(await fetched(orders, '-H', `Authorization: Bearer ${token}`)).toBe('order 1 reboot\n');
+  expect(await bootsBeside()).toBe(address);
   const seen = await done(`rouse explain ${MAC1} --seen`);
   expect(seen).toMatch(/^heard \d+ s ago: bios firmware/);
   expect(seen).toContain('another DHCP server gives the address, this one what to boot');
@@ -175,7 +207,7 @@ test('backed up while it serves, and restored on a bare machine: its nodes find 
   const pool = 'mode: dhcp\\n    answerBesideOthers: true\\n    pools: [10.77.1.100-10.77.1.150]';
   await done(`sed -i 's/^    mode: proxy/    ${pool}/' /etc/rouse/rouse.yaml; rouse check`);
   await expect.poll(async () => (await inside(`rouse explain ${MAC1}`)).stdout, WAIT).toContain('OFFER 10.77.1.1');
-  const address = await boots();
+  const address = await leases(PXE);
   const layerOf = (script: string): string => /http:\S+\/layer\/\S+/.exec(script)?.[0] ?? '';
   const sumOf = async (url: string): Promise<string> =>
     createHash('sha256')
@@ -200,7 +232,7 @@ test('backed up while it serves, and restored on a bare machine: its nodes find 
   const known = (text: string): unknown => (JSON.parse(text) as Record<string, unknown>[]).map(name);
   expect(known(await done('rouse node ls --json'))).toEqual(known(before.nodes));
   expect(await done('rouse lease ls')).toMatch(new RegExp(`${address} +${MAC1} +web1 +bound`));
-  expect(await boots()).toBe(address);
+  expect(await leases(PXE)).toBe(address);
   expect(layerOf(await fetched(SCRIPT))).toBe(layer);
   expect(await sumOf(layer)).toBe(before.sum);
   expect(await done('ls /var/lib/rouse/keys')).toBe(before.keys);
