@@ -1,54 +1,31 @@
 // images/build.io.ts - from a role's recipe to a published generation of its image.
 //
 // Owns: the order of the work. Does not own: any of the steps: what a recipe asks for and is refused (recipe.ts, chain.ts),
-// which versions (chooseversions.io.ts), which layers (stages.ts), making them (makelayers.io.ts, layercache.io.ts), publishing
-// (publishgeneration.io.ts).
+// which versions (chooseversions.io.ts), which layers (stages.ts), making them (makelayers.io.ts, makekernel.io.ts,
+// layercache.io.ts), what is said of them (describeimage.ts), publishing (publishgeneration.io.ts).
 
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
-import { aptFolder, openApt } from './apt.io.ts';
-import { reachable } from './apt.ts';
+import { type Apt, aptFolder, openApt } from './apt.io.ts';
 import { withBuildLock } from './buildlock.io.ts';
-import {
-  architectureOf,
-  archiveOf,
-  askedPackages,
-  chosenMemory,
-  firmwareOf,
-  isLeftOut,
-  kernelOf,
-  kernelPackageOf,
-  lackingFirmware,
-  lackingModules,
-  microcodeOf,
-  placedPackage,
-  refuseLacking,
-  refuseMicrocode,
-} from './chain.ts';
+import { architectureOf, archiveOf, askedPackages, lackingFirmware, placedPackage } from './chain.ts';
 import { chooseVersions } from './chooseversions.io.ts';
+import { describeImage } from './describeimage.ts';
 import type { OnBuildEvent } from './event.ts';
 import { sha256Of } from './files.io.ts';
 import { describeMissing } from './firmware.ts';
 import { closeKey } from './keys.io.ts';
 import { openLayerCache } from './layercache.io.ts';
-import {
-  firmwareLayer,
-  microcodeLayer,
-  nodeLayer,
-  openDebs,
-  packagesLayer,
-  roleLayer,
-  takeKernel,
-  type Workshop,
-} from './makelayers.io.ts';
+import { takeKernel } from './makekernel.io.ts';
+import { nodeLayer, openDebs, packagesLayer, roleLayer, type Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
-import { type LayerDraft, packagesOf, runtimeOf } from './plan.ts';
+import type { LayerDraft } from './plan.ts';
 import { publishGeneration } from './publishgeneration.io.ts';
-import { supervisorOf } from './recipe.ts';
+import { type LoadedRecipe, supervisorOf } from './recipe.ts';
 import { loadChain, readRoleFiles } from './roles.io.ts';
 import { type RuntimeSource, requireRuntime } from './runtime.io.ts';
-import { RUNTIME_PACKAGES } from './runtime.ts';
-import { planStages, type Stage } from './stages.ts';
+import type { Runtime } from './runtime.ts';
+import { packagesUsed, planImage, type Stage } from './stages.ts';
 import { openStore } from './store.io.ts';
 
 export type BuildOptions = {
@@ -126,84 +103,64 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   const store = openStore(libDir);
   const folder = aptFolder(cacheDir, architecture);
   const opened = await openApt(folder, architecture, onEvent, store.packagePath, archiveOf(chain));
-  const fetch: typeof opened.fetch = async (packages) => {
+  const fetch: Apt['fetch'] = async (packages) => {
     outcome.downloadFailed = true;
     await opened.fetch(packages);
     outcome.downloadFailed = false;
   };
 
-  const { found: kernelOwner, wish: kernelWish } = kernelOf(chain);
-  const { supervisor, place } = supervisorOf(chain);
-  const isRouse = supervisor === 'rouse';
-  const runtime = isRouse ? await requireRuntime(options.runtime, architecture, place ?? role) : undefined;
-  const asked = askedPackages(chain, [kernelWish.package, ...(isRouse ? RUNTIME_PACKAGES.packages : [])]);
-  const lock = await chooseVersions(store, { ...opened, fetch }, { role, chain, architecture, asked, refresh, locked });
-  const solution = lock.packages;
-  const kernelPackage = kernelPackageOf(solution, kernelOwner, kernelWish.package);
+  const runtime = await runtimeOfChain(options, chain, architecture);
+  const question = { role, chain, architecture, asked: askedPackages(chain), refresh, locked };
+  const lock = await chooseVersions(store, { ...opened, fetch }, question);
   const files = await Promise.all(chain.map((found) => readRoleFiles(found.folder)));
-  const stages = planStages({ chain, files, solution, supervisor, runtime });
-  const firmwarePackages = reachable(solution, firmwareOf(chain).packages, isLeftOut);
-  const microcodePackages = solution.filter(({ name }) => microcodeOf(chain).some((one) => one.package === name));
+  const plan = planImage({ chain, files, solution: lock.packages, runtime });
 
-  const placed = (name: string, error: unknown) => placedPackage(chain, solution, name, error);
-  const apt: typeof opened = {
-    ...opened,
-    fetch,
-    file: (one) => opened.file(one).catch((error: unknown) => Promise.reject(placed(one.name, error))),
-  };
+  const placed = (name: string, error: unknown) => placedPackage(chain, lock.packages, name, error);
+  const file: Apt['file'] = (one) => opened.file(one).catch((error) => Promise.reject(placed(one.name, error)));
+  const apt: Apt = { ...opened, fetch, file };
   const layers = openLayerCache(store, cacheDir, onEvent);
   const debs = await openDebs(apt, join(cacheDir, 'unpacked'), placed);
   const workshop: Workshop = { store, apt, layers, debs, cacheDir, onEvent };
   try {
-    const { kernel, modules, facts, builtins } = await takeKernel(workshop, kernelOwner, kernelPackage);
-    const lacks = (compiledIn: ReadonlySet<string>) => lackingModules(chain, modules.paths, compiledIn);
-    if (lacks(new Set()).length > 0) refuseLacking(lacks(await builtins()), kernelOwner);
-    refuseMicrocode(chain, { package: kernelPackage.name, loadsMicrocode: facts.loadsMicrocode });
-    const firmware = await firmwareLayer(workshop, firmwarePackages, facts);
-    const { drafts, paths } = await makeLayers(workshop, stages, [modules, firmware]);
+    const { kernel, facts, first, behindLowest } = await takeKernel(workshop, plan);
+    const { drafts, paths } = await makeLayers(workshop, plan.stages, behindLowest);
     const missing = lackingFirmware(chain, facts, paths);
     for (const text of describeMissing(missing)) onEvent({ kind: 'note', text });
-    const microcode = await microcodeLayer(workshop, microcodeOf(chain), microcodePackages);
-    const all = microcode === undefined ? drafts : [microcode, ...drafts];
-    const records = await Promise.all(all.map(async (draft) => ({ ...draft, layer: await draft.layer })));
-    const packages = stages.flatMap((stage) => stage.packages);
-    // A package may be wanted twice: amd64-microcode holds firmware of the module ccp, too.
-    const used = [...new Set([...packages, kernelPackage, ...firmwarePackages, ...microcodePackages])];
-    const templates = stages.flatMap(({ own }) => own.templates);
-    return await publishGeneration(workshop, used, {
-      version: 1,
-      lock: await store.putLock(lock),
+    const records = await Promise.all(
+      [...first, ...drafts].map(async (draft) => ({ ...draft, layer: await draft.layer })),
+    );
+    const draft = describeImage(plan, records, missing, {
       image: role,
       builtAt: new Date().toISOString(),
-      recipe: {
-        file: `${role}/recipe.yaml`,
-        sha256: sha256Of(chain.map(({ sha256 }) => sha256).join('\n')),
-      },
+      lock: await store.putLock(lock),
       kernel,
-      layers: records.map(({ layer }) => layer),
-      memoryMb: chosenMemory(chain, records),
-      packages: packagesOf(records, used),
-      vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
-      templates: [...new Map(templates.map((template) => [template.path, template])).values()],
-      services: chain.flatMap(({ recipe }) => recipe.services),
-      ...(missing.length === 0 ? {} : { missingFirmware: missing }),
-      ...(runtime === undefined ? {} : { runtime: runtimeOf(records, runtime) }),
+      recipe: { file: `${role}/recipe.yaml`, sha256: sha256Of(chain.map(({ sha256 }) => sha256).join('\n')) },
     });
+    return await publishGeneration(workshop, packagesUsed(plan), draft);
   } finally {
     await layers.abandon();
     await debs.close();
   }
 }
 
+async function runtimeOfChain(
+  { role, runtime }: BuildOptions,
+  chain: readonly LoadedRecipe[],
+  architecture: ReturnType<typeof architectureOf>,
+): Promise<Runtime | undefined> {
+  const { supervisor, place = role } = supervisorOf(chain);
+  return supervisor === 'rouse' ? requireRuntime(runtime, architecture, place) : undefined;
+}
+
 /**
  * The layers of all stages in the order in which nodes load them.
  *
- * @param kernels those of the kernel, which come behind the lowest stage. @returns also everything that is in them, by path.
+ * @param behindLowest those of the kernel. @returns also everything that is in them, by path.
  */
 async function makeLayers(
   workshop: Workshop,
   stages: readonly Stage[],
-  kernels: readonly (LayerDraft | undefined)[],
+  behindLowest: readonly LayerDraft[],
 ): Promise<{ drafts: LayerDraft[]; paths: ReadonlySet<string> }> {
   const drafts: LayerDraft[] = [];
   const below = new Map<string, string>();
@@ -216,7 +173,7 @@ async function makeLayers(
     add(await packagesLayer(workshop, stage, stages.slice(0, index), below));
     add(await nodeLayer(workshop, stage));
     add(await roleLayer(workshop, stage, below));
-    if (index === 0) for (const draft of kernels) add(draft);
+    if (index === 0) for (const draft of behindLowest) add(draft);
   }
   return { drafts, paths: new Set(below.keys()) };
 }

@@ -13,7 +13,7 @@ import { layoutMicrocode, microcodePackage } from './microcode.ts';
 import { canonicalModuleName } from './modinfo.ts';
 import { missingModules } from './modules.ts';
 import { conflicts, type LayerRecord } from './plan.ts';
-import { type LoadedRecipe, placeOf, type Recipe } from './recipe.ts';
+import { type LoadedRecipe, placeOf, type Recipe, supervisorOf } from './recipe.ts';
 import { LEFT_OUT_PACKAGES } from './rules.ts';
 import { RUNTIME_PACKAGES } from './runtime.ts';
 import { unanswered, type VersionLock } from './versions.ts';
@@ -85,9 +85,10 @@ function namedBy(found: LoadedRecipe): { name: string; place: string }[] {
   ];
 }
 
-/** Names of all packages that apt must choose, each once. */
-export function askedPackages(chain: Chain, further: readonly string[]): string[] {
-  return [...new Set([...chain.flatMap(namedBy).map(({ name }) => name), ...further])];
+/** Names of all packages that apt must choose, each once. @throws Fault E_CONFIG where no recipe names a kernel. */
+export function askedPackages(chain: Chain): string[] {
+  const runtime = supervisorOf(chain).supervisor === 'rouse' ? RUNTIME_PACKAGES.packages : [];
+  return [...new Set([...chain.flatMap(namedBy).map(({ name }) => name), kernelOf(chain).wish.package, ...runtime])];
 }
 
 const NON_FREE = /^(?:firmware-.*|(?:intel|amd64)-microcode)$/;

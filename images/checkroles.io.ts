@@ -6,7 +6,6 @@
 import { Fault } from '../formats/errors.ts';
 import { readKeyring } from './archive.io.ts';
 import { archiveOf, kernelOf } from './chain.ts';
-import { supervisorOf } from './recipe.ts';
 import { listRoles, loadChain, readRoleFiles } from './roles.io.ts';
 import { planStages } from './stages.ts';
 
@@ -20,7 +19,7 @@ export async function roleProblems(roleDirs: readonly string[]): Promise<string[
       const archive = archiveOf(chain);
       if (archive !== undefined) await readKeyring(archive);
       const files = await Promise.all(chain.map(({ folder }) => readRoleFiles(folder)));
-      planStages({ chain, files, solution: [], supervisor: supervisorOf(chain).supervisor, runtime: undefined });
+      planStages({ chain, files, solution: [], runtime: undefined });
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       const lines = Array.isArray(error.cause) ? error.cause.map(String) : [error.message];

@@ -1,39 +1,24 @@
-// images/makelayers.io.ts - the layers of a stage: its packages, the recipe's own files, Node; and the kernel's: modules, firmware,
-// microcode.
+// images/makelayers.io.ts - the layers of a stage: its packages, Node, the recipe's own files.
 //
 // Owns: bringing together what each is made of. Does not own: which files stay (layout.ts), what a role's files become (role.ts),
-// which modules (kernel.io.ts), which firmware (firmware.ts, microcode.ts), whether a layer must be made at all (layercache.io.ts).
+// whether a layer must be made at all (layercache.io.ts), those that go with the kernel (makekernel.io.ts).
 
-import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
-import { microcodeFiles, type microcodeOf, placeOfModule, refuseConflicts } from './chain.ts';
+import { refuseConflicts } from './chain.ts';
 import { peekAt, sha256OfContent } from './content.io.ts';
 import { readDeb, readFromDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
-import { publishFile, sha256Of } from './files.io.ts';
-import { chooseFirmware, isKernelFacts, type KernelFacts } from './firmware.ts';
-import {
-  builtinModules,
-  chooseModules,
-  type KernelTree,
-  moduleEntries,
-  openKernel,
-  readKernelFacts,
-} from './kernel.io.ts';
 import type { LayerCache } from './layercache.io.ts';
 import { layoutPackages, type PackageContent } from './layout.ts';
-import type { Manifest } from './manifest.ts';
-import { isMicrocode } from './microcode.ts';
-import type { ModuleSelection } from './modules.ts';
-import { isKernelNote, type LayerDraft } from './plan.ts';
-import { type LoadedRecipe, placeOf } from './recipe.ts';
+import type { LayerDraft } from './plan.ts';
+import { placeOf } from './recipe.ts';
 import { NODE_OWNER } from './runtime.ts';
 import { packagesInputs, providedTo, type Stage } from './stages.ts';
-import { readCached, type Store } from './store.io.ts';
+import type { Store } from './store.io.ts';
 import { takeTurns } from './turns.ts';
 
 export type Workshop = {
@@ -166,80 +151,4 @@ export async function roleLayer(
     name: found.role,
     files: own.entries.map((entry) => ({ entry, owner: found.role })),
   }));
-}
-
-export type KernelDraft = {
-  readonly kernel: Manifest['kernel'];
-  readonly modules: LayerDraft;
-  readonly facts: KernelFacts;
-  /** Names of what is compiled in: the kernel is unpacked for that, which a build from the cache does not need otherwise. */
-  readonly builtins: () => Promise<ReadonlySet<string>>;
-};
-
-/** The kernel, which goes to the store, and the layer of its modules. @param found the recipe that names it. */
-export async function takeKernel(
-  { store, apt, layers, cacheDir, onEvent }: Workshop,
-  found: LoadedRecipe,
-  kernelPackage: ArchivePackage,
-): Promise<KernelDraft> {
-  const wish = found.recipe.kernel;
-  if (wish === undefined) throw new Error('called for a recipe without a kernel');
-  let tree: Promise<KernelTree> | undefined;
-  const open = (): Promise<KernelTree> => {
-    tree ??= apt.fetch([kernelPackage]).then(() => openKernel(apt, kernelPackage, join(cacheDir, 'kernels'), onEvent));
-    return tree;
-  };
-  const place = (module: string): string => placeOfModule(found, module);
-  let chosen: Promise<ModuleSelection> | undefined;
-  const choose = (): Promise<ModuleSelection> => {
-    chosen ??= open().then((kernel) => chooseModules(kernel, wish.modules, wish.extraModules, place, onEvent));
-    return chosen;
-  };
-  const inputs = ['modules', kernelPackage.sha256, wish];
-  const modules = await layers.draft(inputs, async () => {
-    const entries = moduleEntries(await open(), await choose());
-    return { name: 'modules', files: entries.map((entry) => ({ entry, owner: kernelPackage.name })) };
-  });
-  const factsPath = join(cacheDir, 'kernels', `${sha256Of(JSON.stringify(inputs)).slice(0, 32)}.facts.json`);
-  const factsBefore = await readCached(factsPath, isKernelFacts);
-  const facts = factsBefore ?? (await readKernelFacts(await open(), await choose()));
-  if (factsBefore === undefined) await publishFile(factsPath, JSON.stringify(facts));
-  const builtins = async (): Promise<ReadonlySet<string>> => builtinModules(await open());
-  const notePath = join(cacheDir, 'kernels', `${kernelPackage.sha256.slice(0, 32)}.json`);
-  const noted = await readCached(notePath, isKernelNote);
-  if (noted !== undefined && (await store.hasKernel(noted))) return { kernel: noted, modules, facts, builtins };
-  const { release, vmlinuz } = await open();
-  const kernel = { release, package: kernelPackage.name, ...(await store.putKernel(createReadStream(vmlinuz))) };
-  await publishFile(notePath, JSON.stringify(kernel));
-  return { kernel, modules, facts, builtins };
-}
-
-/** What devices load through the modules that are carried. @returns undefined where the packages hold nothing of it. */
-export async function firmwareLayer(
-  { apt, layers, debs }: Workshop,
-  packages: readonly ArchivePackage[],
-  { firmware, endings }: KernelFacts,
-): Promise<LayerDraft | undefined> {
-  if (packages.length === 0) return undefined;
-  const inputs = ['firmware', packages.map(({ sha256 }) => sha256), firmware, endings];
-  const draft = await layers.draft(inputs, async () => {
-    await apt.fetch(packages);
-    return { name: 'firmware', files: chooseFirmware(firmware, endings, await debs.read(packages)) };
-  });
-  return draft.paths.length === 0 ? undefined : draft;
-}
-
-/** What a kernel reads before it unpacks anything: uncompressed, and the first of all layers. */
-export async function microcodeLayer(
-  { apt, layers, debs }: Workshop,
-  wishes: ReturnType<typeof microcodeOf>,
-  packages: readonly ArchivePackage[],
-): Promise<LayerDraft | undefined> {
-  if (wishes.length === 0) return undefined;
-  const inputs = ['microcode', packages.map(({ sha256 }) => sha256), wishes.map(({ wish }) => wish)];
-  return layers.draft(inputs, async () => {
-    await apt.fetch(packages);
-    const files = microcodeFiles(wishes, await debs.load(packages, isMicrocode));
-    return { name: 'microcode', compression: 'none', files };
-  });
 }

@@ -1,4 +1,4 @@
-// images/stages.ts - the layers of an image before any of them is made: which recipe brings what, in which order.
+// images/stages.ts - an image before any layer of it is made: which recipe brings what, in which order.
 //
 // Owns: what is new in each recipe of a chain, the place of Node and rouse among them, and what a layer is made from, which is
 // what its cache goes by. Does not own: the recipes (recipe.ts), the files of a layer (layout.ts, role.ts), making it
@@ -8,8 +8,8 @@
 // the kernel's modules, and Node with rouse where the recipe wants them. Pure.
 
 import { type ArchivePackage, reachable } from './apt.ts';
-import { isLeftOut } from './chain.ts';
-import { type LoadedRecipe, parseRecipe, recipeFault, type Supervisor } from './recipe.ts';
+import { firmwareOf, isLeftOut, kernelOf, kernelPackageOf, microcodeOf } from './chain.ts';
+import { type LoadedRecipe, parseRecipe, recipeFault, supervisorOf } from './recipe.ts';
 import { layoutRole, type RoleFile, type RoleFiles } from './role.ts';
 import { LEFT_OUT_PATHS } from './rules.ts';
 import { ROUSE_OWNER, rouseEntries, type Runtime, RUNTIME_PACKAGES } from './runtime.ts';
@@ -22,25 +22,52 @@ export type Stage = {
   readonly runtime?: Runtime;
 };
 
-/**
- * The stages of a chain, the lowest first.
- *
- * @param files those of each recipe's folder. @param solution every package that apt has chosen.
- * @throws Fault E_BUILD with everything that is wrong with the recipes' own files.
- */
-export function planStages({
-  chain,
-  files,
-  solution,
-  supervisor,
-  runtime,
-}: {
+/** What an image is made of. */
+export type ImagePlan = {
   readonly chain: readonly LoadedRecipe[];
-  readonly files: readonly (readonly RoleFile[])[];
-  readonly solution: readonly ArchivePackage[];
-  readonly supervisor: Supervisor;
+  readonly stages: readonly Stage[];
+  /** The recipe that names the kernel, and the package that holds it. */
+  readonly kernel: { readonly owner: LoadedRecipe; readonly package: ArchivePackage };
+  readonly firmware: readonly ArchivePackage[];
+  readonly microcode: readonly ArchivePackage[];
   readonly runtime: Runtime | undefined;
-}): Stage[] {
+};
+
+/** What a plan is made from. */
+type PlanQuestion = {
+  /** The lowest recipe first. */
+  readonly chain: readonly LoadedRecipe[];
+  /** Those of each recipe's folder. */
+  readonly files: readonly (readonly RoleFile[])[];
+  /** Every package that apt has chosen. */
+  readonly solution: readonly ArchivePackage[];
+  readonly runtime: Runtime | undefined;
+};
+
+/** @throws Fault E_BUILD with everything that is wrong with the recipes' own files. */
+export function planImage(question: PlanQuestion): ImagePlan {
+  const { chain, solution, runtime } = question;
+  const { found: owner, wish } = kernelOf(chain);
+  const microcode = new Set(microcodeOf(chain).map((one) => one.package));
+  return {
+    chain,
+    kernel: { owner, package: kernelPackageOf(solution, owner, wish.package) },
+    stages: planStages(question),
+    firmware: reachable(solution, firmwareOf(chain).packages, isLeftOut),
+    microcode: solution.filter(({ name }) => microcode.has(name)),
+    runtime,
+  };
+}
+
+/** Every package that may have a file in the image, and the kernel's; each once, though amd64-microcode holds firmware too. */
+export function packagesUsed({ stages, kernel, firmware, microcode }: ImagePlan): ArchivePackage[] {
+  const packages = stages.flatMap((stage) => stage.packages);
+  return [...new Set([...packages, kernel.package, ...firmware, ...microcode])];
+}
+
+/** The stages of a chain, the lowest first. @throws as planImage. */
+export function planStages({ chain, files, solution, runtime }: PlanQuestion): Stage[] {
+  const { supervisor } = supervisorOf(chain);
   const stages: Stage[] = [];
   const before = new Set<string>();
   const addStage = (stage: Omit<Stage, 'packages'>): void => {
