@@ -25,7 +25,10 @@ export function* octetsOf(content: Content): Generator<Uint8Array, void> {
   if (content instanceof Uint8Array) return void (yield content);
   const { file, offset, length, sha256, head } = content;
   const hash = sha256 === undefined ? undefined : createHash('sha256');
-  if (head !== undefined) yield head;
+  if (head !== undefined) {
+    hash?.update(head);
+    yield head;
+  }
   const block = Buffer.allocUnsafe(Math.min(BLOCK_BYTES, length));
   const descriptor = openSync(file, 'r');
   try {
@@ -51,8 +54,9 @@ function changed(file: string): Fault {
   });
 }
 
-/** SHA-256 of the octets, as 64 hexadecimal digits. */
+/** SHA-256 of the octets, as 64 hexadecimal digits; what they must be is not read again for it. */
 export function sha256OfContent(content: Content): string {
+  if (!(content instanceof Uint8Array) && content.sha256 !== undefined) return content.sha256;
   const hash = createHash('sha256');
   for (const octets of octetsOf(content)) hash.update(octets);
   return hash.digest('hex');

@@ -9,7 +9,8 @@ import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { Peek } from './content.ts';
 import { peekAt, wholeFile } from './content.io.ts';
-import { concat, type CpioReading, readArchive } from './cpio.ts';
+import { concat } from './cpio.ts';
+import { type CpioReading, readArchive } from './cpioread.ts';
 import {
   crossProblems,
   type InspectedLayer,

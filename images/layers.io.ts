@@ -35,6 +35,7 @@ export type Compression = Layer['compression'];
 /** Packages are compressed once and served many times; what is made per boot must not keep a node waiting. */
 export type Effort = 'smallest' | 'quick';
 
+/** The web image, 13.3 MB: 4.88 MB at level 12, 4.71 at 16, 4.39 at 19, in 1, 4 and 7 seconds of one processor. */
 const ZSTD_LEVELS = { smallest: 19, quick: 3 } as const satisfies Record<Effort, number>;
 const GZIP_LEVELS = { smallest: 9, quick: 6 } as const satisfies Record<Effort, number>;
 const BLOCK_BYTES = 1 << 18;

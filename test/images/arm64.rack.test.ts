@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { verifyImage } from '../../images/audit.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { peekOctets } from '../../images/content.ts';
-import { decodeArchive } from '../../images/cpio.ts';
+import { decodeArchive } from '../../images/cpioread.ts';
 import { ELF_MACHINES, isElf, readElfNeeds } from '../../images/elf.ts';
 import { openStore } from '../../images/store.io.ts';
 

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { concat, type CpioEntry, decodeArchive, encodeEntries, encodeTrailer, pathProblem } from '../../images/cpio.ts';
+import { concat, type CpioEntry, encodeEntries, encodeTrailer, pathProblem } from '../../images/cpio.ts';
+import { decodeArchive } from '../../images/cpioread.ts';
 
 const octets = (text: string): Uint8Array => new TextEncoder().encode(text);
 const root = { uid: 0, gid: 0 };

@@ -13,7 +13,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { decodeArchive } from '../../images/cpio.ts';
+import { decodeArchive } from '../../images/cpioread.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { bootScript } from '../../netboot/boots/script.ts';
 import { Rack } from './dhcp/rack.ts';

@@ -22,7 +22,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { decodeArchive } from '../../images/cpio.ts';
+import { decodeArchive } from '../../images/cpioread.ts';
 import type { Finding } from '../../netboot/host/doctor.ts';
 import { type Finished, Rack } from '../netboot/dhcp/rack.ts';
 import { publishImage } from '../netboot/home.ts';

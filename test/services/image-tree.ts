@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
 import { buildImage } from '../../images/build.io.ts';
-import { decodeArchive } from '../../images/cpio.ts';
+import { decodeArchive } from '../../images/cpioread.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { openStore } from '../../images/store.io.ts';
 

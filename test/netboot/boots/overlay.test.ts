@@ -3,7 +3,8 @@
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import type { MacAddress } from '../../../formats/mac.ts';
-import { type CpioEntry, decodeArchive } from '../../../images/cpio.ts';
+import { type CpioEntry } from '../../../images/cpio.ts';
+import { decodeArchive } from '../../../images/cpioread.ts';
 import { buildOverlay, type OverlayFacts } from '../../../netboot/boots/overlay.ts';
 
 const TOKEN = '0123456789abcdef0123456789abcdef';

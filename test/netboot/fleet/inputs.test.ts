@@ -12,7 +12,7 @@ import { isOutOfService, type ServiceFacts } from '../../../netboot/fleet/outofs
 import { planOf, refusalsOf, wantedOf } from '../../../netboot/fleet/planview.ts';
 import { vipsOf, withAnswers } from '../../../netboot/fleet/vips.ts';
 import type { Template } from '../../../images/manifest.ts';
-import { decodeArchive } from '../../../images/cpio.ts';
+import { decodeArchive } from '../../../images/cpioread.ts';
 import { boot, FILES, IMAGES, report, site, state, states } from './fleet-site.ts';
 
 const LB2 = { name: 'lb2', profile: 'lb', labels: {}, address: '10.0.0.22' as Ipv4Address };

@@ -4,7 +4,7 @@
 import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { decodeArchive } from '../../../images/cpio.ts';
+import { decodeArchive } from '../../../images/cpioread.ts';
 import type { Rack } from '../dhcp/rack.ts';
 
 export type Fetched = { readonly status: number; readonly body: Buffer };
