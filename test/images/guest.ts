@@ -32,6 +32,7 @@ export async function startGuest({
   memoryMb = 256,
   card = 'virtio-net-pci',
   cpu,
+  devices = [],
 }: {
   kernel: string;
   initrd: readonly Uint8Array[];
@@ -41,6 +42,8 @@ export async function startGuest({
   card?: string;
   /** QEMU's words for -cpu. */
   cpu?: string;
+  /** Further words of QEMU's. */
+  devices?: readonly string[];
 }): Promise<Guest> {
   const folder = mkdtempSync(join(tmpdir(), 'rouse-guest-'));
   const initrdPath = join(folder, 'initrd');
@@ -64,6 +67,7 @@ export async function startGuest({
       ],
       ...['-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${httpPort}-:80`],
       ...['-device', `${card},netdev=net0,mac=52:54:00:77:00:01,romfile=`],
+      ...devices,
       ...['-serial', `unix:${serialPath},server=on,wait=on`],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
