@@ -12,6 +12,7 @@ const PAGES = [
   'ARCHITECTURE.md',
   'CONTRIBUTING.md',
   'docs/operating.md',
+  'docs/benchmarks.md',
   'docs/images.md',
   'docs/errors.md',
   'docs/settings.md',
