@@ -30,6 +30,7 @@ const DEBIAN_PACKAGES = [
   { name: 'busybox', shows: 'busybox', for: 'test' },
   { name: 'cpio', shows: 'cpio', for: 'test images' },
   { name: 'zstd', shows: 'zstd', for: 'test images' },
+  { name: 'xz-utils', shows: 'xz', for: 'test' },
   { name: 'binutils', shows: 'readelf', for: 'test' },
   { name: 'gnupg', shows: 'gpg', for: 'test' },
   { name: 'kmod', shows: 'modinfo', for: 'test' },

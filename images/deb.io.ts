@@ -111,8 +111,13 @@ async function readFiles<Data extends Content>(
   return [...entries.values()];
 }
 
-/** Unpacks a .deb into a folder that appears only when it is whole. */
-export async function unpackDeb(path: string, name: string, into: string): Promise<void> {
+/** Unpacks a .deb into a folder that appears only when it is whole. @param ready does what else belongs to that. */
+export async function unpackDeb(
+  path: string,
+  name: string,
+  into: string,
+  ready: (folder: string) => Promise<void>,
+): Promise<void> {
   const beside = `${into}.${process.pid}.new`;
   await rm(beside, { recursive: true, force: true });
   await mkdir(beside, { recursive: true });
@@ -125,5 +130,6 @@ export async function unpackDeb(path: string, name: string, into: string): Promi
       why: result.stderr.trim() || result.shortMessage,
     });
   }
+  await ready(beside);
   await rename(beside, into);
 }

@@ -44,7 +44,7 @@ export async function openKernel(
   if ((await stat(folder).catch(() => undefined)) === undefined) {
     const path = await apt.file(one);
     onEvent({ kind: 'step', step: 'kernel', detail: one.name });
-    await unpackDeb(path, one.name, folder);
+    await unpackDeb(path, one.name, folder, (unpacked) => expandModules(unpacked, one.name));
   }
   const boot = (await readdir(join(folder, 'boot')).catch(() => [])).find((name) => name.startsWith('vmlinuz-'));
   if (boot === undefined) throw new Fault('E_BUILD', { what: `the package ${one.name} holds no /boot/vmlinuz-*` });
@@ -57,6 +57,26 @@ export async function openKernel(
     }
   }
   throw new Fault('E_BUILD', { what: `the package ${one.name} holds no modules of ${release}` });
+}
+
+/** Names handed to one xz: far from what a command line holds. */
+const NAMES_AT_ONCE = 500;
+
+/** Debian 13 compresses each module. A layer does that better, and busybox's insmod reads the plain ones. */
+async function expandModules(folder: string, name: string): Promise<void> {
+  const packed = (await readdir(folder, { recursive: true })).filter((path) => path.endsWith('.ko.xz'));
+  if (packed.length === 0) return;
+  const { execa } = await import('execa');
+  const what = `cannot unpack the modules of ${name}`;
+  for (let from = 0; from < packed.length; from += NAMES_AT_ONCE) {
+    const words = ['-d', '--', ...packed.slice(from, from + NAMES_AT_ONCE)];
+    const result = await execa('xz', words, { cwd: folder, stdin: 'ignore', reject: false });
+    if (result.code === 'ENOENT') {
+      const todo = 'install it with: apt-get install xz-utils';
+      throw new Fault('E_MISSING_TOOL', { what, why: 'xz is not on this machine', todo });
+    }
+    if (result.failed) throw new Fault('E_BUILD', { what, why: result.stderr.trim() || result.shortMessage });
+  }
 }
 
 /** Canonical names of the modules that are compiled into the kernel. */

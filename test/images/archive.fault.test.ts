@@ -32,12 +32,23 @@ const kernelFiles = (release: string, config: string): MadePackage['files'] => (
   [`lib/modules/${release}/kernel/tg3.ko`]: module('tg3', 'tigon/tg3.bin'),
   [`lib/modules/${release}/modules.builtin.modinfo`]: 'ext4.license=GPL\0',
 });
+const xz = (octets: Uint8Array): Uint8Array => execFileSync('xz', ['-c'], { input: octets });
 const FREE = 'non-free-firmware';
 const METAL = 'CONFIG_MICROCODE=y\nCONFIG_FW_LOADER_COMPRESS=y\nCONFIG_FW_LOADER_COMPRESS_XZ=y\n';
 const PACKAGES: MadePackage[] = [
   { name: 'linux-image-metal', depends: 'linux-image-6.9-metal', files: {} },
   { name: 'linux-image-6.9-metal', files: kernelFiles('6.9-metal', METAL) },
   { name: 'linux-image-6.9-cloud', files: kernelFiles('6.9-cloud', '# CONFIG_MICROCODE is not set\n') },
+  {
+    // As in Debian 13: modules compressed, in the merged folder.
+    name: 'linux-image-6.12-xz',
+    files: {
+      'boot/vmlinuz-6.12-xz': 'kernel 6.12-xz',
+      'boot/config-6.12-xz': METAL,
+      'usr/lib/modules/6.12-xz/kernel/bnx2.ko.xz': xz(module('bnx2', 'bnx2/a.fw')),
+      'usr/lib/modules/6.12-xz/modules.builtin.modinfo': 'ext4.license=GPL\0',
+    },
+  },
   { name: 'firmware-bnx2', component: FREE, files: { 'lib/firmware/bnx2/a.fw': 'a', 'lib/firmware/bnx2/c.fw': 'c' } },
   {
     name: 'firmware-misc-nonfree',
@@ -52,7 +63,10 @@ const PACKAGES: MadePackage[] = [
   { name: 'intel-microcode', component: FREE, files: { 'lib/firmware/intel-ucode/06-55-04': intelUpdate(0x50654, 7) } },
   { name: 'amd64-microcode', component: FREE, files: { 'lib/firmware/amd-ucode/microcode_amd.bin': amdContainer(20) } },
 ];
-const NEWER: MadePackage = { ...(PACKAGES[3] as MadePackage), version: '2' };
+const NEWER: MadePackage = {
+  ...(PACKAGES.find(({ name }) => name === 'firmware-bnx2') as MadePackage),
+  version: '2',
+};
 
 let folder = '';
 let archive = '';
@@ -191,6 +205,16 @@ test('another keyring under the same name: what the old one verified counts no m
   expect(await refusal()).toContain('NO_PUBKEY');
   writeFileSync(own, readFileSync(ours.file));
   expect(await build()).toMatchObject({ built: false });
+});
+
+test('a kernel whose modules are compressed: the image has them plain, and what they say is read', async () => {
+  makeArchive(archive, PACKAGES, ours);
+  const lines = ['kernel: {package: linux-image-6.12-xz, modules: metal}', 'firmware: {packages: [firmware-bnx2]}'];
+  write(mirror(`, keyring: ours.gpg, components: [main, ${FREE}]`), ...lines);
+  const { manifest } = await build(true);
+  expect(await pathsOf(manifest, 'modules')).toContain('usr/lib/modules/6.12-xz/kernel/bnx2.ko');
+  expect(await pathsOf(manifest, 'firmware')).toContain('usr/lib/firmware/bnx2/a.fw');
+  expect(manifest.missingFirmware).toBeUndefined();
 });
 
 const FIRMWARE = 'firmware: {packages: [firmware-bnx2]}';
