@@ -20,13 +20,13 @@ pools: {web: {match: {profile: web}}}
 `,
 });
 
-function peers(now = both as typeof both | undefined): Peers {
+function peers(isInForce = true): Peers {
   const heard = new HeardAddresses();
   heard.put(ip('10.1.0.7'), HEARD);
   heard.put(ip('10.0.0.150'), HEARD);
   const lease = { mac: OURS, subnet: 'rack1', state: 'bound', expiresAtS: 100 } as const;
   const leases = new LeaseBook([{ ...lease, address: ip('10.0.0.150') }]);
-  const made = new Peers({ site: () => now, leases, heard, nowS: () => 50 });
+  const made = new Peers({ site: () => (isInForce ? both : undefined), leases, heard, nowS: () => 50 });
   made.interfaces = [{ name: 'eth1', address: ip('10.0.0.1') }];
   return made;
 }
@@ -37,7 +37,7 @@ test('our lease counts where we give addresses, and what was overheard where ano
   // A node file's address.
   expect(peers().macAt(ip('10.0.0.11'))).toBe(OURS);
   expect(peers().macAt(ip('10.0.0.151'))).toBeUndefined();
-  expect(peers(undefined).macAt(ip('10.0.0.150'))).toBeUndefined();
+  expect(peers(false).macAt(ip('10.0.0.150'))).toBeUndefined();
   expect([peers().isGivenElsewhere(ip('10.1.0.7')), peers().isGivenElsewhere(ip('10.0.0.150'))]).toEqual([true, false]);
 });
 
