@@ -10,13 +10,13 @@ import type { OnBuildEvent } from './event.ts';
 import { publishFile, sha256Of } from './files.io.ts';
 import { findKept, keepLayer } from './keptlayers.io.ts';
 import type { OwnedEntry } from './layout.ts';
-import type { Layer } from './manifest.ts';
+import type { PackOptions } from './layers.io.ts';
 import { contentsOf, isLayerRecord, type LayerDraft, type LayerRecord } from './plan.ts';
 import { readCached, type Store } from './store.io.ts';
 import { takeTurns } from './turns.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
-const BUILDER_VERSION = 3;
+const BUILDER_VERSION = 4;
 /** zstd holds some 100 MB for each at the level of layers. */
 const LAYERS_AT_ONCE = 2;
 
@@ -28,7 +28,7 @@ export type LayerCache = {
    */
   readonly draft: (
     inputs: unknown,
-    make: () => Promise<{ name: string; files: readonly OwnedEntry[]; compression?: Layer['compression'] }>,
+    make: () => Promise<{ name: string; files: readonly OwnedEntry[] } & Pick<PackOptions, 'compression' | 'effort'>>,
   ) => Promise<LayerDraft>;
   /** Ends what is under way, and waits for its end. */
   readonly abandon: () => Promise<void>;
@@ -53,13 +53,13 @@ export function openLayerCache(store: Store, cacheDir: string, onEvent: OnBuildE
       const before = await readCached(path, isLayerRecord);
       const reused = before === undefined ? undefined : await reuse(before);
       if (reused !== undefined) return { ...reused, name: reused.layer.name, layer: Promise.resolve(reused.layer) };
-      const { name, files, compression = 'zstd' } = await make();
+      const { name, files, ...options } = await make();
       const contents = contentsOf(files);
       const layer = inTurn(async () => {
         stop.signal.throwIfAborted();
         onEvent({ kind: 'step', step: 'compress', detail: name });
         const entries = files.map(({ entry }) => entry);
-        const made = await store.makeLayer(name, entries, { compression, signal: stop.signal });
+        const made = await store.makeLayer(name, entries, { ...options, signal: stop.signal });
         await keepLayer(folder, made, store.layerPath(made));
         const record: LayerRecord = { layer: made, ...contents };
         await publishFile(path, JSON.stringify(record));

@@ -128,6 +128,7 @@ export async function nodeLayer({ layers }: Workshop, { runtime }: Stage): Promi
   return layers.draft([NODE_OWNER, runtime.nodeSha256], async () => ({
     name: NODE_OWNER,
     files: [{ entry: runtime.node, owner: NODE_OWNER }],
+    effort: 'smallest',
   }));
 }
 
