@@ -22,7 +22,7 @@ export type Judgement = {
   readonly look: Look | undefined;
 };
 
-export type Look = {
+type Look = {
   readonly address: Ipv4Address;
   /** Behind a relay: ARP does not reach there. */
   readonly isRelayed: boolean;

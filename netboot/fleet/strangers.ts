@@ -12,7 +12,7 @@ import { subnetAt } from '../world.ts';
 import type { NodeState } from './nodestate.ts';
 import type { States } from './pools.ts';
 
-export const MOST_STRANGERS = 1000;
+const MOST_STRANGERS = 1000;
 
 /** Whether no node file named the machine when it booted last. */
 function isStranger({ boot, before, lastGood }: NodeState): boolean {
