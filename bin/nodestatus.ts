@@ -66,8 +66,9 @@ export async function nodeLines(places: Places, words: readonly string[], isJson
 }
 
 function serviceRows(node: string, report: ReportView): string[][] {
-  const { ageMs, supervisor, services } = report;
-  const reported = `${renderAge(ageMs)} ago${supervisor === undefined ? '' : `, by ${supervisor}`}`;
+  const { ageMs, isSilent, supervisor, services } = report;
+  const by = supervisor === undefined ? '' : `, by ${supervisor}`;
+  const reported = `${renderAge(ageMs)} ago${by}${isSilent ? ', nothing since' : ''}`;
   if (services.length === 0) return [[node, 'none', '-', '-', '-', '-', reported, '']];
   return services.map(({ name, isUp, pid, forS, isReady, why = '' }) => [
     node,

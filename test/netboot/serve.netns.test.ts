@@ -543,6 +543,22 @@ test('what unknown machines send is neither kept nor logged line by line', async
     .filter((line) => line.includes('02:99:00'));
   expect(lines.length).toBeGreaterThan(50);
   expect(lines.length).toBeLessThan(200);
+  // What is asked in a node's name, and never acknowledged, is anybody's too: it fills no log, and begins no boot.
+  const requests = `
+    import { createSocket } from 'node:dgram';
+    for (let index = 0; index < 1000; index += 1) {
+      const socket = createSocket('udp4');
+      const packet = Buffer.from('\\0\\x01' + (index % 2 === 0 ? 'undionly.kpxe' : 'nothing') + '\\0octet\\0', 'latin1');
+      socket.send(packet, 69, '10.77.1.1', () => socket.close());
+      if (index % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  `;
+  const { boots } = await api('/v1/boots?node=web1');
+  const space = rack.wires[0]!.client;
+  expect((await rack.in(space, process.execPath, ['--input-type=module', '-e', requests], 60_000)).stderr).toBe('');
+  await expect.poll(() => log, { timeout: 10_000 }).toMatch(/tftp: 10\.77\.1\.11 nothing refused/);
+  expect(log.match(/^tftp: 10\.77\.1\.11 /gm)!.length).toBeLessThan(100);
+  expect((await api('/v1/boots?node=web1')).boots).toEqual(boots);
   expect(log).toMatch(/many messages of unknown machines: most of them are not logged from here on/);
   first.kill('SIGTERM');
   await once(first, 'exit');
@@ -550,6 +566,14 @@ test('what unknown machines send is neither kept nor logged line by line', async
   const row = database.prepare(`SELECT count(*) AS strangers FROM journal WHERE mac LIKE '02:99:%'`).get();
   database.close();
   expect(row?.['strangers']).toBe(0);
+  // Who was heard last is known to the next boot server as well.
+  await start();
+  const { machines } = (await api('/v1/machines')) as { machines: { mac: string; client: string; said: string }[] };
+  expect(machines.length).toBeGreaterThan(900);
+  expect(machines.find(({ mac }) => mac === '02:99:00:00:0b:b7')).toMatchObject({
+    client: 'an operating system',
+    said: expect.stringContaining('no node file names this MAC') as string,
+  });
 });
 
 test('a machine that is up and asks for an address that is not its own is told no, and the log says so', async () => {

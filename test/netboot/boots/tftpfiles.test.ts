@@ -72,6 +72,16 @@ test('who has acknowledged a block of any file is proven to be at its address; w
   expect(isProven()).toBe(false);
 });
 
+test('the boot port hears of a file that begins to leave when its client has acknowledged, not when somebody asks', async () => {
+  const begun: number[] = [];
+  const bytes = Buffer.from('a kernel');
+  answer = { status: 200, parts: [{ kind: 'bytes', bytes }], onBegun: (size) => begun.push(size) };
+  const found = await shelf.read('kernel/x', PEER);
+  expect(begun).toEqual([]);
+  if (found.kind === 'file') found.onProven?.();
+  expect(begun).toEqual([bytes.length]);
+});
+
 test('an initrd in one piece is made for nobody; what fits into no memory is refused for that reason', async () => {
   expect(await read('boot/0123456789abcdef/initrd')).toBe('an initrd in one piece goes by HTTP only');
   expect(asked).toEqual([]);
