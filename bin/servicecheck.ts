@@ -7,6 +7,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
+import { printable } from '../formats/printable.ts';
 import { supervisorOf } from '../images/recipe.ts';
 import { loadChain } from '../images/roles.io.ts';
 import {
@@ -63,7 +64,8 @@ function problemsOf(base: string, place: string, isHere: boolean): string[] {
     }
   }
   if (exists(`${base}/log`)) problems.push(...logProblems(`${base}/log`).map((why) => `log/${why}`));
-  return problems.map((why) => `${place}: ${why}`);
+  // Whoever may write there names the folders and their first lines.
+  return problems.map((why) => printable(`${place}: ${why}`));
 }
 
 function logProblems(base: string): string[] {

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';
+import { printable } from '../../formats/printable.ts';
 import type { CommandContext } from '../context.ts';
 import { IS_CLONE, ROOT } from '../places.ts';
 import { renderTable } from '../table.ts';
@@ -99,7 +100,7 @@ export function registerHost(program: Command, context: CommandContext): void {
       const { readVersion } = await import('../version.ts');
       const options = { rouse: readVersion(), hasImages: withImages === true };
       const { files, bytes, isOnline, leftOut } = await writeBackup(context.places(), file, options);
-      for (const { name, why } of leftOut) context.warn(`rouse: ${name} is not in it: ${why}`);
+      for (const { name, why } of leftOut) context.warn(printable(`rouse: ${name} is not in it: ${why}`));
       context.print(
         `${file}: ${files} files, ${(bytes / 1e6).toFixed(1)} MB${isOnline ? ', the store as the running boot server has it' : ''}`,
       );

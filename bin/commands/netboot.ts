@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CommandContext } from '../context.ts';
 import { Fault } from '../../formats/errors.ts';
+import { printable } from '../../formats/printable.ts';
 import type { ConfigView } from '../../netboot/api/view.ts';
 import type { Site } from '../../netboot/site/site.ts';
 import type { LogFormat } from '../log.ts';
@@ -95,7 +96,7 @@ export function registerNetboot(program: Command, context: CommandContext): void
       const notes = [...view.notes, ...(result.ok ? await absentInterfaces(runDir, result.site) : [])];
       if (json === true) context.print(JSON.stringify({ ...view, notes, roles, services }, undefined, 2));
       else {
-        for (const line of [...view.problems, ...view.warnings, ...roles, ...services]) context.print(line);
+        for (const line of [...view.problems, ...view.warnings, ...roles, ...services]) context.print(printable(line));
         if (isGood) context.print(`good: ${view.nodes} nodes, ${view.profiles} profiles`);
         for (const note of notes) context.print(`note: ${note}`);
       }

@@ -54,6 +54,15 @@ test('services of this host: what the supervisor would refuse, and nothing of wh
   ]);
 });
 
+test('a name cannot act on a terminal, nor make a line that nobody said', async () => {
+  mkdirSync(join(etc, 'services/a\u001b[31m\nb'), { recursive: true });
+  write('services/c/run', '#!/no/such\u001b[0m\n');
+  expect(await check()).toEqual([
+    String.raw`services/a\x1b[31m\nb: run is missing; make an executable file of that name`,
+    String.raw`services/c: run names /no/such\x1b[0m in its first line, which does not exist`,
+  ]);
+});
+
 test("the site's own roles: settings of services that rouse will run on nodes, by the files alone", async () => {
   write('roles/profile-alone/profile.yaml', 'boot: local\n');
   write('roles/shop/recipe.yaml', 'version: 1\nsupervisor: rouse\nservices: [app]\n');
