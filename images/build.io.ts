@@ -16,7 +16,7 @@ import { sha256Of } from './files.io.ts';
 import { describeMissing } from './firmware.ts';
 import { closeKey } from './keys.io.ts';
 import { openLayerCache } from './layercache.io.ts';
-import { takeKernel } from './makekernel.io.ts';
+import { type KernelDraft, takeKernel } from './makekernel.io.ts';
 import { nodeLayer, openDebs, packagesLayer, roleLayer, type Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
 import type { LayerDraft } from './plan.ts';
@@ -27,6 +27,7 @@ import { type RuntimeSource, requireRuntime } from './runtime.io.ts';
 import type { Runtime } from './runtime.ts';
 import { packagesUsed, planImage, type Stage } from './stages.ts';
 import { openStore } from './store.io.ts';
+import { takeTurns } from './turns.ts';
 
 export type BuildOptions = {
   /** Folders searched in order for ROLE/recipe.yaml. */
@@ -103,11 +104,12 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   const store = openStore(libDir);
   const folder = aptFolder(cacheDir, architecture);
   const opened = await openApt(folder, architecture, onEvent, store.packagePath, archiveOf(chain));
-  const fetch: Apt['fetch'] = async (packages) => {
-    outcome.downloadFailed = true;
-    await opened.fetch(packages);
-    outcome.downloadFailed = false;
-  };
+  const inTurn = takeTurns(1);
+  const fetch: Apt['fetch'] = (packages) =>
+    inTurn(() => opened.fetch(packages)).catch((error) => {
+      outcome.downloadFailed = true;
+      throw error;
+    });
 
   const runtime = await runtimeOfChain(options, chain, architecture);
   const question = { role, chain, architecture, asked: askedPackages(chain), refresh, locked };
@@ -121,9 +123,13 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   const layers = openLayerCache(store, cacheDir, onEvent);
   const debs = await openDebs(apt, join(cacheDir, 'unpacked'), placed);
   const workshop: Workshop = { store, apt, layers, debs, cacheDir, onEvent };
+  // Its package is as large as all others: it is unpacked while they are.
+  const takingKernel = takeKernel(workshop, plan);
+  // Another refusal may come before anybody waits for it.
+  takingKernel.catch(() => undefined);
   try {
-    const { kernel, facts, first, behindLowest } = await takeKernel(workshop, plan);
-    const { drafts, paths } = await makeLayers(workshop, plan.stages, behindLowest);
+    const { drafts, paths } = await makeLayers(workshop, plan.stages, takingKernel);
+    const { kernel, facts, first } = await takingKernel;
     const missing = lackingFirmware(chain, facts, paths);
     for (const text of describeMissing(missing)) onEvent({ kind: 'note', text });
     const records = await Promise.all(
@@ -138,6 +144,7 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
     });
     return await publishGeneration(workshop, packagesUsed(plan), draft);
   } finally {
+    await Promise.allSettled([takingKernel]);
     await layers.abandon();
     await debs.close();
   }
@@ -155,12 +162,12 @@ async function runtimeOfChain(
 /**
  * The layers of all stages in the order in which nodes load them.
  *
- * @param behindLowest those of the kernel. @returns also everything that is in them, by path.
+ * @param takingKernel whose layers lie behind the lowest stage. @returns also everything that is in them, by path.
  */
 async function makeLayers(
   workshop: Workshop,
   stages: readonly Stage[],
-  behindLowest: readonly LayerDraft[],
+  takingKernel: Promise<KernelDraft>,
 ): Promise<{ drafts: LayerDraft[]; paths: ReadonlySet<string> }> {
   const drafts: LayerDraft[] = [];
   const below = new Map<string, string>();
@@ -173,7 +180,7 @@ async function makeLayers(
     add(await packagesLayer(workshop, stage, stages.slice(0, index), below));
     add(await nodeLayer(workshop, stage));
     add(await roleLayer(workshop, stage, below));
-    if (index === 0) for (const draft of behindLowest) add(draft);
+    if (index === 0) for (const draft of (await takingKernel).behindLowest) add(draft);
   }
   return { drafts, paths: new Set(below.keys()) };
 }

@@ -4,7 +4,7 @@
 // which modules (modules.ts), what a module says (modinfo.ts), firmware (firmware.ts).
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
@@ -15,6 +15,7 @@ import type { CpioEntry } from './cpio.ts';
 import { unpackDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { firmwareEndings, type KernelFacts } from './firmware.ts';
+import type { PackageContent } from './layout.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
 import {
   type KernelModule,
@@ -77,6 +78,31 @@ async function expandModules(folder: string, name: string): Promise<void> {
     }
     if (result.failed) throw new Fault('E_BUILD', { what, why: result.stderr.trim() || result.shortMessage });
   }
+}
+
+/**
+ * Files below /usr/share/doc of a kernel's package, in memory.
+ *
+ * @param cacheDir as of openKernel. @param wanted by path without leading slash. @returns undefined where it is not unpacked.
+ */
+export async function readKernelDocs(
+  cacheDir: string,
+  one: ArchivePackage,
+  wanted: (path: string) => boolean,
+): Promise<PackageContent<Uint8Array> | undefined> {
+  const folder = join(cacheDir, one.sha256.slice(0, 32));
+  const docs = 'usr/share/doc';
+  const below = await readdir(join(folder, docs), { recursive: true, withFileTypes: true }).catch(() => undefined);
+  if (below === undefined) return undefined;
+  const entries: CpioEntry[] = [];
+  for (const item of below) {
+    const full = join(item.parentPath, item.name);
+    const base = { path: full.slice(folder.length + 1), mode: 0o644, uid: 0, gid: 0 };
+    if (!wanted(base.path)) continue;
+    if (item.isSymbolicLink()) entries.push({ ...base, kind: 'symlink', target: await readlink(full) });
+    else if (item.isFile()) entries.push({ ...base, kind: 'file', data: await readFile(full) });
+  }
+  return { name: one.name, entries };
 }
 
 /** Canonical names of the modules that are compiled into the kernel. */

@@ -4,10 +4,9 @@
 // (licences.ts).
 
 import { join } from 'node:path';
-import type { Apt } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
-import { readFromDeb } from './deb.io.ts';
 import { publishFile } from './files.io.ts';
+import type { PackageContent } from './layout.ts';
 import { licencesIn } from './licences.ts';
 import { readCached } from './store.io.ts';
 
@@ -20,20 +19,26 @@ type Noted = {
   readonly see?: string;
 };
 
-/** Licences by package. @param packages their .deb files are in the cache. */
+/** Reads files of a package into memory. @param wanted by path without leading slash. */
+type ReadFiles = (one: ArchivePackage, wanted: (path: string) => boolean) => Promise<PackageContent<Uint8Array>>;
+
+/** Licences by package. */
 export async function readLicences(
   cacheDir: string,
-  apt: Apt,
+  readFiles: ReadFiles,
   packages: readonly ArchivePackage[],
 ): Promise<Map<string, readonly string[]>> {
-  const noted = new Map<string, Noted>();
-  for (const one of packages) {
+  const note = async (one: ArchivePackage): Promise<[string, Noted]> => {
     const path = join(cacheDir, 'licences', `${one.sha256}.${READER_VERSION}.json`);
     const before = await readCached(path, isNoted);
-    const note = before ?? (await readOne(await apt.file(one), one.name));
-    if (before === undefined) await publishFile(path, JSON.stringify(note));
-    noted.set(one.name, note);
-  }
+    if (before !== undefined) return [one.name, before];
+    const folder = `usr/share/doc/${one.name}`;
+    const content = await readFiles(one, (file) => file === folder || file === `${folder}/copyright`);
+    const found = noteOf(content, folder);
+    await publishFile(path, JSON.stringify(found));
+    return [one.name, found];
+  };
+  const noted = new Map(await Promise.all(packages.map(note)));
   return new Map(
     Array.from(noted, ([name, { licences, see }]) => [
       name,
@@ -42,9 +47,7 @@ export async function readLicences(
   );
 }
 
-async function readOne(path: string, name: string): Promise<Noted> {
-  const folder = `usr/share/doc/${name}`;
-  const entries = await readFromDeb(path, name, (one) => one === folder || one === `${folder}/copyright`);
+function noteOf({ entries }: PackageContent<Uint8Array>, folder: string): Noted {
   const see = entries.find((entry) => entry.path === folder && entry.kind === 'symlink');
   if (see?.kind === 'symlink') return { licences: [], see: see.target.replace(/^.*\//, '') };
   const file = entries.find((entry) => entry.path === `${folder}/copyright`);

@@ -116,7 +116,7 @@ async function microcodeLayer(
   const inputs = ['microcode', packages.map(({ sha256 }) => sha256), wishes.map(({ wish }) => wish)];
   return layers.draft(inputs, async () => {
     await apt.fetch(packages);
-    const files = microcodeFiles(wishes, await debs.load(packages, isMicrocode));
+    const files = microcodeFiles(wishes, await Promise.all(packages.map((one) => debs.load(one, isMicrocode))));
     return { name: 'microcode', compression: 'none', files };
   });
 }

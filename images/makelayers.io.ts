@@ -9,7 +9,9 @@ import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
 import { refuseConflicts } from './chain.ts';
+import type { Content } from './content.ts';
 import { peekAt, sha256OfContent } from './content.io.ts';
+import type { CpioEntry } from './cpio.ts';
 import { readDeb, readFromDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import type { LayerCache } from './layercache.io.ts';
@@ -36,11 +38,8 @@ type Below = ReadonlyMap<string, string>;
 /** Packages that are unpacked: each once, however many layers look into it. */
 export type DebReader = {
   readonly read: (packages: readonly ArchivePackage[]) => Promise<PackageContent[]>;
-  /** A few small files of them, in memory. */
-  readonly load: (
-    packages: readonly ArchivePackage[],
-    wanted: (path: string) => boolean,
-  ) => Promise<PackageContent<Uint8Array>[]>;
+  /** A few small files of one, in memory. */
+  readonly load: (one: ArchivePackage, wanted: (path: string) => boolean) => Promise<PackageContent<Uint8Array>>;
   readonly close: () => Promise<void>;
 };
 
@@ -78,13 +77,22 @@ export async function openDebs(
           return reading;
         }),
       ),
-    load: (packages, wanted) =>
-      Promise.all(packages.map((one) => take(one, (path) => readFromDeb(path, one.name, wanted)))),
+    async load(one, wanted) {
+      const unpacked = await contents.get(one.sha256);
+      if (unpacked === undefined) return inTurn(() => take(one, (path) => readFromDeb(path, one.name, wanted)));
+      return { name: one.name, entries: unpacked.entries.filter(({ path }) => wanted(path)).map(loaded) };
+    },
     async close() {
       await Promise.allSettled(contents.values());
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+function loaded(entry: CpioEntry<Content>): CpioEntry {
+  if (entry.kind !== 'file') return entry;
+  const { length, read } = peekAt(entry.data);
+  return { ...entry, data: read(0, length) };
 }
 
 /** The stage's packages, less what no node needs. @param lower stages below. @returns undefined where it has none. */

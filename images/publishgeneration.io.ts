@@ -2,8 +2,10 @@
 //
 // Owns: whether there is anything new to publish, keeping the packages, their licences. Does not own: the store (store.io.ts).
 
+import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { ArchivePackage } from './apt.ts';
+import { readKernelDocs } from './kernel.io.ts';
 import { readLicences } from './licences.io.ts';
 import type { Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
@@ -33,7 +35,7 @@ export async function publishGeneration(
 
 /** Keeps the packages beside the generation. @returns their licences. */
 async function keepPackages(
-  { store, apt, cacheDir, onEvent }: Workshop,
+  { store, apt, debs, cacheDir, onEvent }: Workshop,
   used: readonly ArchivePackage[],
 ): Promise<ReadonlyMap<string, readonly string[]>> {
   try {
@@ -41,7 +43,10 @@ async function keepPackages(
     const missing = used.filter((_, index) => isKept[index] === false);
     await apt.fetch(missing);
     for (const one of missing) await store.keepPackage(one.sha256, await apt.file(one));
-    return await readLicences(cacheDir, apt, used);
+    // A kernel is large, and unpacked already.
+    const read: typeof debs.load = async (one, wanted) =>
+      (await readKernelDocs(join(cacheDir, 'kernels'), one, wanted)) ?? debs.load(one, wanted);
+    return await readLicences(cacheDir, read, used);
   } catch (error) {
     // Its layers came from the cache, and its packages are nowhere any more.
     if (!(error instanceof Fault)) throw error;
