@@ -222,7 +222,7 @@ export function lackingFirmware(
       const todo =
         lack.packages.length === 0
           ? 'no known package holds it: lay it into files/usr/lib/firmware, or take the module off'
-          : `add ${lack.packages.join(', ')} to firmware.packages`;
+          : `add ${lack.packages.join(' or ')} to firmware.packages`;
       throw new Fault('E_BUILD', { what, why: `not there: ${someOf(lack.files)}`, todo });
     }
   }

@@ -15,34 +15,35 @@ import { matcherOf } from './glob.ts';
 import type { Manifest } from './manifest.ts';
 import { mergedPath, type OwnedEntry, type PackageContent } from './layout.ts';
 
-/** Debian 12's packages of non-free-firmware by the names below /lib/firmware that servers' modules ask for. */
-export const FIRMWARE_PACKAGES: readonly (readonly [names: string, packageName: string])[] = [
+/** Packages of non-free-firmware by the names below /lib/firmware that servers' modules ask for: Debian 12's, and 13's where it is another. */
+export const FIRMWARE_PACKAGES: readonly (readonly [names: string, inDebian12: string, inDebian13?: string])[] = [
   ['bnx2/*', 'firmware-bnx2'],
   ['bnx2x/*', 'firmware-bnx2x'],
   ['qed/*', 'firmware-qlogic'],
   ['ql*_fw.bin', 'firmware-qlogic'],
   ['rtl_nic/*', 'firmware-realtek'],
-  ['intel/ice/**', 'firmware-misc-nonfree'],
+  ['intel/ice/**', 'firmware-misc-nonfree', 'firmware-intel-misc'],
   ['tigon/*', 'firmware-misc-nonfree'],
   ['cxgb4/*', 'firmware-misc-nonfree'],
   ['cxgb3/*', 'firmware-misc-nonfree'],
-  ['e100/*', 'firmware-misc-nonfree'],
+  ['e100/*', 'firmware-misc-nonfree', 'firmware-intel-misc'],
   ['myri10ge_*', 'firmware-myricom'],
   ['netronome/**', 'firmware-netronome'],
   ['liquidio/*', 'firmware-cavium'],
   ['c?fw-*.bin', 'firmware-qlogic'],
   ['ct2fw-*.bin', 'firmware-qlogic'],
   ['phanfw.bin', 'firmware-netxen'],
-  ['hfi1_*.fw', 'firmware-misc-nonfree'],
-  ['qat_*.bin', 'firmware-misc-nonfree'],
+  ['hfi1_*.fw', 'firmware-misc-nonfree', 'firmware-intel-misc'],
+  ['qat_*.bin', 'firmware-misc-nonfree', 'firmware-intel-misc'],
   ['amd/amd_sev_*', 'amd64-microcode'],
-  ['i915/*', 'firmware-misc-nonfree'],
+  ['i915/*', 'firmware-misc-nonfree', 'firmware-intel-graphics'],
   ['amdgpu/*', 'firmware-amd-graphics'],
 ];
 
-/** The package that brings a file; undefined where no row knows it. */
-export function firmwarePackageOf(file: string): string | undefined {
-  return FIRMWARE_PACKAGES.find(([names]) => matcherOf([`/${names}`])(`/${file}`))?.[1];
+/** The packages of which one brings a file; none where no row knows it. */
+export function firmwarePackagesOf(file: string): string[] {
+  const row = FIRMWARE_PACKAGES.find(([names]) => matcherOf([`/${names}`])(`/${file}`));
+  return row === undefined ? [] : [row[1], ...(row[2] === undefined ? [] : [row[2]])];
 }
 
 /** What a module names: a file below /lib/firmware, or a pattern of them. */
@@ -180,7 +181,7 @@ export function missingByModule(
   return [...Map.groupBy(missing, ({ module }) => module)]
     .map(([module, names]) => {
       const files = [...new Set(names.map(({ file }) => file))].sort();
-      const known = new Set(files.flatMap((file) => firmwarePackageOf(file) ?? []));
+      const known = new Set(files.flatMap(firmwarePackagesOf));
       const packages = [...known].filter((name) => !taken.includes(name)).sort();
       const accepted = without[module];
       return { module, files, packages, ...(accepted === undefined ? {} : { accepted }) };
@@ -199,7 +200,7 @@ export function describeMissing(missing: readonly MissingFirmware[]): string[] {
   return missing
     .filter(({ accepted }) => accepted === undefined)
     .map(({ module, files, packages }) => {
-      const from = packages.length === 0 ? '' : `: add firmware: {packages: [${packages.join(', ')}]}`;
-      return `module ${module} asks for firmware that is not in the image, ${someOf(files)}${from}`;
+      const todo = packages.length === 0 ? '' : `; add ${packages.join(' or ')} to firmware.packages`;
+      return `module ${module} asks for firmware that is not in the image, ${someOf(files)}${todo}`;
     });
 }

@@ -6,7 +6,7 @@ import {
   chooseFirmware,
   describeMissing,
   firmwareEndings,
-  firmwarePackageOf,
+  firmwarePackagesOf,
   missingByModule,
   missingFirmware,
 } from '../../images/firmware.ts';
@@ -92,12 +92,13 @@ test('what is missing is told by module, with the packages that are known; what 
     },
   ]);
   expect(describeMissing(missing)).toEqual([
-    'module bnx2 asks for firmware that is not in the image, bnx2/a.fw and 1 more: add firmware: {packages: [firmware-bnx2]}',
+    'module bnx2 asks for firmware that is not in the image, bnx2/a.fw and 1 more; add firmware-bnx2 to firmware.packages',
     'module odd asks for firmware that is not in the image, odd.bin',
   ]);
   const without = {};
   expect(missingByModule([{ module: 'bnx2', file: 'bnx2/new.fw' }], { packages: ['firmware-bnx2'], without })).toEqual([
     { module: 'bnx2', files: ['bnx2/new.fw'], packages: [] },
   ]);
-  expect(firmwarePackageOf('intel/ice/ddp/ice.pkg')).toBe('firmware-misc-nonfree');
+  expect(firmwarePackagesOf('intel/ice/ddp/ice.pkg')).toEqual(['firmware-misc-nonfree', 'firmware-intel-misc']);
+  expect(firmwarePackagesOf('nobody/knows')).toEqual([]);
 });

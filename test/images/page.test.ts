@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { renderProblem } from '../../formats/yaml/document.ts';
-import { firmwarePackageOf } from '../../images/firmware.ts';
+import { firmwarePackagesOf } from '../../images/firmware.ts';
 import { MODULE_CLASSES } from '../../images/modules.ts';
 import { parseRecipe } from '../../images/recipe.ts';
 
@@ -28,7 +28,7 @@ test('the table of cards names modules of the class metal, and packages that the
   ]);
   expect(rows.length).toBeGreaterThan(6);
   const known = new Set(
-    ['bnx2/x', 'bnx2x/x', 'qed/x', 'intel/ice/ddp/x', 'cxgb4/x', 'tigon/x', 'rtl_nic/x'].map(firmwarePackageOf),
+    ['bnx2/x', 'bnx2x/x', 'qed/x', 'intel/ice/ddp/x', 'cxgb4/x', 'tigon/x', 'rtl_nic/x'].flatMap(firmwarePackagesOf),
   );
   for (const [module = '', name] of rows) {
     expect(known).toContain(name);
