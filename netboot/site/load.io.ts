@@ -1,15 +1,11 @@
 // netboot/site/load.io.ts - the configuration folder: read, watched, and only ever replaced by what validates.
 //
-// Owns: finding the files, rereading those that changed, the debounced watch, the last good state in force while files are
-// broken. Does not own parsing and checks (files.ts, site.ts), which of the two is in force (inforce.ts), the copy that outlives
-// a restart (lastgood.io.ts).
-//
-// A watch event is only a wake-up: the folder is then read as it is, so that lost, doubled and half-written events end
-// the same. A slow scan is the net under it. Measured: chokidar misses the atomic replacement of symbolic links.
+// Owns: finding the files, rereading those that changed, and that one reading follows the other. Does not own parsing and checks
+// (files.ts, site.ts), which state is in force (inforce.ts), the copy that outlives a restart (lastgood.io.ts), when there is
+// something to read (watch.io.ts).
 
-import { watch } from 'chokidar';
 import { stat } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { basename, join } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
 import type { Problem } from '../../formats/yaml/document.ts';
 import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
@@ -18,7 +14,8 @@ import { listFolder, readRegular } from './read.io.ts';
 import { editedByHand, textsByPath } from './byhand.ts';
 import type { FileChange } from './edit.ts';
 import { inForce, type SiteState } from './inforce.ts';
-import { encodeTexts, readLastGood, saveLastGood } from './lastgood.io.ts';
+import { encodeTexts, type LastGood, readLastGood, saveLastGood } from './lastgood.io.ts';
+import { watchFolders } from './watch.io.ts';
 import { audit, createNodes, editNodes, type NodeCreation, type NodeEdit, type Written } from './write.io.ts';
 import { buildSite, type Images, type SiteResult } from './site.ts';
 
@@ -154,12 +151,6 @@ export async function readSite(places: SitePlaces): Promise<SiteResult & { reado
   return { ...reader.build(await reader.readTexts(), images), images };
 }
 
-const DEBOUNCE_MS = 100;
-/** A steady stream of edits is read at least this often. */
-const DEBOUNCE_LIMIT_MS = 1000;
-const SCAN_MS = 10_000;
-const WATCHED = /^(rouse\.yaml|(profiles|nodes)(\/[^/]+\.yaml)?|[^/]+(\/profile\.yaml)?)?$/;
-
 export type LiveSite = {
   readonly state: () => SiteState;
   /** What is built now. */
@@ -182,121 +173,115 @@ export async function watchSite(
   places: SitePlaces,
   onChange: (state: SiteState, line: string) => void,
 ): Promise<LiveSite> {
-  const reader = new SiteReader(places);
-  let fingerprint = '';
-  let state: SiteState = { site: undefined, isGood: false, problems: [], warnings: [], sinceMs: Date.now() };
-  let reading: Promise<unknown> = Promise.resolve();
-
-  /** What was in force last, by path; and what commands wrote since, which they have told of. */
-  let before: ReadonlyMap<string, string> | undefined;
-  const told = new Map<string, string>();
-  /** Edits by hand are in the audit log like those by command: when they come into force, with their diff. */
-  const tellByHand = async (texts: SiteTexts): Promise<void> => {
-    const now = textsByPath(texts);
-    const changes = before === undefined ? [] : editedByHand(before, now, told);
-    before = now;
-    told.clear();
-    if (changes.length === 0) return;
-    onChange(state, `edited by hand: ${changes.map(({ file }) => file).join(', ')}`);
-    await audit(places.libDir, { who: 'by hand', what: 'edit', changes }).catch((error: unknown) =>
-      onChange(state, `cannot write the audit log: ${reasonOf(error)}`),
-    );
+  const keeper = new SiteKeeper(places, await readLastGood(places.libDir), onChange);
+  await keeper.reload();
+  const watching = watchFolders(places, {
+    read: () => keeper.reload(),
+    trouble: (line) => onChange(keeper.state, line),
+  });
+  return {
+    state: () => keeper.state,
+    images: () => keeper.reader.images.read(),
+    reload: () => keeper.reload(),
+    edit: (edit) => keeper.changed(() => editNodes(places, keeper.reader, edit)),
+    create: (creation) => keeper.changed(() => createNodes(places, keeper.reader, creation)),
+    close: async () => {
+      await watching.close();
+      await keeper.settled();
+    },
   };
+}
 
-  const load = async (): Promise<SiteState> => {
+/** Reads the site again and again, one reading at a time, and tells what each came to. */
+class SiteKeeper {
+  readonly reader: SiteReader;
+  state: SiteState = { site: undefined, isGood: false, problems: [], warnings: [], sinceMs: Date.now() };
+  readonly #libDir: string;
+  readonly #remembered: LastGood | undefined;
+  readonly #onChange: (state: SiteState, line: string) => void;
+  #fingerprint = '';
+  #reading: Promise<unknown> = Promise.resolve();
+  /** What was in force last, by path; and what commands wrote since, which they have told of. */
+  #before: ReadonlyMap<string, string> | undefined;
+  readonly #told = new Map<string, string>();
+
+  /** @param remembered what was in force before this start. */
+  constructor(
+    places: SitePlaces,
+    remembered: LastGood | undefined,
+    onChange: (state: SiteState, line: string) => void,
+  ) {
+    this.reader = new SiteReader(places);
+    this.#libDir = places.libDir;
+    this.#remembered = remembered;
+    this.#onChange = onChange;
+    if (remembered === undefined) return;
+    this.reader.inForce(remembered.texts);
+    // What was edited while no boot server ran is told when it starts, but for what a command told of itself.
+    this.#before = textsByPath(remembered.texts);
+    for (const [path, text] of remembered.told) this.#told.set(path, text);
+  }
+
+  /** One reading at a time, each after the one before. */
+  reload(): Promise<SiteState> {
+    return this.#next(() => this.#load());
+  }
+
+  /** Writes between two readings; in force when it resolves. */
+  async changed(change: () => Promise<Written>): Promise<readonly FileChange[]> {
+    const { changes, texts } = await this.#next(change);
+    for (const [path, text] of texts) this.#told.set(path, text);
+    await this.reload();
+    return changes;
+  }
+
+  /** Resolves when nothing is being read or written. */
+  async settled(): Promise<void> {
+    await this.#reading;
+  }
+
+  #next<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#reading.then(work);
+    this.#reading = next.catch(() => undefined);
+    return next;
+  }
+
+  async #load(): Promise<SiteState> {
+    const { reader } = this;
     const texts = await reader.readTexts();
     const images = await reader.images.read();
     const built = Array.from(images, ([name, image]) =>
       image.kind === 'built' ? [name, image.manifest.generation] : [name, image.kind],
     );
-    const next = JSON.stringify([encodeTexts(texts), texts.strays, built]);
-    if (next === fingerprint) return state;
-    fingerprint = next;
+    const fingerprint = JSON.stringify([encodeTexts(texts), texts.strays, built]);
+    if (fingerprint === this.#fingerprint) return this.state;
+    this.#fingerprint = fingerprint;
     const result = reader.build(texts, images);
+    const remembered = this.#remembered;
     const recall = () => remembered && { result: reader.build(remembered.texts, images), sinceMs: remembered.sinceMs };
-    const now = inForce(state, result, recall, Date.now());
-    ({ state } = now);
+    const { state, line } = inForce(this.state, result, recall, Date.now());
+    this.state = state;
     if (result.ok) {
       reader.inForce(texts);
-      await tellByHand(texts);
-      await saveLastGood(places.libDir, texts).catch((error: unknown) =>
-        onChange(state, `cannot keep a copy of the configuration in ${places.libDir}: ${reasonOf(error)}`),
+      await this.#tellByHand(texts);
+      await saveLastGood(this.#libDir, texts).catch((error: unknown) =>
+        this.#onChange(state, `cannot keep a copy of the configuration in ${this.#libDir}: ${reasonOf(error)}`),
       );
     }
-    onChange(state, now.line);
+    this.#onChange(state, line);
     return state;
-  };
-  /** One reading at a time, each after the one before. */
-  const reload = (): Promise<SiteState> => {
-    const next = reading.then(load);
-    reading = next.catch(() => undefined);
-    return next;
-  };
-
-  const remembered = await readLastGood(places.libDir);
-  if (remembered !== undefined) {
-    reader.inForce(remembered.texts);
-    // What was edited while no boot server ran is told when it starts, but for what a command told of itself.
-    before = textsByPath(remembered.texts);
-    for (const [path, text] of remembered.told) told.set(path, text);
   }
-  await reload();
-  let timer: NodeJS.Timeout | undefined;
-  let firstEventAtMs = 0;
-  const background = (): void => {
-    reload().catch((error: unknown) => onChange(state, `cannot read the configuration: ${reasonOf(error)}`));
-  };
-  const wake = (): void => {
-    const nowMs = performance.now();
-    if (timer === undefined) firstEventAtMs = nowMs;
-    clearTimeout(timer);
-    const delayMs = Math.max(0, Math.min(DEBOUNCE_MS, firstEventAtMs + DEBOUNCE_LIMIT_MS - nowMs));
-    timer = setTimeout(() => {
-      timer = undefined;
-      background();
-    }, delayMs);
-  };
-  const roots = [places.configDir, ...places.roleDirs];
-  const watcher = watch(roots, {
-    depth: 1,
-    ignoreInitial: true,
-    atomic: false,
-    // A configuration folder holds services/ too, whose FIFOs and logs are none of ours.
-    ignored: (path) => roots.every((root) => !isWatched(relative(root, path), root === places.configDir)),
-    ignorePermissionErrors: true,
-  });
-  watcher.on('all', wake);
-  // What changed while the watch was being set up was told to nobody.
-  watcher.on('ready', wake);
-  watcher.on('error', (error) =>
-    onChange(state, `watching the configuration failed, it is read every ${SCAN_MS / 1000} s: ${reasonOf(error)}`),
-  );
-  const scan = setInterval(background, SCAN_MS);
-  /** Between two readings, and in force when it resolves. */
-  const changed = async (change: () => Promise<Written>): Promise<readonly FileChange[]> => {
-    const next = reading.then(change);
-    reading = next.catch(() => undefined);
-    const { changes, texts } = await next;
-    for (const [path, text] of texts) told.set(path, text);
-    await reload();
-    return changes;
-  };
-  return {
-    state: () => state,
-    images: () => reader.images.read(),
-    reload,
-    edit: (edit) => changed(() => editNodes(places, reader, edit)),
-    create: (creation) => changed(() => createNodes(places, reader, creation)),
-    close: async () => {
-      clearTimeout(timer);
-      clearInterval(scan);
-      await watcher.close();
-      await reading;
-    },
-  };
-}
 
-function isWatched(path: string, isConfig: boolean): boolean {
-  if (path.startsWith('..')) return false;
-  return WATCHED.test(path) && !(isConfig && /^(services|roles)(\/|$)/.test(path));
+  /** Edits by hand are in the audit log like those by command: when they come into force, with their diff. */
+  async #tellByHand(texts: SiteTexts): Promise<void> {
+    const now = textsByPath(texts);
+    const changes = this.#before === undefined ? [] : editedByHand(this.#before, now, this.#told);
+    this.#before = now;
+    this.#told.clear();
+    if (changes.length === 0) return;
+    this.#onChange(this.state, `edited by hand: ${changes.map(({ file }) => file).join(', ')}`);
+    await audit(this.#libDir, { who: 'by hand', what: 'edit', changes }).catch((error: unknown) =>
+      this.#onChange(this.state, `cannot write the audit log: ${reasonOf(error)}`),
+    );
+  }
 }
