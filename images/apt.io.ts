@@ -10,7 +10,7 @@
 // Layout of the folder: apt.conf status lists/ cache/ archives/NAME_VERSION_ARCH.deb solutions/KEY.json
 
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import {
   type ArchivePackage,
@@ -28,6 +28,9 @@ import type { PlacedArchive } from './archive.ts';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readIfThere, sha256Of } from './files.io.ts';
 import { sha256OfFile } from './sealed.io.ts';
+
+/** Archives of recipes' own whose lists and packages are kept in the cache, besides those of the host's sources. */
+const MOST_ARCHIVES = 4;
 
 /** Lists older than this are read again before a new solution is made from them. */
 const LISTS_FRESH_MS = 24 * 3600 * 1000;
@@ -109,6 +112,7 @@ export async function openApt(
     const lacking = placed === undefined ? undefined : absentComponent(said.stderr);
     if (lacking !== undefined) throw new Fault('E_ARCHIVE', { what: UNREADABLE_LISTS, why: lacking });
     await writeFile(join(folder, 'updated'), '');
+    if (own !== undefined) await forgetArchives(base);
   };
   const listsAreFresh = async (): Promise<boolean> => {
     const stamp = await stat(join(folder, 'updated')).catch(() => undefined);
@@ -224,6 +228,21 @@ export async function openApt(
     return path;
   };
   return { solve, update, candidates, sources, fetch, file };
+}
+
+/** Lists and packages of archives that no recipe may name any more: those that were read last stay. */
+async function forgetArchives(base: string): Promise<void> {
+  const names = (await readdir(dirname(base))).filter(
+    (name) => name.startsWith(`${basename(base)}-`) && /^-[0-9a-f]{12}$/.test(name.slice(basename(base).length)),
+  );
+  const read = await Promise.all(
+    names.map(async (name) => {
+      const folder = join(dirname(base), name);
+      return { folder, atMs: (await stat(join(folder, 'updated')).catch(() => undefined))?.mtimeMs ?? 0 };
+    }),
+  );
+  const old = read.sort((a, b) => b.atMs - a.atMs).slice(MOST_ARCHIVES);
+  await Promise.all(old.map(({ folder }) => rm(folder, { recursive: true, force: true })));
 }
 
 async function verify(path: string, one: ArchivePackage): Promise<void> {

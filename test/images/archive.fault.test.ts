@@ -4,7 +4,7 @@
 // Among the fault tests because it needs Debian packages (gnupg, dpkg) and runs apt. No network is asked.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -329,4 +329,10 @@ test('flatten, inspect, diff, the bill of materials and prune know the new layer
   await prune();
   expect(isThere()).toBe(false);
   expect(await verifyImage(store, 'rack')).toEqual([]);
+});
+
+test('of all the archives that were asked, the cache keeps the last four', () => {
+  const kept = readdirSync(join(folder, 'cache')).filter((name) => /^apt-[0-9a-f]{12}$/.test(name));
+  expect(kept.length).toBeLessThanOrEqual(4);
+  expect(kept.length).toBeGreaterThan(1);
 });

@@ -25,6 +25,7 @@ const KEPT: readonly [string, boolean | 'images'][] = [
   [`lib/images/locks/${SHA}.json`, true],
   ['lib/images/locks/current.json', false],
   [`lib/images/layers/${SHA}.zst`, 'images'],
+  [`lib/images/layers/${SHA}.cpio`, 'images'],
   [`lib/images/kernels/${SHA}`, 'images'],
   [`lib/images/packages/${SHA}.deb`, 'images'],
   ['lib/backup-1.sqlite', false],

@@ -32,7 +32,7 @@ const world: HttpWorld = {
   leasesElsewhere: (address) => address === PROXIED,
   bootById: (id) => (id === ID ? boot(ID, new Uint8Array(1)) : id === DONE ? boot(DONE, undefined) : undefined),
   kernel: (file) => (file === SHA ? FILE : undefined),
-  layer: (file) => (file === `${SHA}.zst` ? FILE : undefined),
+  layer: (file) => (file === `${SHA}.zst` || file === `${SHA}.cpio` ? FILE : undefined),
   loader: (file) => (file === 'snponly.efi' ? FILE : file === 'ipxe.efi' ? 'missing' : undefined),
 };
 
@@ -72,6 +72,7 @@ const ROWS: { method?: string; target: string; peer?: Ipv4Address; want: string 
   { method: 'HEAD', target: `/kernel/${SHA}`, peer: ELSEWHERE, want: 'file kernel' },
   { target: `/kernel/${'b'.repeat(64)}`, want: '404 no boot plan names this kernel' },
   { target: `/layer/${SHA}.zst`, want: 'file layer' },
+  { target: `/layer/${SHA}.cpio`, want: 'file layer' },
   { target: `/layer/${SHA}.gz`, want: '404 no boot plan names this layer' },
   { target: `/layer/${SHA}`, want: '404 there is no such path here' },
   { target: `/layer/${SHA}.zst/../../x`, want: '404 there is no such path here' },
