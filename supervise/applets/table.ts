@@ -89,16 +89,18 @@ export function scriptsOf(name: AppletName): readonly string[] {
  * A perl command as one file.
  *
  * The interpreter is named absolutely and the environment is that of the caller. perl complains of a locale that the
- * machine does not have, which is everyday life over ssh; PERL_BADLANG=0 silences it and is taken out again.
+ * machine does not have, which is everyday life over ssh. PERL_SKIP_LOCALE_INIT (perllocale) has it not look for one, which
+ * is also 0.2 ms sooner, and is taken out again for what the command starts. Of the 2.5 ms of CPU of an svok (Debian's: 0.6)
+ * perl itself is 1.7 and env 0.5.
  *
  * @param scripts contents of scriptsOf(name), in that order.
  */
 export function perlApplet(name: AppletName, scripts: readonly string[], arch: AppletArch): string {
   const calls = Object.entries(SYSCALLS[arch]).map(([call, number]) => `${call} => ${number}`);
   return [
-    '#!/usr/bin/env -S PERL_BADLANG=0 /usr/bin/perl',
+    '#!/usr/bin/env -S PERL_SKIP_LOCALE_INIT=1 /usr/bin/perl',
     `# ${name} - written by rouse applets; daemontools 0.76 in perl-base.`,
-    'delete $ENV{PERL_BADLANG};',
+    'delete $ENV{PERL_SKIP_LOCALE_INIT};',
     `my $SELF = '${name}';`,
     `my %CALL = (${calls.join(', ')});`,
     ...scripts.map((script) => script.trimEnd()),

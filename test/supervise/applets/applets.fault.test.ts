@@ -39,6 +39,8 @@ const ROWS: Record<string, readonly Row[]> = {
     { args: 'env /bin/echo there' },
     { args: `env ${SHOW}`, env: {} },
     { args: `env ${SHOW}` },
+    // A locale that the machine does not have.
+    { args: `env ${SHOW}`, env: { ...PATH, LC_ALL: 'xx_XX.UTF-8' } },
     { args: `env ${SHOW}`, env: { ...PATH, EMPTY: 'was set', NUL: 'was set', KEPT: 'x' } },
     { args: 'none true' },
     { args: 'file true' },
