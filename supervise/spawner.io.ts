@@ -5,7 +5,7 @@
 //
 // When the spawner is gone, or does not answer (then it is ended), another takes its place: starts that it has not answered are asked for again (what stood at a gate
 // of the first has left: only the answer to its number opens a gate), and all living processes are watched by the second. Where none can be had (no perl, no
-// descriptor) Node starts processes itself, and kill(pid, 0) once a second with the start time sees their deaths.
+// descriptor) Node starts processes itself and is told of their deaths; those of adopted ones are looked for in /proc.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -29,7 +29,10 @@ import type { FdWord } from './spawner.ts';
 
 /** Read once: an upgrade replaces the file, and the spawner has to be of our own version. */
 const PROGRAM = readFileSync(new URL('./spawner.pl', import.meta.url), 'utf8');
-const POLL_MS = 1000;
+/** Without pidfds deaths are looked for, less often the more there are to look at: 0.3 % of a processor at most. */
+const POLL_MS_EACH = 10;
+const POLL_MS_MIN = 100;
+const POLL_MS_MAX = 1000;
 /** A spawner that did not live this long is not replaced at once. */
 const PAUSE_MS = 1000;
 /** How often it is asked whether it is there, and how often in vain before it counts as hanging: after 5 s. */
@@ -127,7 +130,7 @@ export class Spawner {
   /** Nothing is started, seen or reported from now on; the spawner goes by itself. */
   close(): void {
     this.#isClosed = true;
-    clearInterval(this.#poll);
+    clearTimeout(this.#poll);
     clearInterval(this.#asking);
     clearTimeout(this.#pause);
     this.#tasks.clear();
@@ -262,7 +265,8 @@ export class Spawner {
   }
 
   #giveUp(why: string): void {
-    if (this.#isUsable) this.#log(`${why}: starts take longer, and deaths of adopted services are seen once a second`);
+    if (this.#isUsable)
+      this.#log(`${why}: starts take longer, and deaths of adopted services are seen after up to a second`);
     this.#isUsable = false;
   }
 
@@ -273,7 +277,7 @@ export class Spawner {
     if (report.kind === 'pong') return;
     if (report.kind === 'ready') {
       running.isReady = true;
-      clearInterval(this.#poll);
+      clearTimeout(this.#poll);
       this.#poll = undefined;
       return;
     }
@@ -310,17 +314,17 @@ export class Spawner {
   }
 
   #startPoll(): void {
-    this.#poll ??= setInterval(() => {
-      let isNeeded = false;
-      for (const [number, task] of this.#tasks) {
-        if (task.kind !== 'watch') continue;
-        isNeeded = true;
-        if (!isLiving(task.pid, task.startTime)) this.#died(number, task, undefined);
-      }
-      if (isNeeded) return;
-      clearInterval(this.#poll);
+    if (this.#poll !== undefined || this.#isClosed) return;
+    const watched = [...this.#tasks].filter(([, { kind }]) => kind === 'watch').length;
+    if (watched === 0) return;
+    const afterMs = Math.min(POLL_MS_MAX, Math.max(POLL_MS_MIN, POLL_MS_EACH * watched));
+    this.#poll = setTimeout(() => {
       this.#poll = undefined;
-    }, POLL_MS);
+      for (const [number, task] of this.#tasks) {
+        if (task.kind === 'watch' && !isLiving(task.pid, task.startTime)) this.#died(number, task, undefined);
+      }
+      this.#startPoll();
+    }, afterMs);
   }
 }
 
