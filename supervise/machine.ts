@@ -184,9 +184,13 @@ function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome
   return bury(service, event.death, moment);
 }
 
-/** fghack: a process that ends by itself before it is the service hands over to the one it has started. */
-function isHandOver(service: Service, { signal }: Death): boolean {
-  const isItself = service.traced && service.ready;
+/**
+ * fghack: a process that ends by itself before it is the service hands over to the one it has started. So does one that
+ * seemed to be the service and exits 0 (a daemon slow to fork for the second time, nginx upgraded in place); where nobody is
+ * left it has died. An exit code that the kernel did not tell counts as another.
+ */
+function isHandOver(service: Service, { signal, exitCode }: Death): boolean {
+  const isItself = service.traced && service.ready && exitCode !== 0;
   return service.settings.fghack && !service.gotTerm && signal === undefined && !isItself;
 }
 

@@ -61,9 +61,27 @@ const ROWS: readonly {
     effects: ['trace'],
   },
   {
-    name: 'fghack: a ready daemon that ends is dead, and what it left is ended',
-    steps: [...inBackground, [1010, { kind: 'tick' }], [2000, died(DAEMON, EXITED)]],
+    name: 'fghack: a ready daemon that fails is dead, and what it left is ended',
+    steps: [...inBackground, [1010, { kind: 'tick' }], [2000, died(DAEMON, { ...EXITED, exitCode: 1 })]],
     after: { phase: 'clearing', pid: 0, traced: false },
+    effects: ['sweep SIGTERM'],
+  },
+  {
+    name: 'fghack: so is one of which the kernel does not tell how it ended',
+    steps: [...inBackground, [1010, { kind: 'tick' }], [2000, died(DAEMON, { ...EXITED, exitCode: undefined })]],
+    after: { phase: 'clearing', pid: 0, traced: false },
+    effects: ['sweep SIGTERM'],
+  },
+  {
+    name: 'fghack: one that exits 0 hands over: an intermediate process was slow, a daemon upgraded itself',
+    steps: [...inBackground, [1010, { kind: 'tick' }], [2000, died(DAEMON, EXITED)]],
+    after: { phase: 'tracing' },
+    effects: ['trace'],
+  },
+  {
+    name: 'fghack: and where nobody is left it is dead',
+    steps: [...inBackground, [1010, { kind: 'tick' }], [2000, died(DAEMON, EXITED)], [2000, traced(0)]],
+    after: { phase: 'clearing', pid: 0, want: 'up' },
     effects: ['sweep SIGTERM'],
   },
   {
