@@ -194,7 +194,10 @@ async function showLogs(
   const folders = names.flatMap((name) => {
     const { directory, pending } = find(name);
     const found = logFolders(directory);
-    if (found.length > 0) return found.map((folder) => ({ name, folder }));
+    if (found.length > 0) {
+      if (pending !== undefined) context.warn(`${name}: ${pending}`);
+      return found.map((folder) => ({ name, folder }));
+    }
     throw new Fault('E_NOT_FOUND', {
       what: `${name} has no log`,
       why: pending ?? 'there is no folder with a file current in its log/',

@@ -146,6 +146,14 @@ test.concurrent('rouse logs says what to do, and that is enough', async () => {
   expect(none.stderr).toContain('mkdir log, the line "t ./main" in log/multilog, then rouse apply web');
   mkdirSync(join(rig.folder, 'web/log'));
   rig.write({ 'web/log/multilog': 't ./main\n' });
+  await eventually('its log is there, and nothing in it yet', () =>
+    existsSync(join(rig.folder, 'web/log/main/current')) ? true : undefined,
+  );
+  expect(await rouse(rig, 'logs', 'web')).toMatchObject({
+    exitCode: 0,
+    stdout: '',
+    stderr: expect.stringContaining('web: log/ is new: written to from its next start on (rouse apply web)') as string,
+  });
   const applied = await rouse(rig, 'apply', '--wait', 'web');
   expect(applied).toMatchObject({ exitCode: 0, stdout: 'web: restarted, as its log/ came or went\n' });
   await eventually('it has a log', async () => {
