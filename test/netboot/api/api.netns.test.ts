@@ -187,3 +187,11 @@ test('rouse status says first that an edit was refused, whether or not anything 
   rmSync(file);
   await expect.poll(() => status().stderr, WAIT).not.toContain('boot server:');
 });
+
+test('rouse check believes a boot server that runs about its interfaces, which may lie in another network namespace', () => {
+  const env = { ...process.env, ROUSE_HOME: home };
+  const { stdout, status } = spawnSync(ROUSE, ['check'], { env, encoding: 'utf8' });
+  expect(stdout).toContain('good: 1 nodes');
+  expect(stdout).not.toContain('is not there');
+  expect(status).toBe(0);
+});
