@@ -7,7 +7,7 @@ import { Fault } from '../formats/errors.ts';
 import { printable } from '../formats/printable.ts';
 import { askFleet } from '../netboot/api/ask.io.ts';
 import { askNetboot } from '../netboot/api/client.io.ts';
-import type { NodeView, ReportView } from '../netboot/api/view.ts';
+import type { NodeView, ReportView } from '../netboot/api/nodeview.ts';
 import { expandNoderange } from '../netboot/site/noderange.ts';
 import { renderAge } from '../supervise/view.ts';
 import type { Places } from './context.ts';

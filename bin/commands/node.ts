@@ -1,6 +1,6 @@
 // bin/commands/node.ts - `rouse node` and `rouse profile`: what nodes should be and are, with where each value came from.
 //
-// Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/api/view.ts).
+// Owns: the words on the command line and the layout of the answers. Does not own any answer (netboot/api/nodeview.ts, view.ts).
 
 import type { Command } from 'commander';
 import { Fault } from '../../formats/errors.ts';

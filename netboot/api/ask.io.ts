@@ -1,6 +1,6 @@
 // netboot/api/ask.io.ts - questions of the command line: asked of the boot server, and without one of the files.
 //
-// Owns: which of the two answers, and saying so. Does not own the answers (view.ts, explain.ts).
+// Owns: which of the two answers, and saying so. Does not own the answers (view.ts, nodeview.ts, explain.ts).
 // Without a boot server nothing is known of leases and boots, and which addresses would be served is this machine's guess.
 
 import { join } from 'node:path';
@@ -21,15 +21,8 @@ import { noteTold } from '../site/lastgood.io.ts';
 import { readSite, type SitePlaces, SiteReader } from '../site/load.io.ts';
 import { missing } from '../site/missing.ts';
 import { editNodes } from '../site/write.io.ts';
-import {
-  type NodeRow,
-  nodeRow,
-  type NodeView,
-  nodeView,
-  type ProfileView,
-  profileView,
-  type ViewFacts,
-} from './view.ts';
+import { type NodeRow, nodeRow, type NodeView, nodeView, type ViewFacts } from './nodeview.ts';
+import { type ProfileView, profileView } from './view.ts';
 import { servedInterfaces } from '../world.ts';
 
 export type AskPlaces = SitePlaces & { readonly runDir: string };

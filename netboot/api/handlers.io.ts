@@ -1,6 +1,6 @@
 // netboot/api/handlers.io.ts - netboot.sock: nodes, profiles, machines, boots, leases, the configuration.
 //
-// Owns: the answers of these routes. Does not own their form (routes.ts), the answers' shapes (view.ts, explain.ts, machines.ts),
+// Owns: the answers of these routes. Does not own their form (routes.ts), the answers' shapes (view.ts, nodeview.ts, explain.ts, machines.ts),
 // nor those of nodes in service (fleethandlers.io.ts).
 
 import { randomBytes } from 'node:crypto';
@@ -30,7 +30,8 @@ import { explain } from './explain.ts';
 import { fleetHandlers } from './fleethandlers.io.ts';
 import { machineRows } from './machines.ts';
 import { openApi } from './openapi.ts';
-import { configView, nodeRow, nodeView, profileView, segmentView, type ViewFacts } from './view.ts';
+import { nodeRow, nodeView, type ViewFacts } from './nodeview.ts';
+import { configView, profileView, segmentView } from './view.ts';
 
 export type HandlerFacts = {
   /** Of rouse. */

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../../formats/errors.ts';
 import { askNetboot } from '../api/client.io.ts';
-import type { NodeView } from '../api/view.ts';
+import type { NodeView } from '../api/nodeview.ts';
 import { type Attempt, STAGES } from '../journal/journal.ts';
 import { renderOutcome } from '../journal/progress.ts';
 

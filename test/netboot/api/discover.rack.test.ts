@@ -16,7 +16,7 @@ import { fetchLoaders } from '../../../images/loaders.io.ts';
 import type { Explanation } from '../../../netboot/api/explain.ts';
 import type { ArchName } from '../../../netboot/api/explaindhcp.ts';
 import type { MachineRow } from '../../../netboot/api/machines.ts';
-import type { NodeView } from '../../../netboot/api/view.ts';
+import type { NodeView } from '../../../netboot/api/nodeview.ts';
 import { clientOf } from '../../../netboot/dhcp/clients.ts';
 import { macOf, messageTypeOf } from '../../../netboot/dhcp/message.ts';
 import {

@@ -3,7 +3,8 @@
 import { expect, test } from 'vitest';
 import type { Ipv4Address } from '../../../formats/ipv4.ts';
 import type { MacAddress } from '../../../formats/mac.ts';
-import { configView, nodeView, segmentView, type ViewFacts } from '../../../netboot/api/view.ts';
+import { nodeView, type ViewFacts } from '../../../netboot/api/nodeview.ts';
+import { configView, segmentView } from '../../../netboot/api/view.ts';
 import type { Order } from '../../../netboot/fleet/orders.ts';
 import { LeaseBook } from '../../../netboot/store/leases.ts';
 import { IMAGES, report, site, state, states } from '../fleet/fleet-site.ts';
