@@ -70,6 +70,9 @@ export async function benchImages(words: readonly string[]): Promise<number> {
     return 111;
   }
   const shop = makeWorkshop(mkdtempSync(join(tmpdir(), 'rouse-bench-')), root);
+  const clear = (): void => rmSync(shop.folder, { recursive: true, force: true });
+  // Half a Debian: not to be left behind by who is interrupted either.
+  process.once('exit', clear);
   const results: BuilderResult[] = [];
   let rootMs: Promise<number> | undefined;
   // Once for all who copy from it; part of each one's cold build.
@@ -80,7 +83,7 @@ export async function benchImages(words: readonly string[]): Promise<number> {
       results.push(await measure(name, { shop, installed, repeats, boots }));
     }
   } finally {
-    rmSync(shop.folder, { recursive: true, force: true });
+    clear();
   }
   const overlayMs = await measureOverlay();
   if (json) process.stdout.write(`${JSON.stringify({ results, overlayMs })}\n`);
@@ -162,8 +165,10 @@ async function bootOnce(kernel: string, initrd: string, cmdline: readonly string
   const port = await freePort();
   const startedAtMs = performance.now();
   const guest: ChildProcess = spawn(
-    'qemu-system-x86_64',
+    'setpriv',
     [
+      // A benchmark that is killed takes its machine with it.
+      ...['--pdeathsig', 'KILL', 'qemu-system-x86_64'],
       ...['-accel', 'tcg', '-nodefaults', '-no-reboot', '-display', 'none', '-m', String(GUEST_MEMORY_MB)],
       ...['-kernel', kernel, '-initrd', initrd, '-append', ['console=ttyS0', 'quiet', 'panic=5', ...cmdline].join(' ')],
       ...['-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${port}-:80`],
