@@ -182,7 +182,7 @@ export function missingByModule(
     .map(([module, names]) => {
       const files = [...new Set(names.map(({ file }) => file))].sort();
       const known = new Set(files.flatMap(firmwarePackagesOf));
-      const packages = [...known].filter((name) => !taken.includes(name)).sort();
+      const packages = [...known].filter((name) => !taken.includes(name));
       const accepted = without[module];
       return { module, files, packages, ...(accepted === undefined ? {} : { accepted }) };
     })

@@ -49,7 +49,7 @@ export function renderManifest(manifest: Manifest): Table[] {
       rows: (manifest.missingFirmware ?? []).map(({ module, files, packages: from, accepted = '' }) => [
         module,
         someOf(files),
-        from.join(' '),
+        from.join(' or '),
         accepted,
       ]),
     },
