@@ -218,18 +218,18 @@ export class Slots {
     slot.problems.set(part, why);
   }
 
-  /** Forgets units that have closed. @returns whether one was of a directory that is no longer there. */
+  /** Forgets units that have closed. @returns whether a scan has something to do about it: drop a slot, open another logger. */
   forgetClosed(): boolean {
-    let isRemovedClosed = false;
+    let isNews = false;
     for (const slot of this.#slots.values()) {
       for (const [part, unit] of slot.units) {
         if (unit.isOpen) continue;
         slot.units.delete(part);
-        if (part === 'log') slot.asked.delete(part);
-        isRemovedClosed ||= !slot.isPresent;
+        const isReplaced = part === 'log' && slot.asked.delete(part);
+        if (isReplaced || !slot.isPresent) isNews = true;
       }
     }
-    return isRemovedClosed;
+    return isNews;
   }
 
   /** Tells every service that has them which dependencies it lacks, where that has changed. */

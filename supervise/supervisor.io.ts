@@ -245,7 +245,7 @@ export class Supervisor {
 
   #review(): void {
     this.#changes.tell();
-    // Nothing but the next scan would see that a removed service has ended.
+    // Nothing but the next scan would see it.
     if (this.#slots.forgetClosed()) this.#watch.wake();
     if (this.#isStopping) this.#stopFurther();
     else this.#slots.tellMissing();
