@@ -1,14 +1,15 @@
 // images/build.io.ts - from a role's recipe to a published generation of its image.
 //
-// Owns: the order of the work. Does not own: any of the steps: what a recipe asks for and is refused (recipe.ts, chain.ts),
-// which versions (chooseversions.io.ts), which layers (stages.ts), making them (makelayers.io.ts, makekernel.io.ts,
-// layercache.io.ts), what is said of them (describeimage.ts), publishing (publishgeneration.io.ts).
+// Owns: the order of the work. Does not own: any of the steps: what a recipe asks for and is refused (recipe.ts, asked.ts,
+// chain.ts), which versions (chooseversions.io.ts), which layers (stages.ts), making them (makelayers.io.ts,
+// makekernel.io.ts, layercache.io.ts), what is said of them (describeimage.ts), publishing (publishgeneration.io.ts).
 
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { type Apt, aptFolder, openApt } from './apt.io.ts';
+import { askedPackages, placedPackage } from './asked.ts';
 import { withBuildLock } from './buildlock.io.ts';
-import { architectureOf, archiveOf, askedPackages, lackingFirmware, placedPackage } from './chain.ts';
+import { architectureOf, archiveOf, lackingFirmware } from './chain.ts';
 import { chooseVersions } from './chooseversions.io.ts';
 import { describeImage } from './describeimage.ts';
 import type { OnBuildEvent } from './event.ts';

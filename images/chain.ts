@@ -1,10 +1,10 @@
 // images/chain.ts - what a chain of recipes asks for, and the sentences that refuse it at its file and line.
 //
-// Owns: which kernel, which packages, and every refusal that a build makes because of what a recipe says. Does not own: the
-// recipes' own checks (recipe.ts, role.ts), the order of the work (build.io.ts). Pure.
+// Owns: which kernel, archive, firmware and microcode, and what a build refuses because of them. Does not own: which packages
+// (asked.ts), the recipes' own checks (recipe.ts, role.ts), the order of the work (build.io.ts). Pure.
 
 import { Fault } from '../formats/errors.ts';
-import { type ArchivePackage, reachable, UNREADABLE_LISTS } from './apt.ts';
+import { type ArchivePackage, reachable } from './apt.ts';
 import { joinArchives, type PlacedArchive } from './archive.ts';
 import { type KernelFacts, missingByModule, missingFirmware, type MissingFirmware, someOf } from './firmware.ts';
 import { leastMemoryMb, memoryProblem } from './memory.ts';
@@ -13,10 +13,9 @@ import { layoutMicrocode, microcodePackage } from './microcode.ts';
 import { canonicalModuleName } from './modinfo.ts';
 import { missingModules } from './modules.ts';
 import { conflicts, type LayerRecord } from './plan.ts';
-import { type LoadedRecipe, placeOf, type Recipe, supervisorOf } from './recipe.ts';
+import { type LoadedRecipe, placeOf, type Recipe } from './recipe.ts';
 import { LEFT_OUT_PACKAGES } from './rules.ts';
-import { RUNTIME_PACKAGES } from './runtime.ts';
-import { unanswered, type VersionLock } from './versions.ts';
+import type { VersionLock } from './versions.ts';
 
 /** A chain of recipes, the lowest first. */
 type Chain = readonly LoadedRecipe[];
@@ -72,80 +71,6 @@ export function archiveOf(chain: Chain): PlacedArchive | undefined {
       place: (...path) => placeOf(found, path),
     })),
   );
-}
-
-/** Every Debian package that a recipe names, and the line that names it. */
-function namedBy(found: LoadedRecipe): { name: string; place: string }[] {
-  const { packages, firmware, microcode } = found.recipe;
-  const at = (name: string, ...path: (string | number)[]) => ({ name, place: placeOf(found, path) });
-  return [
-    ...packages.map((name, index) => at(name, 'packages', index)),
-    ...(firmware?.packages ?? []).map((name, index) => at(name, 'firmware', 'packages', index)),
-    ...microcode.map((wish, index) => at(microcodePackage(wish), 'microcode', index)),
-  ];
-}
-
-/** Names of all packages that apt must choose, each once. @throws Fault E_CONFIG where no recipe names a kernel. */
-export function askedPackages(chain: Chain): string[] {
-  const runtime = supervisorOf(chain).supervisor === 'rouse' ? RUNTIME_PACKAGES.packages : [];
-  return [...new Set([...chain.flatMap(namedBy).map(({ name }) => name), kernelOf(chain).wish.package, ...runtime])];
-}
-
-const NON_FREE = /^(?:firmware-.*|(?:intel|amd64)-microcode)$/;
-
-/** What apt refused, at the line that asks for it: apt names the package that it does not know. */
-export function placedFault(chain: Chain, fault: Fault): Fault {
-  const archive = archiveOf(chain);
-  if (archive !== undefined && fault.message.startsWith(UNREADABLE_LISTS)) {
-    const place = / component /.test(fault.message) ? archive.places.components : archive.places.mirror;
-    const what = `${place ?? archive.places.all} ${fault.facts.what}`;
-    return new Fault('E_ARCHIVE', { ...fault.facts, what }, { cause: fault });
-  }
-  for (const { name, place } of chain.flatMap(namedBy)) {
-    const isMeant = fault.message.split(/[\s:']+/).includes(name) && / locate | candidate/.test(fault.message);
-    if (!isMeant) continue;
-    const todo = 'most firmware is of another component: archive: {components: [non-free-firmware]}';
-    const facts = { what: place, why: fault.facts.why ?? fault.message, ...(NON_FREE.test(name) ? { todo } : {}) };
-    return new Fault('E_ARCHIVE', facts, { cause: fault });
-  }
-  const asking = chain.findLast(({ recipe }) => recipe.packages.length > 0) ?? chain[0];
-  const place = asking === undefined ? '' : `${placeOf(asking, ['packages'])} `;
-  return new Fault('E_ARCHIVE', { ...fault.facts, what: `${place}${fault.facts.what}` }, { cause: fault });
-}
-
-/** What was thrown of one package, at the line that brings it: the lowest recipe that names it, or what depends on it. */
-export function placedPackage(
-  chain: Chain,
-  solution: readonly ArchivePackage[],
-  name: string,
-  thrown: unknown,
-): unknown {
-  if (!(thrown instanceof Fault) || thrown.code !== 'E_ARCHIVE') return thrown;
-  const wishes = chain.flatMap((found) => {
-    const { kernel, supervisor } = found.recipe;
-    const runtime = supervisor === 'rouse' ? RUNTIME_PACKAGES.packages : [];
-    return [
-      ...namedBy(found),
-      ...(kernel === undefined ? [] : [{ name: kernel.package, place: placeOf(found, ['kernel', 'package']) }]),
-      ...runtime.map((asked) => ({ name: asked, place: placeOf(found, ['supervisor']) })),
-    ];
-  });
-  const wish = wishes.find((one) => reachable(solution, [one.name], isLeftOut).some((found) => found.name === name));
-  if (wish === undefined) return thrown;
-  const what = `${wish.place} ${thrown.facts.what}`;
-  return new Fault('E_ARCHIVE', { ...thrown.facts, what }, { cause: thrown });
-}
-
-/** @throws Fault E_BUILD where a recipe asks for what a generation of before did not have. */
-export function refuseUnanswered(lock: VersionLock, chain: Chain, asked: readonly string[], generation: number): void {
-  const [name] = unanswered(lock, asked);
-  if (name === undefined) return;
-  const owner = chain.flatMap(namedBy).find((one) => one.name === name);
-  const place = owner === undefined ? '' : `${owner.place} `;
-  throw new Fault('E_BUILD', {
-    what: `${place}${name} is not among the packages of generation ${generation}`,
-    todo: 'build without --locked',
-  });
 }
 
 /** @throws Fault E_BUILD where a recipe replaces files of the layers below without saying so. */

@@ -5,7 +5,8 @@
 
 import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
-import { archiveOf, placedFault, refuseUnanswered } from './chain.ts';
+import { placedFault, refuseUnanswered } from './asked.ts';
+import { archiveOf } from './chain.ts';
 import type { LoadedRecipe } from './recipe.ts';
 import type { Store } from './store.io.ts';
 import { answers, type VersionLock } from './versions.ts';

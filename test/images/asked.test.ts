@@ -1,10 +1,11 @@
-// Where a fault of one package is told: at the line of the lowest recipe that brings it.
+// Where a fault of a package is told: at the line that asks for it, or of the lowest recipe that brings it.
 
 import { expect, test } from 'vitest';
 import { Fault } from '../../formats/errors.ts';
 import type { ArchivePackage } from '../../images/apt.ts';
-import { placedPackage } from '../../images/chain.ts';
+import { askedPackages, placedFault, placedPackage, refuseUnanswered } from '../../images/asked.ts';
 import { type LoadedRecipe, parseRecipe } from '../../images/recipe.ts';
+import { RUNTIME_PACKAGES } from '../../images/runtime.ts';
 
 const load = (role: string, text: string): LoadedRecipe => {
   const file = `${role}/recipe.yaml`;
@@ -64,3 +65,35 @@ test('what no recipe brings, and what is no fault of a package, is told as it is
   const full = Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
   expect(placedPackage(CHAIN, SOLUTION, 'libc6', full)).toBe(full);
 });
+
+test('all that apt must choose: packages, firmware, the kernel, and what rouse needs where the highest recipe wants it', () => {
+  expect(askedPackages(CHAIN)).toEqual([
+    'busybox',
+    'linux-image',
+    'nginx',
+    'firmware-bnx2',
+    ...RUNTIME_PACKAGES.packages,
+  ]);
+  const small = [...CHAIN, load('small', 'supervisor: daemontools\nkernel: {package: linux-cloud, modules: none}\n')];
+  expect(askedPackages(small)).toEqual(['busybox', 'nginx', 'firmware-bnx2', 'linux-cloud']);
+});
+
+for (const [name, place] of [
+  ['busybox', 'base/recipe.yaml:2:12'],
+  ['linux-image', 'base/recipe.yaml:3:19'],
+  ['nginx', 'web/recipe.yaml:2:21'],
+  ['libstdc++6', 'web/recipe.yaml:3:13'],
+] as const) {
+  test(`${name}, which no archive has, is asked for at ${place}`, () => {
+    // The package that is named last is not the one that is unknown.
+    const what = 'cannot choose versions of linux-image, nginx, busybox';
+    for (const why of [`Unable to locate package ${name}`, `Package '${name}' has no installation candidate`]) {
+      const { message } = placedFault(CHAIN, new Fault('E_ARCHIVE', { what, why }));
+      expect(message).toBe(`${place}: ${why}`);
+    }
+    const lock = { version: 1, architecture: 'amd64', sources: '', asked: [], packages: [] } as const;
+    expect(() => refuseUnanswered(lock, CHAIN, [name], 3)).toThrow(
+      `${place} ${name} is not among the packages of generation 3; build without --locked`,
+    );
+  });
+}
