@@ -111,10 +111,8 @@ export function registerNetboot(program: Command, context: CommandContext): void
  * lab makes its own when it starts.
  */
 async function absentInterfaces(runDir: string, site: Site): Promise<readonly string[]> {
-  const { askNetboot } = await import('../../netboot/api/client.io.ts');
-  const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health').catch(() => undefined)) as
-    | { waiting: readonly string[] }
-    | undefined;
+  const { askHealth } = await import('../../netboot/api/client.io.ts');
+  const health = await askHealth(runDir).catch(() => undefined);
   if (health !== undefined) return health.waiting;
   const { RACK_INTERFACE } = await import('../../netboot/lab/rack.ts');
   const { hostAddresses } = await import('../../netboot/listen.io.ts');

@@ -3,9 +3,10 @@
 // Owns: one request, one JSON answer, and what its failures mean to people. Does not own: the routes (api.io.ts).
 
 import { request } from 'node:http';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { makeProof } from './identity.io.ts';
+import type { Health } from './routes.ts';
 
 const ANSWER_TIMEOUT_MS = 10_000;
 /** A list of thousands of nodes fits; a runaway answer does not fill memory. */
@@ -75,6 +76,11 @@ export async function askNetboot(
   if (status === 200) return body;
   const said = (body as { error?: string }).error ?? `status ${status}`;
   throw new Fault(status === 404 ? 'E_NOT_FOUND' : 'E_NO', { what: said });
+}
+
+/** How the boot server of a run folder is, as its table of routes has it. @throws as askNetboot does. */
+export async function askHealth(runDir: string): Promise<Health> {
+  return (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as Health;
 }
 
 /** Whether a request failed because nobody listens: not one that is there and silent, or that we may not ask. */

@@ -146,7 +146,9 @@ export const ROUTES = {
     NONE,
     z.object({
       pid: z.number(),
-      serving: z.array(z.looseObject({ name: text, address: text })),
+      serving: z.array(
+        z.object({ name: text, address: text, dhcp: text, isHeld: z.boolean(), otherServers: z.array(text) }),
+      ),
       waiting: z.array(text),
       config: z.enum(['good', 'last-good']),
       problems: z.array(text),
@@ -323,6 +325,8 @@ export const ROUTES = {
 
 export type Routes = typeof ROUTES;
 export type RouteName = keyof Routes;
+/** What GET /v1/health answers. */
+export type Health = z.output<Routes['health']['answer']>;
 
 /** What a handler is given: checked, and as the table makes of it. */
 export type Asked<Name extends RouteName> = {

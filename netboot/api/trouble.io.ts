@@ -2,8 +2,7 @@
 //
 // Owns: asking it, and the sentence. Small, for `rouse status` asks it too: nothing of the site is loaded for it.
 
-import { join } from 'node:path';
-import { askNetboot } from './client.io.ts';
+import { askHealth } from './client.io.ts';
 
 /**
  * What an operator must know before anything else: the last good configuration is in force instead of the files, or
@@ -11,15 +10,11 @@ import { askNetboot } from './client.io.ts';
  */
 export async function askTrouble({ runDir }: { readonly runDir: string }): Promise<string | undefined> {
   try {
-    const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as {
-      config: string;
-      problems?: string[];
-      serving?: { name: string; dhcp?: string; isHeld?: boolean }[];
-    };
-    const silent = health.serving?.find(({ isHeld }) => isHeld === true);
+    const health = await askHealth(runDir);
+    const silent = health.serving.find(({ isHeld }) => isHeld);
     if (silent !== undefined) return `on ${silent.name}: ${silent.dhcp}`;
     if (health.config === 'good') return undefined;
-    return `an edit was refused, and the last good configuration is in force: ${health.problems?.[0] ?? ''}; see all with: rouse check`;
+    return `an edit was refused, and the last good configuration is in force: ${health.problems[0] ?? ''}; see all with: rouse check`;
   } catch {
     return undefined;
   }

@@ -26,14 +26,15 @@ export type DoctorFacts = {
   readonly firewall:
     | { readonly kind: 'none' }
     | { readonly kind: 'open' }
-    /** What comes in is dropped unless a rule lets it pass, and none is seen for these ports. */
-    | { readonly kind: 'closed'; readonly ports: readonly string[]; readonly by: string }
+    /** What comes in is dropped unless a rule lets it pass, and none is seen for these ports; `todo` is the command that adds it. */
+    | { readonly kind: 'closed'; readonly ports: readonly string[]; readonly by: string; readonly todo: string }
     | { readonly kind: 'unknown'; readonly why: string };
   /** By subnet: the DHCP servers that answered there, this one left out; or why nobody asked. */
   readonly segments: readonly {
     readonly subnet: string;
     readonly mode: 'dhcp' | 'proxy' | 'observe';
     readonly interfaceName: string;
+    readonly answerBesideOthers: boolean;
     readonly servers: readonly Ipv4Address[] | { readonly why: string };
   }[];
   readonly disks: readonly { readonly path: string; readonly freeBytes: number; readonly isWritable: boolean }[];
@@ -123,7 +124,7 @@ const CHECKS: readonly ((facts: DoctorFacts) => readonly Finding[])[] = [
           bad(
             'firewall',
             `${firewall.by} drops what comes in unless a rule lets it pass, and none is seen for ${firewall.ports.join(', ')}`,
-            'let them pass on the served interfaces: nft insert rule inet filter input udp dport { 67, 69, 4011 } accept',
+            `let them pass: ${firewall.todo}; to last, write it where those rules are kept`,
           ),
         ];
       case 'unknown':
@@ -131,12 +132,14 @@ const CHECKS: readonly ((facts: DoctorFacts) => readonly Finding[])[] = [
     }
   },
   ({ segments }) =>
-    segments.map(({ subnet, mode, interfaceName, servers }) => {
+    segments.map(({ subnet, mode, interfaceName, answerBesideOthers, servers }) => {
       const name = 'other DHCP';
       const where = `subnet ${subnet} on ${interfaceName}`;
       if ('why' in servers) return unknown(name, `${where}: ${servers.why}`);
       const list = servers.join(', ');
       if (mode === 'dhcp' && servers.length > 0) {
+        if (answerBesideOthers)
+          return ok(name, `${where}: ${list} gives addresses too, as answerBesideOthers: true has it`);
         return bad(name, `${where}: ${list} gives addresses too`, 'stop that one, or set mode: proxy in rouse.yaml');
       }
       if (mode === 'proxy' && servers.length === 0) {
@@ -257,19 +260,22 @@ export function judge(facts: DoctorFacts): Finding[] {
 
 type Port = { readonly protocol: 'udp' | 'tcp'; readonly port: number };
 
+/** What is asked of a firewall: the ports, and the interfaces on which machines come to them; none: whichever they are. */
+export type Asked = { readonly ports: readonly Port[]; readonly interfaces: readonly string[] };
+
 /**
  * Whether a ruleset of `nft -j list ruleset` lets a boot server be heard.
  *
  * A hook on input whose policy is drop counts as closed for a port that no rule of any chain names: rules are not followed
  * through, so one that names the port is believed.
  */
-export function judgeRuleset(ruleset: unknown, ports: readonly Port[]): DoctorFacts['firewall'] {
+export function judgeRuleset(ruleset: unknown, { ports, interfaces }: Asked): DoctorFacts['firewall'] {
   const list = (ruleset as { nftables?: unknown } | undefined)?.nftables;
   if (!Array.isArray(list)) return { kind: 'unknown', why: 'nft says something that is no ruleset' };
   const entries = list as readonly Record<string, unknown>[];
   const drops = entries.find((entry) => {
-    const chain = entry['chain'] as { hook?: unknown; policy?: unknown } | undefined;
-    return chain?.hook === 'input' && chain.policy === 'drop';
+    const chain = entry['chain'] as { family?: unknown; hook?: unknown; policy?: unknown } | undefined;
+    return chain?.hook === 'input' && chain.policy === 'drop' && chain.family !== 'ip6';
   });
   if (drops === undefined) return entries.some((entry) => 'chain' in entry) ? { kind: 'open' } : { kind: 'none' };
   const rules = entries.flatMap((entry) => ('rule' in entry ? [JSON.stringify(entry['rule'])] : []));
@@ -281,20 +287,37 @@ export function judgeRuleset(ruleset: unknown, ports: readonly Port[]): DoctorFa
     const named = new RegExp(`"protocol":"${protocol}","field":"dport".*\\b${port}\\b`);
     return !accepting.some((rule) => isWholeInterface(rule) || named.test(rule));
   });
-  const { table = '', name = '' } = drops['chain'] as { table?: string; name?: string };
-  return closedBy(`chain ${table} ${name}`, closed);
+  const { family, table, name } = drops['chain'] as Record<'family' | 'table' | 'name', string>;
+  const wires = interfaces.length === 0 ? '' : `iifname { ${interfaces.map((one) => `"${one}"`).join(', ')} } `;
+  const rule = ({ protocol, numbers }: Group): string =>
+    `nft 'insert rule ${family} ${table} ${name} ${wires}${protocol} dport { ${numbers.join(', ')} } accept'`;
+  return closedBy(`chain ${family} ${table} ${name}`, closed, grouped(closed).map(rule));
 }
 
 /** The same of iptables, where there is no nft. @param rules what `iptables -S INPUT` prints. */
-export function judgeInputRules(rules: string, ports: readonly Port[]): DoctorFacts['firewall'] {
+export function judgeInputRules(rules: string, { ports, interfaces }: Asked): DoctorFacts['firewall'] {
   if (!/^-P INPUT (DROP|REJECT)/m.test(rules)) return { kind: 'open' };
   const closed = ports.filter(
     ({ protocol, port }) => !new RegExp(`-p ${protocol} .*\\b${port}\\b.*ACCEPT`).test(rules),
   );
-  return closedBy('iptables INPUT', closed);
+  const wires = interfaces.length === 0 ? [''] : interfaces.map((one) => ` -i ${one}`);
+  const rule = ({ protocol, numbers }: Group): string[] =>
+    wires.map((wire) => `iptables -I INPUT${wire} -p ${protocol} -m multiport --dports ${numbers.join(',')} -j ACCEPT`);
+  return closedBy('iptables INPUT', closed, grouped(closed).flatMap(rule));
 }
 
-function closedBy(by: string, closed: readonly Port[]): DoctorFacts['firewall'] {
+type Group = { readonly protocol: Port['protocol']; readonly numbers: readonly number[] };
+
+/** By protocol: one rule lets all ports of one pass. */
+function grouped(ports: readonly Port[]): Group[] {
+  return [...Map.groupBy(ports, ({ protocol }) => protocol)].map(([protocol, same]) => ({
+    protocol,
+    numbers: same.map(({ port }) => port),
+  }));
+}
+
+function closedBy(by: string, closed: readonly Port[], commands: readonly string[]): DoctorFacts['firewall'] {
   if (closed.length === 0) return { kind: 'open' };
-  return { kind: 'closed', by, ports: closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`) };
+  const ports = closed.map(({ protocol, port }) => `${protocol.toUpperCase()} ${port}`);
+  return { kind: 'closed', by, ports, todo: commands.join(' && ') };
 }

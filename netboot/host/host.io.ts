@@ -11,7 +11,7 @@ import { Fault, reasonOf } from '../../formats/errors.ts';
 import { type Ipv4Address, ipv4FromNumber, ipv4ToNumber, parseIpv4, parseNetwork } from '../../formats/ipv4.ts';
 import { renderProblem } from '../../formats/yaml/document.ts';
 import { keyMode } from '../../images/keys.io.ts';
-import { askNetboot } from '../api/client.io.ts';
+import { askHealth } from '../api/client.io.ts';
 import { PROXY_PORT, SERVER_PORT } from '../dhcp/destination.ts';
 import { hostAddresses } from '../listen.io.ts';
 import { isPortTaken, portTaken } from '../ports.ts';
@@ -21,7 +21,7 @@ import type { SitePlaces } from '../site/load.io.ts';
 import { DEFAULT_HTTP_PORT } from '../site/schema.ts';
 import { TFTP_PORT } from '../tftp/packet.ts';
 import { servedInterfaces } from '../world.ts';
-import { type DoctorFacts, judgeInputRules, judgeRuleset, mostMachines, overflowsIn } from './doctor.ts';
+import { type Asked, type DoctorFacts, judgeInputRules, judgeRuleset, mostMachines, overflowsIn } from './doctor.ts';
 import { lookAtSegments } from './segments.io.ts';
 import type { HostFacts, HostInterface } from './setup.ts';
 
@@ -90,7 +90,10 @@ export async function examine(places: HostPlaces, isQuick: boolean): Promise<Doc
     // A boot server that runs knows its own, which may lie in another network namespace than this command.
     missingInterfaces: server.facts.isRunning ? server.facts.waiting : (served?.waiting ?? []),
     keyMode: await keyMode(places.libDir),
-    firewall: await lookAtFirewall(httpPort),
+    firewall: await lookAtFirewall({
+      ports: servedPorts(httpPort),
+      interfaces: [...new Set(site?.subnets.map((subnet) => subnet.interface))],
+    }),
     segments,
     disks: await Promise.all([places.libDir, places.cacheDir].map(lookAtDisk)),
     clock: await lookAtClock(places),
@@ -100,20 +103,15 @@ export async function examine(places: HostPlaces, isQuick: boolean): Promise<Doc
   };
 }
 
-type Health = {
-  readonly serving: readonly { readonly name: string; readonly otherServers: readonly Ipv4Address[] }[];
-  readonly waiting: readonly string[];
-  readonly config: 'good' | 'last-good';
-  readonly store: string;
-};
-
 async function askServer(
   runDir: string,
 ): Promise<{ facts: DoctorFacts['server']; others: ReadonlyMap<string, readonly Ipv4Address[]> }> {
   try {
-    const health = (await askNetboot(join(runDir, 'netboot.sock'), '/v1/health')) as Health;
+    const health = await askHealth(runDir);
     const { store, config, waiting } = health;
-    const others = new Map(health.serving.map(({ name, otherServers }) => [name, otherServers]));
+    const others = new Map(
+      health.serving.map(({ name, otherServers }) => [name, otherServers.flatMap((one) => parseIpv4(one) ?? [])]),
+    );
     return { facts: { isRunning: true, store, config, waiting }, others };
   } catch (error) {
     const why = error instanceof Fault ? (error.facts.why ?? error.message) : reasonOf(error);
@@ -121,14 +119,19 @@ async function askServer(
   }
 }
 
+/** 4011 in every mode: EFI may ask there once it has its address, and mode: proxy sends it there. */
+function servedPorts(httpPort: number): Asked['ports'] {
+  return [
+    { protocol: 'udp', port: SERVER_PORT },
+    { protocol: 'udp', port: TFTP_PORT },
+    { protocol: 'udp', port: PROXY_PORT },
+    { protocol: 'tcp', port: httpPort },
+  ];
+}
+
 async function takenPorts(httpPort: number): Promise<DoctorFacts['takenPorts']> {
   const taken: { port: string; why: string; todo: string }[] = [];
-  for (const [protocol, port] of [
-    ['udp', SERVER_PORT],
-    ['udp', TFTP_PORT],
-    ['udp', PROXY_PORT],
-    ['tcp', httpPort],
-  ] as const) {
+  for (const { protocol, port } of servedPorts(httpPort)) {
     const table = await readFile(`/proc/net/${protocol}`, 'utf8').catch(() => '');
     if (!isPortTaken(table, protocol, port)) continue;
     taken.push({ port: `${protocol.toUpperCase()} ${port}`, ...portTaken(port, await portHolder(protocol, port)) });
@@ -144,16 +147,11 @@ async function lookAtNeighbours(machines: number): Promise<DoctorFacts['neighbou
   return { most: Number(limit), overflows: overflowsIn(table), machines };
 }
 
-async function lookAtFirewall(httpPort: number): Promise<DoctorFacts['firewall']> {
-  const ports = [
-    { protocol: 'udp', port: SERVER_PORT },
-    { protocol: 'udp', port: TFTP_PORT },
-    { protocol: 'tcp', port: httpPort },
-  ] as const;
+async function lookAtFirewall(asked: Asked): Promise<DoctorFacts['firewall']> {
   const nft = await execa('nft', ['-j', 'list', 'ruleset'], { reject: false, stdin: 'ignore', maxBuffer: 16_000_000 });
   if (!nft.failed) {
     try {
-      return judgeRuleset(JSON.parse(nft.stdout), ports);
+      return judgeRuleset(JSON.parse(nft.stdout), asked);
     } catch (error) {
       return { kind: 'unknown', why: reasonOf(error) };
     }
@@ -164,7 +162,7 @@ async function lookAtFirewall(httpPort: number): Promise<DoctorFacts['firewall']
     return { kind: 'unknown', why: 'neither nft nor iptables is here to ask' };
   }
   if (old.failed) return { kind: 'unknown', why: `nft: ${wordsOf(nft)}` };
-  return judgeInputRules(old.stdout, ports);
+  return judgeInputRules(old.stdout, asked);
 }
 
 /** What a program that failed said first of its failure. */

@@ -29,9 +29,9 @@ export async function lookAtSegments(
 ): Promise<DoctorFacts['segments']> {
   const host = hostAddresses();
   return Promise.all(
-    site.subnets.map(async ({ name: subnet, mode, interface: interfaceName }) => {
+    site.subnets.map(async ({ name: subnet, mode, interface: interfaceName, answerBesideOthers }) => {
       const known = others.get(interfaceName);
-      if (known !== undefined) return { subnet, mode, interfaceName, servers: known };
+      if (known !== undefined) return { subnet, mode, interfaceName, answerBesideOthers, servers: known };
       const own = servedInterfaces(site, host).interfaces.find((one) => one.name === interfaceName);
       const servers = isQuick
         ? { why: 'not looked at' }
@@ -42,7 +42,7 @@ export async function lookAtSegments(
               own.address,
               host.map(({ address }) => address),
             );
-      return { subnet, mode, interfaceName, servers };
+      return { subnet, mode, interfaceName, answerBesideOthers, servers };
     }),
   );
 }

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { parseIpv4 } from '../../../formats/ipv4.ts';
 import {
+  type Asked,
   type DoctorFacts,
   judge,
   judgeInputRules,
@@ -21,7 +22,7 @@ const WELL: DoctorFacts = {
   takenPorts: [],
   missingInterfaces: [],
   firewall: { kind: 'none' },
-  segments: [{ subnet: 'rack', mode: 'dhcp', interfaceName: 'eth1', servers: [] }],
+  segments: [{ subnet: 'rack', mode: 'dhcp', interfaceName: 'eth1', answerBesideOthers: false, servers: [] }],
   disks: [{ path: '/var/lib/rouse', freeBytes: 50e9, isWritable: true }],
   clock: { nowMs: Date.UTC(2026, 0, 1), newestFileMs: Date.UTC(2025, 0, 1), isSynchronized: true },
   archive: { isReachable: true, why: '3 sources of packages answer' },
@@ -34,8 +35,12 @@ test('a machine that is well', () => {
   expect(judge(WELL).map(({ state }) => state)).toEqual(Array.from({ length: 12 }, () => 'ok'));
 });
 
-const segment = (mode: 'dhcp' | 'proxy' | 'observe', servers: DoctorFacts['segments'][number]['servers']) => ({
-  segments: [{ subnet: 'rack', mode, interfaceName: 'eth1', servers }],
+const segment = (
+  mode: 'dhcp' | 'proxy' | 'observe',
+  servers: DoctorFacts['segments'][number]['servers'],
+  answerBesideOthers = false,
+) => ({
+  segments: [{ subnet: 'rack', mode, interfaceName: 'eth1', answerBesideOthers, servers }],
 });
 const ROWS: readonly [Partial<DoctorFacts>, string][] = [
   [
@@ -59,12 +64,16 @@ const ROWS: readonly [Partial<DoctorFacts>, string][] = [
     'bad interfaces: interface eth7 is not there; give it an address, or correct interface: in rouse.yaml',
   ],
   [
-    { firewall: { kind: 'closed', by: 'chain filter input', ports: ['UDP 67'] } },
-    'bad firewall: chain filter input drops what comes in',
+    { firewall: { kind: 'closed', by: 'chain inet filter input', ports: ['UDP 67', 'TCP 80'], todo: 'nft …' } },
+    'bad firewall: chain inet filter input drops what comes in unless a rule lets it pass, and none is seen for UDP 67, TCP 80; let them pass: nft …; to last',
   ],
   [
     segment('dhcp', [OTHER]),
     'bad other DHCP: subnet rack on eth1: 10.0.0.9 gives addresses too; stop that one, or set mode: proxy in rouse.yaml',
+  ],
+  [
+    segment('dhcp', [OTHER], true),
+    'ok other DHCP: subnet rack on eth1: 10.0.0.9 gives addresses too, as answerBesideOthers: true has it',
   ],
   [
     { keyMode: 0o644 },
@@ -114,12 +123,16 @@ for (const [facts, want] of ROWS) {
   });
 }
 
-const PORTS = [
-  { protocol: 'udp', port: 67 },
-  { protocol: 'tcp', port: 8080 },
-] as const;
-const chain = (policy: string) => ({
-  chain: { family: 'inet', table: 'filter', name: 'input', hook: 'input', policy },
+const ASKED: Asked = {
+  ports: [
+    { protocol: 'udp', port: 67 },
+    { protocol: 'udp', port: 4011 },
+    { protocol: 'tcp', port: 8080 },
+  ],
+  interfaces: ['eth1', 'vlan.7'],
+};
+const chain = (policy: string, family = 'inet') => ({
+  chain: { family, table: 'filter', name: 'input', hook: 'input', policy },
 });
 const accept = (...expr: unknown[]) => ({
   rule: { table: 'filter', chain: 'input', expr: [...expr, { accept: null }] },
@@ -134,24 +147,40 @@ const RULESETS: readonly [string, unknown, unknown][] = [
   [
     'drops, and no rule names the ports',
     { nftables: [chain('drop'), accept(dport('tcp', 22))] },
-    { kind: 'closed', by: 'chain filter input', ports: ['UDP 67', 'TCP 8080'] },
+    {
+      kind: 'closed',
+      by: 'chain inet filter input',
+      ports: ['UDP 67', 'UDP 4011', 'TCP 8080'],
+      todo:
+        `nft 'insert rule inet filter input iifname { "eth1", "vlan.7" } udp dport { 67, 4011 } accept' && ` +
+        `nft 'insert rule inet filter input iifname { "eth1", "vlan.7" } tcp dport { 8080 } accept'`,
+    },
   ],
   [
     'drops, and rules name them',
-    { nftables: [chain('drop'), accept(dport('udp', { set: [67, 69] })), accept(dport('tcp', 8080))] },
+    { nftables: [chain('drop'), accept(dport('udp', { set: [67, 69, 4011] })), accept(dport('tcp', 8080))] },
     { kind: 'open' },
   ],
   [
     'a port of the other protocol',
     { nftables: [chain('drop'), accept(dport('tcp', 67)), accept(dport('tcp', 8080))] },
-    { kind: 'closed', ports: ['UDP 67'] },
+    { kind: 'closed', ports: ['UDP 67', 'UDP 4011'] },
   ],
+  [
+    'the HTTP port alone is missing',
+    { nftables: [chain('drop', 'ip'), accept(dport('udp', { set: [67, 4011] }))] },
+    {
+      ports: ['TCP 8080'],
+      todo: `nft 'insert rule ip filter input iifname { "eth1", "vlan.7" } tcp dport { 8080 } accept'`,
+    },
+  ],
+  ['of IPv6 alone', { nftables: [chain('drop', 'ip6')] }, { kind: 'open' }],
   ['a whole interface', { nftables: [chain('drop'), accept(from('eth1'))] }, { kind: 'open' }],
   ['the loopback is no wire', { nftables: [chain('drop'), accept(from('lo'))] }, { kind: 'closed' }],
   ['no ruleset', 'x', { kind: 'unknown' }],
 ];
 for (const [title, ruleset, want] of RULESETS) {
-  test(`a firewall: ${title}`, () => expect(judgeRuleset(ruleset, PORTS)).toMatchObject(want as object));
+  test(`a firewall: ${title}`, () => expect(judgeRuleset(ruleset, ASKED)).toMatchObject(want as object));
 }
 
 const INPUT_RULES: readonly [string, string, unknown][] = [
@@ -159,21 +188,31 @@ const INPUT_RULES: readonly [string, string, unknown][] = [
   [
     'drops, and no rule names the ports',
     '-P INPUT DROP\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT',
-    { kind: 'closed', by: 'iptables INPUT', ports: ['UDP 67', 'TCP 8080'] },
+    {
+      kind: 'closed',
+      by: 'iptables INPUT',
+      ports: ['UDP 67', 'UDP 4011', 'TCP 8080'],
+      todo: [
+        'iptables -I INPUT -i eth1 -p udp -m multiport --dports 67,4011 -j ACCEPT',
+        'iptables -I INPUT -i vlan.7 -p udp -m multiport --dports 67,4011 -j ACCEPT',
+        'iptables -I INPUT -i eth1 -p tcp -m multiport --dports 8080 -j ACCEPT',
+        'iptables -I INPUT -i vlan.7 -p tcp -m multiport --dports 8080 -j ACCEPT',
+      ].join(' && '),
+    },
   ],
   [
     'drops, and a rule names one',
     '-P INPUT DROP\n-A INPUT -p udp -m udp --dport 67 -j ACCEPT',
-    { kind: 'closed', by: 'iptables INPUT', ports: ['TCP 8080'] },
+    { kind: 'closed', ports: ['UDP 4011', 'TCP 8080'] },
   ],
   [
     'drops, and rules name them',
-    '-P INPUT DROP\n-A INPUT -p udp -m multiport --dports 67,69 -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT',
+    '-P INPUT DROP\n-A INPUT -p udp -m multiport --dports 67,69,4011 -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT',
     { kind: 'open' },
   ],
 ];
 for (const [title, rules, want] of INPUT_RULES) {
-  test(`iptables: ${title}`, () => expect(judgeInputRules(rules, PORTS)).toEqual(want));
+  test(`iptables: ${title}`, () => expect(judgeInputRules(rules, ASKED)).toMatchObject(want as object));
 }
 
 test('machines of a site are its nodes, and the pools of subnets where unknown machines boot', () => {
