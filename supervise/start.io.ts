@@ -1,11 +1,12 @@
 // supervise/start.io.ts - what a service is to be started with, read anew from its directory for each start.
 //
-// Owns: settings, command line, environment, the descriptors beyond 0 to 2, the cgroup; running ./check.
+// Owns: settings, command line, environment, the descriptors beyond 0 to 2, the cgroup; what ./finish is told; running ./check.
 // Does not own: starting (spawner.io.ts), the settings' grammar (servicedir.ts), when (machine.ts).
 
 import { spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
 import { makeFifos } from './commands.io.ts';
 import { exists, instanceEnv, programOf, readAccount, readEnv, readSettings, scriptFacts } from './directory.io.ts';
@@ -13,7 +14,7 @@ import { readFifo } from './fifo.io.ts';
 import type { StandardStreams, UnitHost, UnitPlan } from './host.io.ts';
 import type { Launched, LaunchPlan, OnDeath } from './launch.io.ts';
 import { runCommand } from './launch.ts';
-import type { Settings } from './service.ts';
+import type { Death, Settings } from './service.ts';
 import { refusalOf } from './servicedir.ts';
 import { drain, openFifo } from './statefile.io.ts';
 import { LIFELINE_FD, makeLimitedCgroup, makeMarks } from './trace.io.ts';
@@ -53,6 +54,29 @@ export async function prepareStart(
     for (const { fd } of extras) closeSync(fd);
     throw thrown;
   }
+}
+
+/**
+ * What ./finish is to be started with, as s6: exit code or 256, signal number, name, process group. Throws with the reason
+ * where it cannot be.
+ */
+export function finishStart(base: string, name: string, death: Death, groupId: number, settings: Settings): Start {
+  const refusal = refusalOf('finish', scriptFacts(base, 'finish'));
+  if (refusal !== undefined) throw new Error(refusal);
+  const code = death.signal === undefined ? (death.exitCode ?? 256) : 256;
+  const words = [code, signalNumberOf(death.signal), name, groupId].map(String);
+  return {
+    argv: [programOf(base, 'finish'), ...words],
+    env: instanceEnv(base),
+    extras: [],
+    cgroup: undefined,
+    settings,
+  };
+}
+
+/** 0 for none, and for one without a number here. */
+export function signalNumberOf(signal: string | undefined): number {
+  return osConstants.signals[(signal ?? '') as NodeJS.Signals] ?? 0;
 }
 
 /** Starts it at its gate. Its extras are closed by the time of the answer. */

@@ -6,10 +6,9 @@
 
 import { closeSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { constants as osConstants } from 'node:os';
 import { reasonOf } from '../formats/errors.ts';
 import { eventsOfControl } from './control.ts';
-import { exists, instanceEnv, programOf, readEdition, readSettings, scriptFacts } from './directory.io.ts';
+import { exists, readEdition, readSettings } from './directory.io.ts';
 import { readFifo } from './fifo.io.ts';
 import { entryOf } from './history.ts';
 import type { HistoryEntry } from './history.ts';
@@ -22,8 +21,7 @@ import { gatekeeperOf, isLiving, livingStartTime } from './procfs.io.ts';
 import { recover, strangerOf } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
-import { refusalOf } from './servicedir.ts';
-import { launchStart, Notification, prepareStart, runCheck } from './start.io.ts';
+import { finishStart, launchStart, Notification, prepareStart, runCheck, signalNumberOf } from './start.io.ts';
 import type { Start } from './start.io.ts';
 import { sendSignal, sweep } from './sweep.io.ts';
 import { mainOf } from './trace.ts';
@@ -248,22 +246,11 @@ export class Unit {
   }
 
   #startFinish(death: Death, groupId: number): void {
-    const why = refusalOf('finish', scriptFacts(this.#plan.base, 'finish'));
-    if (why !== undefined) {
-      this.feed({ kind: 'failed', why });
-      return;
+    try {
+      this.#launch(finishStart(this.#plan.base, this.name, death, groupId, this.service.settings));
+    } catch (thrown) {
+      this.feed({ kind: 'failed', why: reasonOf(thrown) });
     }
-    // s6: exit code or 256, signal number, name, process group.
-    const code = death.signal === undefined ? (death.exitCode ?? 256) : 256;
-    const { base } = this.#plan;
-    const argv = [
-      programOf(base, 'finish'),
-      String(code),
-      String(signalNumberOf(death.signal)),
-      this.name,
-      String(groupId),
-    ];
-    this.#launch({ argv, env: instanceEnv(base), extras: [], cgroup: undefined, settings: this.service.settings });
   }
 
   /** The record is on disk before the process runs: beside one that it does not name, the next supervisor starts another. */
@@ -360,8 +347,4 @@ export class Unit {
     this.#memory.writeRecord(this.service, pid === 0 && phase !== 'clearing' ? undefined : this.#startTime);
     this.#memory.writeStatus(this.service);
   }
-}
-
-function signalNumberOf(signal: string | undefined): number {
-  return osConstants.signals[(signal ?? '') as NodeJS.Signals] ?? 0;
 }
