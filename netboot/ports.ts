@@ -46,7 +46,9 @@ export function programOf(commandLine: string, comm: string): string {
   const [path = '', ...words] = commandLine.split('\0').filter((word) => word !== '');
   // Some write their whole title into the first word.
   const name = path.split(' ')[0]?.split('/').at(-1) || comm;
-  const said = INTERPRETERS.test(name) ? [name, ...words.slice(0, 2)].join(' ') : name;
+  // The script, and not what it is given: that may be anything, a secret too.
+  const script = words.slice(0, words[0]?.startsWith('-') === true ? 2 : 1);
+  const said = INTERPRETERS.test(name) ? [name, ...script].join(' ') : name;
   return printableAscii(said, PROGRAM_LETTERS);
 }
 

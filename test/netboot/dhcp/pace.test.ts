@@ -129,6 +129,7 @@ test('/proc/net/udp is read by local port', () => {
   expect(portTaken(67, { ...dnsmasq, unit: undefined }).todo).toBe('stop it with: kill 812');
   expect(programOf('/usr/sbin/dnsmasq\0-x\0/run/x\0', 'dnsmasq')).toBe('dnsmasq');
   expect(programOf('python3\0-m\0http.server\0--cgi\0', 'python3')).toBe('python3 -m http.server');
+  expect(programOf('/usr/bin/node\0/srv/x.js\0--token=secret\0', 'node')).toBe('node /srv/x.js');
   expect(programOf('', 'kthread')).toBe('kthread');
   expect(unitOf('0::/system.slice/dnsmasq.service\n')).toBe('dnsmasq.service');
   expect(unitOf('1:name=systemd:/system.slice/x.service/worker\n0::/\n')).toBe('x.service');

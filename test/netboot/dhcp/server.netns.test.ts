@@ -181,6 +181,6 @@ test.skipIf(process.getuid?.() !== 0)('a taken port is one sentence that names t
   const second = new JsonLines<Line>(rack.start(rack.server, process.execPath, [SERVE, JSON.stringify(twoWires())]));
   const { failed } = await second.next((line) => line.failed !== undefined);
   expect(failed).toMatch(
-    /^cannot listen on UDP port 67 of v1 \(10\.77\.1\.1\): \S+ \(pid \d+\) has it; stop it \(.*\) and try again$/,
+    /^cannot listen on UDP port 67 of v1 \(10\.77\.1\.1\): node \S+ \(pid \d+\) has it; stop it with: (kill \d+|systemctl stop \S+)$/,
   );
 });
