@@ -119,17 +119,18 @@ export async function unpackDeb(
   ready: (folder: string) => Promise<void>,
 ): Promise<void> {
   const beside = `${into}.${process.pid}.new`;
-  await rm(beside, { recursive: true, force: true });
-  await mkdir(beside, { recursive: true });
   const { execa } = await import('execa');
-  const result = await execa('dpkg-deb', ['-x', path, beside], { stdin: 'ignore', reject: false });
-  if (result.failed) {
+  try {
+    await mkdir(beside, { recursive: true });
+    const result = await execa('dpkg-deb', ['-x', path, beside], { stdin: 'ignore', reject: false });
+    if (result.failed) {
+      const why = result.stderr.trim() || result.shortMessage;
+      throw new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
+    }
+    await ready(beside);
+    await rename(beside, into);
+  } catch (error) {
     await rm(beside, { recursive: true, force: true });
-    throw new Fault('E_ARCHIVE', {
-      what: `cannot unpack the package ${name}`,
-      why: result.stderr.trim() || result.shortMessage,
-    });
+    throw error;
   }
-  await ready(beside);
-  await rename(beside, into);
 }

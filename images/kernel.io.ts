@@ -4,7 +4,7 @@
 // which modules (modules.ts), what a module says (modinfo.ts), firmware (firmware.ts).
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
@@ -14,6 +14,7 @@ import { wholeFile } from './content.io.ts';
 import type { CpioEntry } from './cpio.ts';
 import { unpackDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
+import { orAbsent } from './files.io.ts';
 import { firmwareEndings, type KernelFacts } from './firmware.ts';
 import type { PackageContent } from './layout.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
@@ -24,6 +25,7 @@ import {
   renderModuleIndex,
   selectModules,
 } from './modules.ts';
+import { kernelCacheName, staleKernelNames } from './plan.ts';
 
 /** A kernel package in the cache. */
 export type KernelTree = {
@@ -34,14 +36,21 @@ export type KernelTree = {
   readonly config: string;
 };
 
+/** Removes what no build will use. To be called by who holds the cache's lock. @param cacheDir cache/kernels. */
+export async function sweepKernels(cacheDir: string): Promise<void> {
+  for (const name of staleKernelNames(await orAbsent(readdir(cacheDir), []))) {
+    await rm(join(cacheDir, name), { recursive: true });
+  }
+}
+
 /** Unpacks the kernel's package unless that was done before. @param cacheDir cache/kernels. */
 export async function openKernel(
-  apt: Apt,
+  apt: Pick<Apt, 'file'>,
   one: ArchivePackage,
   cacheDir: string,
   onEvent: OnBuildEvent,
 ): Promise<KernelTree> {
-  const folder = join(cacheDir, one.sha256.slice(0, 32));
+  const folder = join(cacheDir, kernelCacheName(one.sha256));
   if ((await stat(folder).catch(() => undefined)) === undefined) {
     const path = await apt.file(one);
     onEvent({ kind: 'step', step: 'kernel', detail: one.name });
@@ -90,7 +99,7 @@ export async function readKernelDocs(
   one: ArchivePackage,
   wanted: (path: string) => boolean,
 ): Promise<PackageContent<Uint8Array> | undefined> {
-  const folder = join(cacheDir, one.sha256.slice(0, 32));
+  const folder = join(cacheDir, kernelCacheName(one.sha256));
   const docs = 'usr/share/doc';
   const below = await readdir(join(folder, docs), { recursive: true, withFileTypes: true }).catch(() => undefined);
   if (below === undefined) return undefined;

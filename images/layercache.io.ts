@@ -11,13 +11,11 @@ import { publishFile, sha256Of } from './files.io.ts';
 import { findKept, keepLayer } from './keptlayers.io.ts';
 import type { OwnedEntry } from './layout.ts';
 import type { PackOptions } from './layers.io.ts';
-import { contentsOf, isLayerRecord, type LayerDraft, type LayerRecord } from './plan.ts';
+import { BUILDER_VERSION, contentsOf, isLayerRecord, type LayerDraft, type LayerRecord } from './plan.ts';
 import { readCached, type Store } from './store.io.ts';
 import { takeTurns } from './turns.ts';
 
-/** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
-const BUILDER_VERSION = 4;
-/** zstd holds some 100 MB for each at the level of layers. */
+/** Each holds up to 100 MB while it compresses. */
 const LAYERS_AT_ONCE = 2;
 
 export type LayerCache = {

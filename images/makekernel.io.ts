@@ -17,13 +17,14 @@ import {
   moduleEntries,
   openKernel,
   readKernelFacts,
+  sweepKernels,
 } from './kernel.io.ts';
 import type { Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
 import { isMicrocode } from './microcode.ts';
 import type { ModuleSelection } from './modules.ts';
-import { isKernelNote, type LayerDraft } from './plan.ts';
-import type { ImagePlan } from './stages.ts';
+import { isKernelNote, kernelCacheName, type LayerDraft } from './plan.ts';
+import { type ImagePlan, modulesInputs } from './stages.ts';
 import { readCached } from './store.io.ts';
 
 export type KernelDraft = {
@@ -40,8 +41,8 @@ export async function takeKernel(workshop: Workshop, plan: ImagePlan): Promise<K
   const { apt, layers, cacheDir, onEvent } = workshop;
   const { chain } = plan;
   const { owner, package: one } = plan.kernel;
-  const wish = owner.recipe.kernel;
-  if (wish === undefined) throw new Error('called for a recipe without a kernel');
+  const { wish, inputs } = modulesInputs(plan.kernel);
+  await sweepKernels(join(cacheDir, 'kernels'));
   let tree: Promise<KernelTree> | undefined;
   const open = (): Promise<KernelTree> => {
     tree ??= apt.fetch([one]).then(() => openKernel(apt, one, join(cacheDir, 'kernels'), onEvent));
@@ -53,7 +54,6 @@ export async function takeKernel(workshop: Workshop, plan: ImagePlan): Promise<K
     chosen ??= open().then((kernel) => chooseModules(kernel, wish.modules, wish.extraModules, place, onEvent));
     return chosen;
   };
-  const inputs = ['modules', one.sha256, wish];
   const modules = await layers.draft(inputs, async () => {
     const entries = moduleEntries(await open(), await choose());
     return { name: 'modules', files: entries.map((entry) => ({ entry, owner: one.name })) };
@@ -61,7 +61,7 @@ export async function takeKernel(workshop: Workshop, plan: ImagePlan): Promise<K
   const lacks = (compiledIn: ReadonlySet<string>) => lackingModules(chain, modules.paths, compiledIn);
   // What is compiled in is asked only if it must be known: a build from the cache does not unpack the kernel otherwise.
   if (lacks(new Set()).length > 0) refuseLacking(lacks(await builtinModules(await open())), owner);
-  const factsPath = join(cacheDir, 'kernels', `${sha256Of(JSON.stringify(inputs)).slice(0, 32)}.facts.json`);
+  const factsPath = join(cacheDir, 'kernels', `${kernelCacheName(sha256Of(JSON.stringify(inputs)))}.facts.json`);
   const factsBefore = await readCached(factsPath, isKernelFacts);
   const facts = factsBefore ?? (await readKernelFacts(await open(), await choose()));
   if (factsBefore === undefined) await publishFile(factsPath, JSON.stringify(facts));
@@ -82,7 +82,7 @@ async function noteKernel(
   one: ArchivePackage,
   open: () => Promise<KernelTree>,
 ): Promise<Manifest['kernel']> {
-  const path = join(cacheDir, 'kernels', `${one.sha256.slice(0, 32)}.json`);
+  const path = join(cacheDir, 'kernels', `${kernelCacheName(one.sha256)}.json`);
   const noted = await readCached(path, isKernelNote);
   if (noted !== undefined && (await store.hasKernel(noted))) return noted;
   const { release, vmlinuz } = await open();

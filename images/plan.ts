@@ -10,6 +10,9 @@ import type { Layer, Manifest } from './manifest.ts';
 import { GENERATED_PATHS } from './role.ts';
 import { NODE_OWNER, ROUSE_OWNER } from './runtime.ts';
 
+/** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
+export const BUILDER_VERSION = 4;
+
 /** What is remembered of a layer that was built, so that it need not be built again to know it. */
 export type LayerRecord = {
   readonly layer: Layer;
@@ -105,6 +108,16 @@ export function contentOf(manifest: Omit<Manifest, 'generation'>): string {
     templates,
     services,
   ]);
+}
+
+/** The name in cache/kernels of what this builder has made. @param key hexadecimal digits of what it was made from. */
+export function kernelCacheName(key: string): string {
+  return `${BUILDER_VERSION}-${key.slice(0, 32)}`;
+}
+
+/** Names in cache/kernels that serve nobody: of another builder, and what a build that was killed left unfinished. */
+export function staleKernelNames(names: readonly string[]): string[] {
+  return names.filter((name) => !name.startsWith(`${BUILDER_VERSION}-`) || name.endsWith('.new'));
 }
 
 /** Whether a value is what was noted of a kernel, as read back from a cache. */

@@ -9,6 +9,7 @@
 
 import { type ArchivePackage, reachable } from './apt.ts';
 import { firmwareOf, isLeftOut, kernelOf, kernelPackageOf, microcodeOf } from './chain.ts';
+import { MODULE_CLASSES } from './modules.ts';
 import { type LoadedRecipe, parseRecipe, recipeFault, supervisorOf } from './recipe.ts';
 import { layoutRole, type RoleFile, type RoleFiles } from './role.ts';
 import { LEFT_OUT_PATHS } from './rules.ts';
@@ -106,6 +107,16 @@ export function providedTo({ own }: Stage, below: Iterable<string>): string[] {
   return [...below, ...own.entries.map(({ path }) => path)]
     .filter((path) => /^usr\/(?:bin|sbin|lib|lib64)\//.test(path))
     .sort();
+}
+
+/** All that the layer of a kernel's modules is made from. @throws Error where the recipe names no kernel. */
+export function modulesInputs({ owner, package: one }: ImagePlan['kernel']): {
+  readonly wish: NonNullable<LoadedRecipe['recipe']['kernel']>;
+  readonly inputs: unknown;
+} {
+  const wish = owner.recipe.kernel;
+  if (wish === undefined) throw new Error('called for a recipe without a kernel');
+  return { wish, inputs: ['modules', one.sha256, wish, MODULE_CLASSES[wish.modules]] };
 }
 
 /** All that the layer of a stage's packages is made from. @param provided as of providedTo. */
