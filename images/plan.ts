@@ -1,14 +1,12 @@
 // images/plan.ts - joining the layers of an image: who may replace what, and how much each package takes.
 //
-// Owns: conflicts between layers, sizes by owner, what a manifest says of packages, when two generations are the same, what
-// the cache remembers. Does not own: the files of one layer (layout.ts, role.ts), refusals (chain.ts). Pure.
+// Owns: conflicts between layers, sizes by owner, what the cache remembers and for how long. Does not own: the files of one layer
+// (layout.ts, role.ts), refusals (chain.ts), what a manifest says of the layers (describeimage.ts). Pure.
 
-import type { ArchivePackage } from './apt.ts';
 import { matcherOf } from './glob.ts';
 import type { OwnedEntry } from './layout.ts';
 import type { Layer, Manifest } from './manifest.ts';
 import { GENERATED_PATHS } from './role.ts';
-import { NODE_OWNER, ROUSE_OWNER } from './runtime.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
 export const BUILDER_VERSION = 4;
@@ -65,49 +63,6 @@ export function conflicts(
 /** Whether a value is a layer record, as read back from a cache. */
 export function isLayerRecord(value: unknown): value is LayerRecord {
   return typeof value === 'object' && value !== null && 'layer' in value && 'paths' in value && 'bytesByOwner' in value;
-}
-
-/** Every package that has files in the image, by name. */
-export function packagesOf(records: readonly LayerRecord[], packages: readonly ArchivePackage[]): Manifest['packages'] {
-  const bytes = new Map<string, number>();
-  for (const record of records) {
-    for (const [owner, sum] of Object.entries(record.bytesByOwner)) bytes.set(owner, (bytes.get(owner) ?? 0) + sum);
-  }
-  return packages
-    .flatMap(({ name, version, architecture, sha256 }) => {
-      const sum = bytes.get(name);
-      return sum === undefined ? [] : [{ name, version, architecture, sha256, bytes: sum }];
-    })
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-/** Bytes of what is no Debian package, for the manifest. */
-export function runtimeOf(
-  records: readonly LayerRecord[],
-  { nodeVersion, rouseVersion }: { readonly nodeVersion: string; readonly rouseVersion: string },
-): NonNullable<Manifest['runtime']> {
-  const bytesOf = (owner: string): number => records.reduce((sum, one) => sum + (one.bytesByOwner[owner] ?? 0), 0);
-  return {
-    node: { version: nodeVersion, bytes: bytesOf(NODE_OWNER) },
-    rouse: { version: rouseVersion, bytes: bytesOf(ROUSE_OWNER) },
-  };
-}
-
-/** What makes two generations the same: everything but their number and their time. */
-export function contentOf(manifest: Omit<Manifest, 'generation'>): string {
-  const { image, recipe, kernel, layers, packages, memoryMb, vars, templates, services, runtime } = manifest;
-  return JSON.stringify([
-    image,
-    runtime,
-    recipe,
-    kernel,
-    layers.map((layer: Layer) => layer.sha256),
-    packages.map(({ name, version, bytes }) => [name, version, bytes]),
-    memoryMb,
-    vars,
-    templates,
-    services,
-  ]);
 }
 
 /** The name in cache/kernels of what this builder has made. @param key hexadecimal digits of what it was made from. */

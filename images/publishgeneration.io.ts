@@ -1,15 +1,16 @@
 // images/publishgeneration.io.ts - the end of a build: what was made becomes a generation, with all that it can be built from again.
 //
-// Owns: whether there is anything new to publish, keeping the packages, their licences. Does not own: the store (store.io.ts).
+// Owns: keeping the packages, their licences. Does not own: whether there is anything new to publish (describeimage.ts), the
+// store (store.io.ts).
 
 import { join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { ArchivePackage } from './apt.ts';
+import { isSameImage } from './describeimage.ts';
 import { readKernelDocs } from './kernel.io.ts';
 import { readLicences } from './licences.io.ts';
 import type { Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
-import { contentOf } from './plan.ts';
 
 /**
  * Publishes the draft unless the newest generation says the same already.
@@ -23,7 +24,7 @@ export async function publishGeneration(
 ): Promise<{ manifest: Manifest; built: boolean }> {
   const { store, onEvent } = workshop;
   const before = await store.newest(draft.image);
-  if (before !== undefined && contentOf(before) === contentOf(draft)) {
+  if (before !== undefined && isSameImage(before, draft)) {
     // One that no node would boot, of a builder that did not sign or whose key is not trusted any more, counts for nothing.
     if ((await store.problems(draft.image, before.generation)).length === 0) return { manifest: before, built: false };
   }
