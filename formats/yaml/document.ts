@@ -258,7 +258,8 @@ function renderPath(path: KeyPath): string {
 
 function show(value: unknown): string {
   if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? typeof value;
+  // What stands before the @ of an address is a name and its password: messages reach logs and terminals.
+  const text = (JSON.stringify(value) ?? typeof value).replaceAll(/:\/\/[^\s/"]*@/g, '://…@');
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 

@@ -127,3 +127,12 @@ test.each(JARGON)('a slip is told in words of who typed it, and once: %j', (text
   const shown = parsed.ok ? [] : parsed.problems.map(({ line, column, message }) => `${line}:${column} ${message}`);
   expect(shown).toEqual([words]);
 });
+
+test('the password of an address is in no message', () => {
+  const schema = z.strictObject({ mirror: z.string().regex(/^file:/, 'expected a file') });
+  const parsed = parseYaml('f.yaml', 'mirror: "http://bob:secret@host/debian"\n', schema);
+  expect(parsed).toMatchObject({
+    ok: false,
+    problems: [{ message: 'mirror: expected a file, got "http://…@host/debian"' }],
+  });
+});
