@@ -219,8 +219,7 @@ async function placeOf(staged: Staged, name: string): Promise<string> {
  * @throws Fault E_NO where one answers, may be there, or the store is open elsewhere.
  */
 async function refuseServed({ runDir, libDir }: BackupPlaces): Promise<void> {
-  const refusal = (why: string): Fault =>
-    new Fault('E_NO', { what: 'nothing was restored', why, todo: 'stop it first: systemctl stop rouse' });
+  const refusal = (why: string): Fault => new Fault('E_NO', { what: 'nothing was restored', why, todo: STOP });
   const why = await askNetboot(join(runDir, 'netboot.sock'), '/v1/health').then(
     () => 'a boot server runs here',
     (error: unknown) => (isNotRunning(error) ? undefined : `a boot server may run here: ${reasonOf(error)}`),
@@ -229,6 +228,9 @@ async function refuseServed({ runDir, libDir }: BackupPlaces): Promise<void> {
   const store = join(libDir, 'store.sqlite');
   if (isHeld(store)) throw refusal(`another process has ${store} open`);
 }
+
+/** One service alone: the supervisor keeps the others of this host running. */
+const STOP = 'stop it first: rouse down --wait netboot, then start it again with: rouse up netboot';
 
 /** SQLite's code for what another connection holds; a file that is no store, or none at all, is nobody's. */
 const SQLITE_BUSY = 5;

@@ -36,7 +36,13 @@ const WAITS: readonly Wait[] = [
   },
   {
     stage: 'network',
-    isHere: ({ stages, dhcp }) => stages.init !== undefined || dhcp.systemSeen,
+    isHere: ({ stages }) => stages.init !== undefined,
+    afterS: 60,
+    cause: 'its first reports arrived and no more: the link was lost, or init hangs: see the console',
+  },
+  {
+    stage: 'network',
+    isHere: ({ dhcp }) => dhcp.systemSeen,
     afterS: 60,
     cause: 'the node has an address but its reports do not arrive: a firewall on the HTTP port',
   },
@@ -45,7 +51,7 @@ const WAITS: readonly Wait[] = [
     isHere: ({ filesDone, filesWanted }) => filesWanted > 0 && filesDone >= filesWanted,
     afterS: 120,
     cause:
-      'the kernel was loaded and says nothing: too little memory for the image, no driver for the network card, or a panic: see the console',
+      'the kernel was loaded and says nothing: too little memory for the image, no driver or firmware for the network card, or a panic: see the console',
   },
   {
     stage: 'fetch',

@@ -18,6 +18,7 @@ export type Candidate = {
 
 const ADOPT_ORDERS = ['switch-port', 'serial', 'mac', 'csv'] as const;
 export type AdoptOrder = (typeof ADOPT_ORDERS)[number];
+type KeyOrder = Exclude<AdoptOrder, 'csv'>;
 
 type Adoption = {
   readonly nodes: readonly NewNode[];
@@ -42,23 +43,30 @@ export type AdoptionQuestion = {
 };
 
 export function planAdoption(question: AdoptionQuestion): AdoptionResult {
-  return question.by === 'csv' ? byTable(question) : byOrder(question);
+  const { by } = question;
+  return by === 'csv' ? byTable(question) : byOrder({ ...question, by });
 }
 
-const KEYS = {
-  'switch-port': ({ port }: Candidate) => (port === undefined ? undefined : `${port.switch} ${port.port}`),
-  serial: ({ serial }: Candidate) => serial,
-  mac: ({ mac }: Candidate) => mac,
-} satisfies Record<Exclude<AdoptOrder, 'csv'>, (machine: Candidate) => string | undefined>;
+type Key = { readonly key: string } | { readonly why: string };
 
-const MISSING = {
-  'switch-port': 'no switch port is known of it: neither LLDP nor option 82 told one',
-  serial: 'it has no serial number',
-  mac: '',
-} satisfies Record<Exclude<AdoptOrder, 'csv'>, string>;
+/** What machines are sorted by, or why one has no such thing. */
+const KEYS: Record<KeyOrder, (machine: Candidate) => Key> = {
+  'switch-port': ({ port }) =>
+    port === undefined
+      ? { why: 'no switch port is known of it: neither LLDP nor option 82 told one' }
+      : { key: `${port.switch} ${port.port}` },
+  serial: ({ serial }) => (serial === undefined ? { why: 'it has no serial number' } : { key: serial }),
+  mac: ({ mac }) => ({ key: mac }),
+};
 
-function byOrder({ machines, by, names, addresses, profile, taken }: AdoptionQuestion): AdoptionResult {
-  if (by === 'csv') return { ok: false, why: 'a table is asked by itself' };
+function byOrder({
+  machines,
+  by,
+  names,
+  addresses,
+  profile,
+  taken,
+}: AdoptionQuestion & { readonly by: KeyOrder }): AdoptionResult {
   if (addresses !== undefined && addresses.length !== names.length) {
     return { ok: false, why: `${names.length} names and ${addresses.length} addresses: expected one for each` };
   }
@@ -66,8 +74,8 @@ function byOrder({ machines, by, names, addresses, profile, taken }: AdoptionQue
   const keyed: { machine: Candidate; key: string }[] = [];
   for (const machine of machines) {
     const key = KEYS[by](machine);
-    if (key === undefined) left.push({ mac: machine.mac, why: MISSING[by] });
-    else keyed.push({ machine, key });
+    if ('why' in key) left.push({ mac: machine.mac, why: key.why });
+    else keyed.push({ machine, key: key.key });
   }
   for (const [key, same] of Map.groupBy(keyed, (one) => one.key)) {
     if (same.length === 1) continue;
@@ -98,6 +106,7 @@ function byTable({ machines, profile, taken, table }: AdoptionQuestion): Adoptio
   const nodes: NewNode[] = [];
   const comments: Record<string, string> = {};
   const lines = new Map<string, number>();
+  const refused = new Map<string, string>();
   for (const { line, cells } of table.rows) {
     const at = `${table.file}:${line}`;
     const { name = '', address = '', note = '' } = cells;
@@ -108,7 +117,11 @@ function byTable({ machines, profile, taken, table }: AdoptionQuestion): Adoptio
     const fits = machines.filter((machine) => tells.every((key) => matches(machine, key, cells[key] ?? '')));
     const [machine] = fits;
     // The rest of the rack may not be powered yet.
-    if (machine === undefined || taken.has(name)) continue;
+    if (machine === undefined) continue;
+    if (taken.has(name)) {
+      for (const { mac } of fits) refused.set(mac, `${name} of line ${line} of ${table.file} is a node already`);
+      continue;
+    }
     if (fits.length > 1) return { ok: false, why: `${at}: ${fits.length} machines fit it, expected one` };
     const earlier = lines.get(machine.mac);
     if (earlier !== undefined) return { ok: false, why: `${at}: ${machine.mac} is the machine of line ${earlier} too` };
@@ -124,7 +137,7 @@ function byTable({ machines, profile, taken, table }: AdoptionQuestion): Adoptio
   }
   const left = machines
     .filter(({ mac }) => !lines.has(mac))
-    .map(({ mac }) => ({ mac, why: `no line of ${table.file} tells it` }));
+    .map(({ mac }) => ({ mac, why: refused.get(mac) ?? `no line of ${table.file} tells it` }));
   return { ok: true, nodes, comments, left };
 }
 

@@ -142,7 +142,9 @@ test('a boot server that does not answer keeps what it has: its store is open, o
   const file = await archive([SITE]);
   const store = new DatabaseSync(join(libDir, 'store.sqlite'));
   store.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; CREATE TABLE leases (a)');
-  await expect(restore(file, { force: true })).rejects.toThrow(/another process has .*store.sqlite open/);
+  await expect(restore(file, { force: true })).rejects.toThrow(
+    /another process has .*store.sqlite open; stop it first: rouse down --wait netboot/,
+  );
   store.close();
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve) => server.listen(join(runDir, 'netboot.sock'), resolve));

@@ -236,13 +236,19 @@ const STUCK: { what: string; events: BootEvent[]; afterS: number; want: string }
     what: 'all loaded, silence',
     events: WHOLE.slice(0, 10),
     afterS: 121,
-    want: 'init: the kernel was loaded and says nothing: too little memory',
+    want: 'init: the kernel was loaded and says nothing: too little memory for the image, no driver or firmware for the network card',
   },
   {
     what: 'the system has an address, no report',
     events: WHOLE.slice(0, 11),
     afterS: 61,
     want: 'network: the node has an address but its reports do not arrive',
+  },
+  {
+    what: 'init was reported, nothing after it',
+    events: WHOLE.slice(0, 12),
+    afterS: 61,
+    want: 'network: its first reports arrived and no more',
   },
   {
     what: 'network, no services',

@@ -92,6 +92,19 @@ const ROWS: readonly [string, Partial<AdoptionQuestion>, unknown][] = [
     { nodes: ['web7 2 10.0.0.7', 'web8 1'], left: [] },
   ],
   [
+    'a row whose name a node has, and a machine in no row',
+    { by: 'csv', table: table('name,serial\nweb7,S2'), taken: new Set(['web7']) },
+    {
+      nodes: [],
+      left: ['2: web7 of line 2 of rack.csv is a node already', '1: no line of rack.csv tells it'],
+    },
+  ],
+  [
+    'by serial, of which one has none',
+    { by: 'serial', machines: [machine(1, { serial: undefined }), machine(2)] },
+    { nodes: ['n1 2'], left: ['1: it has no serial number'] },
+  ],
+  [
     'a table that does not tell one machine',
     { by: 'csv', table: table('name,serial,mac\nweb7,S2,\nweb8,,52-54-00-00-00-02') },
     'rack.csv:3: 52:54:00:00:00:02 is the machine of line 2 too',
