@@ -57,6 +57,19 @@ type Asking = {
   readonly place: (...path: string[]) => string;
 };
 
+/** What becomes of a key that a recipe says, where those below it may have said it too. @param folder of the recipe. */
+const JOINS: {
+  readonly [Key in keyof Archive]-?: (below: Archive, said: Archive, folder: string) => Pick<Archive, Key>;
+} = {
+  mirror: (_, { mirror }) => ({ mirror }),
+  suites: (_, { suites }) => ({ suites }),
+  components: (below, { components = [] }) => ({
+    components: [...new Set([...(below.components ?? []), ...components])],
+  }),
+  keyring: (_, { keyring = '' }, folder) => ({ keyring: keyring.startsWith('/') ? keyring : `${folder}/${keyring}` }),
+};
+const KEYS = Object.keys(JOINS) as (keyof Archive)[];
+
 /**
  * Joins what the recipes of a chain say, the lowest first: a mirror of a higher recipe takes the place of all below it, other
  * suites replace, components add up.
@@ -67,20 +80,15 @@ export function joinArchives(chain: readonly Asking[]): PlacedArchive | undefine
   let joined: PlacedArchive | undefined;
   for (const { archive, folder, place } of chain) {
     if (archive === undefined) continue;
-    const { mirror, suites, components = [], keyring } = archive;
-    const before: Partial<PlacedArchive> = mirror === undefined ? (joined ?? {}) : {};
-    const all = [...new Set([...(before.archive?.components ?? []), ...components])];
-    const said = (['mirror', 'suites', 'components', 'keyring'] as const).filter((key) => archive[key] !== undefined);
+    const below = archive.mirror === undefined ? joined : undefined;
+    const said = KEYS.filter((key) => archive[key] !== undefined);
     joined = {
-      archive: {
-        ...before.archive,
-        ...(mirror === undefined ? {} : { mirror }),
-        ...(suites === undefined ? {} : { suites }),
-        ...(all.length === 0 ? {} : { components: all }),
-        ...(keyring === undefined ? {} : { keyring: keyring.startsWith('/') ? keyring : `${folder}/${keyring}` }),
-      },
+      archive: Object.assign(
+        { ...below?.archive },
+        ...said.map((key) => JOINS[key](below?.archive ?? {}, archive, folder)),
+      ),
       places: {
-        ...before.places,
+        ...below?.places,
         ...Object.fromEntries(said.map((key) => [key, place('archive', key)])),
         all: place('archive'),
       },

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
+import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } from 'node:zlib';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { Peek } from './content.ts';
 import { peekAt, wholeFile } from './content.io.ts';
@@ -21,6 +21,7 @@ import {
   zstdFrameBytes,
 } from './inspect.ts';
 import { through } from './layers.io.ts';
+import type { Layer } from './manifest.ts';
 
 /** Everything in a file of archives, and what is wrong with it. @throws Fault E_NOT_FOUND where there is no such file. */
 export async function inspectFile(path: string): Promise<Inspection> {
@@ -42,21 +43,28 @@ export async function inspectFile(path: string): Promise<Inspection> {
       );
       break;
     }
-    if (segment.kind === 'cpio' && at % 4 !== 0) {
+    if (segment.compression === 'none' && at % 4 !== 0) {
       problems.push(
         `at byte ${at}: an uncompressed archive that does not start at a multiple of 4; a kernel drops it in silence`,
       );
     }
-    const unpacked = await unpackSegment(path, file, at, segment.kind);
+    const unpacked = await unpackSegment(path, file, at, segment.compression);
     if (typeof unpacked === 'string') {
       problems.push(`at byte ${at}: ${unpacked}`);
       break;
     }
     from = at + unpacked.storedBytes;
-    layers.push({ offset: at, compression: segment.kind === 'cpio' ? 'none' : segment.kind, ...unpacked });
+    layers.push({ offset: at, compression: segment.compression, ...unpacked });
   }
   return { layers, problems: [...problems, ...crossProblems(layers)] };
 }
+
+/** Uncompressed archives are read as they lie. */
+const DECOMPRESSORS: Readonly<Record<Layer['compression'], (() => Gunzip | ZstdDecompress) | undefined>> = {
+  none: undefined,
+  zstd: createZstdDecompress,
+  gzip: createGunzip,
+};
 
 type Unpacked = Omit<InspectedLayer, 'offset' | 'compression'>;
 
@@ -64,20 +72,20 @@ async function unpackSegment(
   path: string,
   file: Peek,
   at: number,
-  kind: 'cpio' | 'zstd' | 'gzip',
+  compression: Layer['compression'],
 ): Promise<Unpacked | string> {
-  const frameBytes = kind === 'zstd' ? zstdFrameBytes(file, at) : undefined;
-  if (kind === 'zstd' && frameBytes === undefined) return 'a zstd frame that is cut off or damaged';
+  const frameBytes = compression === 'zstd' ? zstdFrameBytes(file, at) : undefined;
+  if (compression === 'zstd' && frameBytes === undefined) return 'a zstd frame that is cut off or damaged';
   const stored = createReadStream(path, {
     start: at,
     ...(frameBytes === undefined ? {} : { end: at + frameBytes - 1 }),
   });
-  const engine = kind === 'gzip' ? createGunzip() : kind === 'zstd' ? createZstdDecompress() : undefined;
+  const engine = DECOMPRESSORS[compression]?.();
   let read: Awaited<ReturnType<typeof readPlain>>;
   try {
     read = await readPlain(engine === undefined ? stored : through(stored, engine), engine !== undefined);
   } catch (error) {
-    return `${kind} does not unpack: ${reasonOf(error)}`;
+    return `${compression === 'none' ? 'cpio' : compression} does not unpack: ${reasonOf(error)}`;
   } finally {
     stored.destroy();
   }

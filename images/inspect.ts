@@ -9,12 +9,22 @@
 import type { Peek } from './content.ts';
 import type { CpioEntry } from './cpio.ts';
 import { MARKER_FOLDER } from './layers.ts';
+import type { Layer } from './manifest.ts';
 import { GENERATED_PATHS } from './role.ts';
 
 /** How the octets at a place go on. */
 export type Segment =
-  | { readonly kind: 'cpio' | 'zstd' | 'gzip' | 'end' }
+  | { readonly kind: 'archive'; readonly compression: Layer['compression'] }
+  | { readonly kind: 'end' }
   | { readonly kind: 'unknown'; readonly found: string };
+
+/** What an archive begins with, in hexadecimal digits: "070701" or "070702" of cpio, and the magic numbers. */
+const FORMS: Readonly<Record<Layer['compression'], readonly string[]>> = {
+  none: ['303730373031', '303730373032'],
+  zstd: ['28b52ffd'],
+  gzip: ['1f8b08'],
+};
+const COMPRESSIONS = Object.keys(FORMS) as Layer['compression'][];
 
 const BLOCK_BYTES = 65_536;
 
@@ -28,10 +38,11 @@ export function nextSegment({ length, read }: Peek, from: number): { at: number;
     at += found === -1 ? block.length : found;
   }
   const hex = Array.from(read(at, 6), (octet) => octet.toString(16).padStart(2, '0')).join('');
-  if (hex === '303730373031' || hex === '303730373032') return { at, segment: { kind: 'cpio' } };
-  if (hex.startsWith('28b52ffd')) return { at, segment: { kind: 'zstd' } };
-  if (hex.startsWith('1f8b08')) return { at, segment: { kind: 'gzip' } };
-  return { at, segment: { kind: 'unknown', found: hex } };
+  const [compression] = COMPRESSIONS.filter((one) => FORMS[one].some((magic) => hex.startsWith(magic)));
+  return {
+    at,
+    segment: compression === undefined ? { kind: 'unknown', found: hex } : { kind: 'archive', compression },
+  };
 }
 
 /**
@@ -72,7 +83,7 @@ export type InspectedLayer = {
   /** Where it starts, and how many octets it takes there. */
   readonly offset: number;
   readonly storedBytes: number;
-  readonly compression: 'none' | 'zstd' | 'gzip';
+  readonly compression: Layer['compression'];
   readonly entries: readonly CpioEntry<Passed>[];
   /** The hash that its marker names; undefined for archives without one. */
   readonly marker: string | undefined;

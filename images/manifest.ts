@@ -8,7 +8,7 @@ import { z } from 'zod';
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits');
 
 const LayerSchema = z.strictObject({
-  /** What it holds: base, modules, role, …; for people. */
+  /** What it holds: ROLE-packages, ROLE, modules, firmware, microcode, node; for people. */
   name: z.string(),
   /** SHA-256 of the uncompressed cpio entries before the marker: the layer's name everywhere. */
   sha256,
@@ -139,7 +139,11 @@ export type Template = z.infer<typeof TemplateSchema>;
 export type ImageVar = z.infer<typeof VarSchema>;
 export type Manifest = z.infer<typeof ManifestSchema>;
 
+/** Endings of layers' files. */
 const SUFFIXES = { zstd: 'zst', gzip: 'gz', none: 'cpio' } as const satisfies Record<Layer['compression'], string>;
+
+/** What layerFile makes, as a regular expression's source: for who finds layers by their paths. */
+export const LAYER_FILE = `[0-9a-f]{64}\\.(?:${Object.values(SUFFIXES).join('|')})`;
 
 /** "SHA256.zst": the file of a layer in the store, and the last word of its URL. */
 export function layerFile(layer: Pick<Layer, 'sha256' | 'compression'>): string {

@@ -8,12 +8,12 @@
 // locks of their generations name. Pure.
 
 import { printableAscii } from '../../formats/printable.ts';
+import { LAYER_FILE } from '../../images/manifest.ts';
 
 /** Below lib: folders and files that are kept, and those that are left out unless images are asked for. */
 const KEPT =
   /^lib\/(store\.sqlite|last-good\.json|audit\.jsonl|keys\/[^/]+|loaders\/[^/]+|images\/locks\/[0-9a-f]{64}\.json|images\/[a-z0-9][a-z0-9+._-]*\/([1-9]\d*\.json|current|previous))$/;
-const IMAGE_FILE =
-  /^lib\/images\/(layers\/[0-9a-f]{64}\.(zst|gz|cpio)|packages\/[0-9a-f]{64}\.deb|kernels\/[0-9a-f]{64})$/;
+const IMAGE_FILE = new RegExp(`^lib/images/(layers/${LAYER_FILE}|packages/[0-9a-f]{64}\\.deb|kernels/[0-9a-f]{64})$`);
 const CONFIGURATION = /^etc\/(rouse\.yaml|(profiles|nodes)\/[^/]+|(roles|services)\/.+)$/;
 /** What a supervisor makes in service directories: of this machine and this moment. */
 const PASSING = /^etc\/services\/(.*\/)?(supervise|log\/main)(\/|$)|\.new$/;

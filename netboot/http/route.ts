@@ -10,6 +10,7 @@
 
 import { type Ipv4Address, parseIpv4 } from '../../formats/ipv4.ts';
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
+import { LAYER_FILE } from '../../images/manifest.ts';
 import type { ScriptFormat } from '../boots/formats.ts';
 import { GRUB_ENTRY } from '../boots/grub.ts';
 import type { StoredBoot } from '../store/records.ts';
@@ -80,7 +81,7 @@ const ROUTES: readonly Route[] = [
   { methods: ['GET'], path: /^\/grub\/((?:[0-9A-Fa-f:]|%3A){12,32})\.cfg$/i, answer: script('grub') },
   { methods: ['GET'], path: /^\/pxelinux\.cfg\/01-([0-9A-Fa-f-]{17})$/, answer: script('pxelinux') },
   { methods: READ, path: /^\/kernel\/([0-9a-f]{64})$/, answer: kernel },
-  { methods: READ, path: /^\/layer\/([0-9a-f]{64}\.(?:zst|gz|cpio))$/, answer: layer },
+  { methods: READ, path: new RegExp(`^/layer/(${LAYER_FILE})$`), answer: layer },
   { methods: READ, path: /^\/loader\/([A-Za-z0-9._-]{1,64})$/, answer: loader },
   { methods: READ, path: /^\/boot\/([0-9a-f]{16})\/(overlay|initrd)$/, answer: bootFile },
   { methods: ['POST'], path: /^\/node\/v1\/boots\/([0-9a-f]{16})\/(stage|report|acks|inventory)$/, answer: told },

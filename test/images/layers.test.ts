@@ -11,7 +11,7 @@ import { sha256Of } from '../../images/files.io.ts';
 import { zstdFrameBytes } from '../../images/inspect.ts';
 import { describeStored, packLayer } from '../../images/layers.io.ts';
 import { paddingBytes, withParents } from '../../images/layers.ts';
-import { layerFile } from '../../images/manifest.ts';
+import { LAYER_FILE, layerFile } from '../../images/manifest.ts';
 import { inspectOctets } from './inspected.ts';
 
 const file = (path: string, text: string): CpioEntry => ({
@@ -88,6 +88,15 @@ test('a layer without compression is the archive itself, and a damaged one is fo
     expect(await describeStored(layer, [damaged])).toBeUndefined();
   }
   expect(layerFile(layer)).toBe(`${layer.sha256}.cpio`);
+});
+
+test('every name of a layer’s file is one that is looked for', () => {
+  const looked = new RegExp(`^${LAYER_FILE}$`);
+  for (const compression of ['zstd', 'gzip', 'none'] as const) {
+    expect(layerFile({ sha256: 'a'.repeat(64), compression })).toMatch(looked);
+  }
+  for (const name of [`${'a'.repeat(64)}.bz2`, `${'a'.repeat(64)}xgz`, `${'a'.repeat(63)}.gz`])
+    expect(name).not.toMatch(looked);
 });
 
 test('compression and effort do not change the name', async () => {
