@@ -1,6 +1,6 @@
 // images/keptlayers.io.ts - layers that took long to compress, kept in the cache: another store need not wait for them again.
 //
-// Owns: cache/layers/SERVEDSHA256.zst, and how many of them there are. Does not own: what a layer was made from
+// Owns: cache/layers/SERVEDSHA256, as served, and how many of them there are. Does not own: what a layer was made from
 // (layercache.io.ts), whether what is read is still the layer: who takes it checks its hash (store.io.ts).
 
 import { createReadStream } from 'node:fs';
@@ -16,7 +16,7 @@ const MOST_KEPT = 40;
 
 /** Where a layer is kept, if it is. */
 export async function findKept(folder: string, layer: Layer): Promise<string | undefined> {
-  const path = join(folder, `${layer.servedSha256}.zst`);
+  const path = join(folder, layer.servedSha256);
   if ((await stat(path).catch(() => undefined))?.size !== layer.servedBytes) return undefined;
   const now = new Date();
   await utimes(path, now, now).catch(() => undefined);
@@ -26,8 +26,9 @@ export async function findKept(folder: string, layer: Layer): Promise<string | u
 /** Keeps a layer, if it was worth the time. @param from the file as it is served. */
 export async function keepLayer(folder: string, layer: Layer, from: string): Promise<void> {
   if (layer.servedBytes < KEPT_FROM_BYTES) return;
-  await publishFile(join(folder, `${layer.servedSha256}.zst`), createReadStream(from));
-  const names = (await readdir(folder)).filter((name) => /^[0-9a-f]{64}\.zst$/.test(name));
+  await publishFile(join(folder, layer.servedSha256), createReadStream(from));
+  // With an ending: of a builder before this one, which nobody looks for; they go as all do that are not used.
+  const names = (await readdir(folder)).filter((name) => /^[0-9a-f]{64}(?:\.zst)?$/.test(name));
   const used = await Promise.all(
     names.map(async (name) => ({ name, atMs: (await stat(join(folder, name)).catch(() => undefined))?.mtimeMs ?? 0 })),
   );

@@ -58,7 +58,7 @@ export function paddingBytes(length: number): number {
   return (LAYER_ALIGNMENT_BYTES - (length % LAYER_ALIGNMENT_BYTES)) % LAYER_ALIGNMENT_BYTES;
 }
 
-/** What the files take in the node's memory: their data, and one page for each that is not empty is not counted. */
+/** What the files hold, in bytes. In the node's memory each takes whole pages, which are not counted here. */
 export function unpackedBytes(files: readonly CpioEntry<Sized>[]): number {
   return files.reduce((sum, entry) => sum + (entry.kind === 'file' ? entry.data.length : 0), 0);
 }

@@ -1,7 +1,7 @@
 // images/recipe.ts - what an image is made of: services/ROLE/recipe.yaml.
 //
-// Owns: the schema, reading a recipe, and joining a recipe with those it extends.
-// Does not own: finding the files (roles.io.ts), the values of vars (netboot/site: profiles and nodes set them).
+// Owns: the schema, reading a recipe. Does not own: finding the files (roles.io.ts), what a recipe and those it extends come to
+// together (chain.ts, asked.ts), the values of vars (netboot/site: profiles and nodes set them).
 //
 // To add a key, add it to RecipeSchema with a comment: the comment is its documentation. Pure.
 

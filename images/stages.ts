@@ -4,8 +4,9 @@
 // what its cache goes by. Does not own: the recipes (recipe.ts), the files of a layer (layout.ts, role.ts), making it
 // (makelayers.io.ts).
 //
-// Layers, in the order in which nodes load them: for every recipe its packages and then its own files; behind the lowest recipe
-// the kernel's modules, and Node with rouse where the recipe wants them. Pure.
+// Layers, in the order in which nodes load them: microcode, where the chain asks for it; for every recipe its packages and then
+// its own files; behind those of the lowest recipe the kernel's modules and their firmware, then, where a recipe wants rouse, the
+// packages that Node needs, Node, and rouse. Pure.
 
 import { type ArchivePackage, reachable } from './apt.ts';
 import { firmwareOf, isLeftOut, kernelOf, kernelPackageOf, microcodeOf } from './chain.ts';

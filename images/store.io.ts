@@ -3,7 +3,7 @@
 // Owns: lib/images as ARCHITECTURE.md "Places" draws it: atomic publication, promotion, reading manifests.
 // Does not own: what a manifest says (manifest.ts), who may have signed it (signature.ts), building one (build.io.ts).
 //
-//   layers/SHA256.zst|.gz   kernels/SHA256   packages/SHA256.deb   locks/SHA256.json
+//   layers/SHA256.zst|.gz|.cpio   kernels/SHA256   packages/SHA256.deb   locks/SHA256.json
 //   IMAGE/N.json   IMAGE/current -> N.json   IMAGE/previous -> M.json
 //
 // What is named by its content is never written twice. `previous` is what was current before the last

@@ -33,7 +33,7 @@ const served = (seed: number, bytes = 500_000): [Layer, string] => {
     path,
   ];
 };
-const kept = (): string[] => readdirSync(folder).filter((name) => name.endsWith('.zst'));
+const kept = (): string[] => readdirSync(folder).filter((name) => /^[0-9a-f]{64}/.test(name));
 
 test('what was kept is found, a small layer is not kept, one that is cut off is none', async () => {
   const [layer, path] = served(1);
@@ -49,13 +49,17 @@ test('what was kept is found, a small layer is not kept, one that is cut off is 
 test('those not used for longest make room', async () => {
   const [used, path] = served(0);
   await keepLayer(folder, used, path);
+  const ofBefore = join(folder, `${'b'.repeat(64)}.zst`);
+  writeFileSync(ofBefore, 'as builders named them before');
+  utimesSync(ofBefore, 1, 1);
   for (let seed = 1; seed <= 40; seed += 1) {
     const [layer, from] = served(seed);
     await keepLayer(folder, layer, from);
-    utimesSync(join(folder, `${layer.servedSha256}.zst`), seed, seed);
+    utimesSync(join(folder, layer.servedSha256), seed, seed);
     if (seed === 39) expect(await findKept(folder, used)).toBeDefined();
   }
   expect(kept()).toHaveLength(40);
+  expect(kept().filter((name) => name.includes('.'))).toEqual([]);
   expect(await findKept(folder, used)).toBeDefined();
   expect(await findKept(folder, served(1)[0])).toBeUndefined();
 });
