@@ -23,7 +23,7 @@ import { reasonOf } from '../../formats/errors.ts';
 import { renderTai64n, wallTimeFromMs } from '../../formats/tai64n.ts';
 import { errorCode, pathOfFd } from '../directory.io.ts';
 import { openStateFile } from '../statefile.io.ts';
-import { GAP_LINE, isClean, isFull, labelAfter, roomFor, surplusOf } from './rotate.ts';
+import { GAP_LINE, isClean, isFull, labelAfter, oldNames, roomFor, surplusOf } from './rotate.ts';
 import type { FolderAction } from './script.ts';
 
 const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
@@ -143,6 +143,12 @@ export class LogFolder {
       this.#openCurrent();
       this.#bytes = before.size;
     } else {
+      // One that was killed between putting the last file aside and marking the gap in the next one leaves no more than that.
+      const wasKilled =
+        (before?.size ?? 0) > 0 ||
+        oldNames(readdirSync(pathOfFd(this.#folderFd)))
+          .at(-1)
+          ?.endsWith('.u') === true;
       for (const name of ['state', 'newstate']) this.#unlink(name);
       const processed = statSync(this.#path('processed'), { throwIfNoEntry: false });
       if (processed !== undefined && isClean(processed.mode)) {
@@ -155,7 +161,7 @@ export class LogFolder {
       this.#finish('current', 'u');
       closeSync(openStateFile(this.#path('state'), TRUNCATE, 0o600));
       this.#openCurrent();
-      if (before !== undefined && before.size > 0) {
+      if (wasKilled) {
         const stamp = this.#stamps ? `${renderTai64n(wallTimeFromMs(Date.now()))} ` : '';
         this.#bytes += writeSync(this.#fd ?? -1, `${stamp}${GAP_LINE}`);
       }

@@ -151,6 +151,22 @@ test('the writer may be killed: a new one marks the gap, loses at most one read,
   }
 });
 
+test.each([{ current: '' }, {}])(
+  'a writer killed before it had marked the gap leaves it to the next: %j',
+  async (left) => {
+    await using rig = new Rig();
+    const files = Object.entries({ '@400000006b01d9c0126b0e1f.u': 'one\n', ...left });
+    rig.write(Object.fromEntries(files.map(([name, text]) => [`web/log/main/${name}`, text])));
+    rig.write({ 'web/run': '#!/bin/sh\necho three\nexec sleep 1000\n', 'web/log/multilog': './main' });
+    rig.start();
+    const { text } = await eventually('the line', () => {
+      const log = readLog(rig, 'web/log/main');
+      return log.text.endsWith('three\n') ? log : undefined;
+    });
+    expect(text).toMatch(/^one\nrouse: the log writer before this one was killed.*\nthree\n$/);
+  },
+);
+
 test('the supervisor may be killed: the writer writes on, the next supervisor has the same writer', async () => {
   await using rig = new Rig();
   rig.write({
