@@ -29,6 +29,7 @@ import type { Runtime } from './runtime.ts';
 import { packagesUsed, planImage, type Stage } from './stages.ts';
 import { openStore } from './store.io.ts';
 import { takeTurns } from './turns.ts';
+import { mayChooseAgain } from './versions.ts';
 
 export type BuildOptions = {
   /** Folders searched in order for ROLE/recipe.yaml. */
@@ -80,14 +81,12 @@ export async function buildImage(options: BuildOptions): Promise<BuildResult> {
 
 type Outcome = { downloadFailed: boolean };
 
-/** The archive drops old versions: what was chosen some time ago may be gone, and newer versions are chosen then. */
 async function buildOrRefresh(options: BuildOptions, onEvent: OnBuildEvent): Promise<BuildResult> {
   const outcome: Outcome = { downloadFailed: false };
   try {
     return await build(options, outcome);
   } catch (error) {
-    const isPinned = options.refresh === true || options.locked !== undefined;
-    if (!(error instanceof Fault) || !outcome.downloadFailed || isPinned) throw error;
+    if (!(error instanceof Fault) || !mayChooseAgain(options, outcome.downloadFailed)) throw error;
     onEvent({ kind: 'note', text: `${error.message}; asking the archive for newer versions` });
     try {
       return await build({ ...options, refresh: true }, outcome);

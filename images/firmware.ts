@@ -57,6 +57,11 @@ export type KernelFacts = {
   readonly loadsMicrocode: boolean;
 };
 
+/** @param config of the kernel (/boot/config-RELEASE); empty where its package has none. */
+export function kernelFacts(config: string, firmware: readonly FirmwareName[]): KernelFacts {
+  return { firmware, endings: firmwareEndings(config), loadsMicrocode: /^CONFIG_MICROCODE=y$/m.test(config) };
+}
+
 /** Whether a value is such facts, as read back from a cache. */
 export function isKernelFacts(value: unknown): value is KernelFacts {
   return (
@@ -72,7 +77,7 @@ export function isKernelFacts(value: unknown): value is KernelFacts {
 export type MissingFirmware = NonNullable<Manifest['missingFirmware']>[number];
 
 /** Endings that a kernel tries, in its order, by its configuration (/boot/config-RELEASE). */
-export function firmwareEndings(config: string): string[] {
+function firmwareEndings(config: string): string[] {
   const is = (option: string): boolean => new RegExp(`^CONFIG_FW_LOADER_COMPRESS${option}=y$`, 'm').test(config);
   // Before Linux 5.19 there was one form, and one option.
   const hasForms = /CONFIG_FW_LOADER_COMPRESS_(?:XZ|ZSTD)\b/.test(config);

@@ -9,22 +9,14 @@ import { basename, join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
 import type { ArchivePackage } from './apt.ts';
-import type { Content } from './content.ts';
-import { wholeFile } from './content.io.ts';
 import type { CpioEntry } from './cpio.ts';
 import { unpackDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { orAbsent } from './files.io.ts';
-import { firmwareEndings, type KernelFacts } from './firmware.ts';
+import { type KernelFacts, kernelFacts } from './firmware.ts';
 import type { PackageContent } from './layout.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
-import {
-  type KernelModule,
-  type ModuleClassName,
-  type ModuleSelection,
-  renderModuleIndex,
-  selectModules,
-} from './modules.ts';
+import { type KernelModule, type ModuleClassName, type ModuleSelection, selectModules } from './modules.ts';
 import { kernelCacheName, staleKernelNames } from './plan.ts';
 
 /** A kernel package in the cache. */
@@ -122,7 +114,7 @@ export async function builtinModules(kernel: KernelTree): Promise<ReadonlySet<st
 /** What the other layers must know of a kernel with its modules; kept, because it takes unpacking the package to know. */
 export async function readKernelFacts(kernel: KernelTree, { firmware }: ModuleSelection): Promise<KernelFacts> {
   const config = await readFile(kernel.config, 'utf8').catch(() => '');
-  return { firmware, endings: firmwareEndings(config), loadsMicrocode: /^CONFIG_MICROCODE=y$/m.test(config) };
+  return kernelFacts(config, firmware);
 }
 
 /** Which of the kernel's own modules an image takes. @throws Fault E_BUILD where one that is named is not there. */
@@ -162,37 +154,4 @@ export async function chooseModules(
   const { absent } = result.selection;
   if (absent.length > 0) onEvent({ kind: 'note', text: `kernel ${kernel.release} has no module ${absent.join(', ')}` });
   return result.selection;
-}
-
-/** Modules as files of an image, the list that init loads, and what modprobe needs. */
-export function moduleEntries(kernel: KernelTree, { modules, load }: ModuleSelection): CpioEntry<Content>[] {
-  const folder = `usr/lib/modules/${kernel.release}`;
-  const utf8 = new TextEncoder();
-  const text = (path: string, content: string): CpioEntry => ({
-    kind: 'file',
-    path,
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    data: utf8.encode(content),
-  });
-  const index = renderModuleIndex(modules);
-  const filesByName = new Map(modules.map(({ path, info }) => [info.name, path]));
-  return [
-    ...modules.map(
-      ({ path }): CpioEntry<Content> => ({
-        kind: 'file',
-        path: `${folder}/${path}`,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        data: wholeFile(join(kernel.modulesFolder, path)),
-      }),
-    ),
-    text(`${folder}/modules.dep`, index.dep),
-    text(`${folder}/modules.alias`, index.alias),
-    text(`${folder}/modules.softdep`, index.softdep),
-    text('etc/rouse/modules', load.map((name) => `/${folder}/${filesByName.get(name) ?? ''}\n`).join('')),
-    ...(modules.length > load.length ? [text('etc/rouse/coldplug', '')] : []),
-  ];
 }

@@ -8,13 +8,13 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import type { ArchivePackage } from './apt.ts';
 import { lackingModules, microcodeFiles, microcodeOf, placeOfModule, refuseLacking, refuseMicrocode } from './chain.ts';
+import { wholeFile } from './content.io.ts';
 import { publishFile, sha256Of } from './files.io.ts';
 import { chooseFirmware, isKernelFacts, type KernelFacts } from './firmware.ts';
 import {
   builtinModules,
   chooseModules,
   type KernelTree,
-  moduleEntries,
   openKernel,
   readKernelFacts,
   sweepKernels,
@@ -22,7 +22,7 @@ import {
 import type { Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
 import { isMicrocode } from './microcode.ts';
-import type { ModuleSelection } from './modules.ts';
+import { moduleEntries, type ModuleSelection } from './modules.ts';
 import { isKernelNote, kernelCacheName, type LayerDraft } from './plan.ts';
 import { type ImagePlan, modulesInputs } from './stages.ts';
 import { readCached } from './store.io.ts';
@@ -55,7 +55,8 @@ export async function takeKernel(workshop: Workshop, plan: ImagePlan): Promise<K
     return chosen;
   };
   const modules = await layers.draft(inputs, async () => {
-    const entries = moduleEntries(await open(), await choose());
+    const { release, modulesFolder } = await open();
+    const entries = moduleEntries(release, await choose(), (path) => wholeFile(join(modulesFolder, path)));
     return { name: 'modules', files: entries.map((entry) => ({ entry, owner: one.name })) };
   });
   const lacks = (compiledIn: ReadonlySet<string>) => lackingModules(chain, modules.paths, compiledIn);

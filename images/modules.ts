@@ -1,13 +1,15 @@
 // images/modules.ts - which kernel modules an image carries, and in what order a node loads them.
 //
-// Owns: the table of machine classes, the closure over dependencies, the load list, and modules.dep, modules.alias and
-// modules.softdep for busybox's modprobe.
+// Owns: the table of machine classes, the closure over dependencies, the load list, and the files of the image: the modules,
+// modules.dep, modules.alias and modules.softdep for busybox's modprobe, and what init reads.
 // Does not own: reading a module (modinfo.ts), the kernel package (kernel.io.ts).
 //
 // To make another class of machines bootable, add a row to MODULE_CLASSES. `load` is loaded by init in that order;
 // `coldplug` modules are carried, and loaded on the nodes that have a device which asks for them.
 // Sources: modules.dep(5), depmod(8), modprobe(8); NIC list by size in Debian 12's linux-image-amd64. Pure.
 
+import type { Content } from './content.ts';
+import type { CpioEntry } from './cpio.ts';
 import { canonicalModuleName, type ModuleInfo } from './modinfo.ts';
 
 type ModuleClass = {
@@ -184,4 +186,38 @@ export function renderModuleIndex(modules: readonly KernelModule[]): { dep: stri
       }),
     ),
   };
+}
+
+/**
+ * Modules as files of an image, what modprobe needs, and what init reads: the modules that it loads on every node, and whether
+ * there are more, which devices ask for.
+ *
+ * @param contentOf a module of the package, by its path below /usr/lib/modules/RELEASE.
+ */
+export function moduleEntries(
+  release: string,
+  { modules, load }: Pick<ModuleSelection, 'modules' | 'load'>,
+  contentOf: (path: string) => Content,
+): CpioEntry<Content>[] {
+  const folder = `usr/lib/modules/${release}`;
+  const utf8 = new TextEncoder();
+  const file = (path: string, data: Content): CpioEntry<Content> => ({
+    kind: 'file',
+    path,
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    data,
+  });
+  const index = renderModuleIndex(modules);
+  const filesByName = new Map(modules.map(({ path, info }) => [info.name, path]));
+  const list = load.map((name) => `/${folder}/${filesByName.get(name) ?? ''}\n`).join('');
+  return [
+    ...modules.map(({ path }) => file(`${folder}/${path}`, contentOf(path))),
+    file(`${folder}/modules.dep`, utf8.encode(index.dep)),
+    file(`${folder}/modules.alias`, utf8.encode(index.alias)),
+    file(`${folder}/modules.softdep`, utf8.encode(index.softdep)),
+    file('etc/rouse/modules', utf8.encode(list)),
+    ...(modules.length > load.length ? [file('etc/rouse/coldplug', new Uint8Array(0))] : []),
+  ];
 }

@@ -54,6 +54,17 @@ export function answers(lock: VersionLock, question: Pick<VersionLock, 'architec
   );
 }
 
+/**
+ * Whether a build that failed is tried again with newer versions: the archive drops old ones, and packages that were chosen some
+ * time ago cannot be fetched any more. Not where the newest were asked for already, or those of one generation and no others.
+ */
+export function mayChooseAgain(
+  { refresh = false, locked }: { readonly refresh?: boolean; readonly locked?: number | undefined },
+  downloadFailed: boolean,
+): boolean {
+  return downloadFailed && !refresh && locked === undefined;
+}
+
 /** Names of a recipe that a lock does not answer: what it was made for asked for other packages. */
 export function unanswered(lock: VersionLock, asked: readonly string[]): string[] {
   const known = new Set(lock.packages.flatMap(({ name, provides }) => [name, ...provides]));

@@ -5,8 +5,8 @@ import type { CpioEntry } from '../../images/cpio.ts';
 import {
   chooseFirmware,
   describeMissing,
-  firmwareEndings,
   firmwarePackagesOf,
+  kernelFacts,
   missingByModule,
   missingFirmware,
 } from '../../images/firmware.ts';
@@ -64,11 +64,20 @@ test('what the image lacks is looked for among all its files, whoever brought th
 test('the forms that a kernel reads are told by its configuration', () => {
   const debian12 =
     'CONFIG_FW_LOADER_COMPRESS=y\nCONFIG_FW_LOADER_COMPRESS_XZ=y\n# CONFIG_FW_LOADER_COMPRESS_ZSTD is not set\n';
-  expect(firmwareEndings(debian12)).toEqual(['', '.xz']);
-  expect(firmwareEndings('CONFIG_FW_LOADER_COMPRESS=y\nCONFIG_FW_LOADER_COMPRESS_ZSTD=y\n')).toEqual(['', '.zst']);
-  expect(firmwareEndings('CONFIG_FW_LOADER_COMPRESS=y\n')).toEqual(['', '.xz']);
-  expect(firmwareEndings('# CONFIG_FW_LOADER_COMPRESS is not set\n')).toEqual(['']);
-  expect(firmwareEndings('')).toEqual(['']);
+  expect(kernelFacts(debian12, []).endings).toEqual(['', '.xz']);
+  expect(kernelFacts('CONFIG_FW_LOADER_COMPRESS=y\nCONFIG_FW_LOADER_COMPRESS_ZSTD=y\n', []).endings).toEqual([
+    '',
+    '.zst',
+  ]);
+  expect(kernelFacts('CONFIG_FW_LOADER_COMPRESS=y\n', []).endings).toEqual(['', '.xz']);
+  expect(kernelFacts('# CONFIG_FW_LOADER_COMPRESS is not set\n', []).endings).toEqual(['']);
+  expect(kernelFacts('', []).endings).toEqual(['']);
+});
+
+test('whether a kernel loads microcode is told by its configuration', () => {
+  expect(kernelFacts('CONFIG_MICROCODE=y\nCONFIG_MICROCODE_INTEL=y\n', []).loadsMicrocode).toBe(true);
+  expect(kernelFacts('# CONFIG_MICROCODE is not set\n', []).loadsMicrocode).toBe(false);
+  expect(kernelFacts('CONFIG_MICROCODE_LATE_LOADING=y\n', []).loadsMicrocode).toBe(false);
 });
 
 test('what is missing is told by module, with the packages that are known; what a recipe does without is not told', () => {

@@ -2,7 +2,13 @@
 
 import { expect, test } from 'vitest';
 import type { ModuleInfo } from '../../images/modinfo.ts';
-import { missingModules, MODULE_CLASSES, renderModuleIndex, selectModules } from '../../images/modules.ts';
+import {
+  missingModules,
+  MODULE_CLASSES,
+  moduleEntries,
+  renderModuleIndex,
+  selectModules,
+} from '../../images/modules.ts';
 
 const info = (name: string, more: Partial<ModuleInfo> = {}): ModuleInfo => ({
   name,
@@ -111,4 +117,32 @@ test('what two modules need is loaded before both: from the end of the line', ()
 test('a role is told which of the modules it needs are missing, whatever way the kernel has the others', () => {
   const paths = ['usr/lib/modules/6.1/kernel/net/netfilter/ipvs/ip_vs.ko', 'etc/rouse/modules'];
   expect(missingModules(['ip_vs', 'ip-vs', 'nf_conntrack', 'ip_vs_rr'], paths, new Set(['nf_conntrack']))).toEqual([3]);
+});
+
+test('the files of an image: modules from their package, and the list that init loads; only with more than that it looks for devices', () => {
+  const one = (name: string) => ({ path: `kernel/${name}.ko`, info: info(name) });
+  const entriesOf = (load: string[]) =>
+    moduleEntries('6.1', { modules: [one('a'), one('b')], load }, (path) =>
+      new TextEncoder().encode(`octets of ${path}`),
+    );
+  const text = (load: string[], wanted: string): string | undefined => {
+    const found = entriesOf(load).find(({ path }) => path === wanted);
+    return found?.kind === 'file' && found.data instanceof Uint8Array
+      ? new TextDecoder().decode(found.data)
+      : undefined;
+  };
+  expect(entriesOf(['b']).map(({ path }) => path)).toEqual([
+    'usr/lib/modules/6.1/kernel/a.ko',
+    'usr/lib/modules/6.1/kernel/b.ko',
+    'usr/lib/modules/6.1/modules.dep',
+    'usr/lib/modules/6.1/modules.alias',
+    'usr/lib/modules/6.1/modules.softdep',
+    'etc/rouse/modules',
+    'etc/rouse/coldplug',
+  ]);
+  expect(text(['b'], 'usr/lib/modules/6.1/kernel/a.ko')).toBe('octets of kernel/a.ko');
+  expect(text(['b', 'a'], 'etc/rouse/modules')).toBe(
+    '/usr/lib/modules/6.1/kernel/b.ko\n/usr/lib/modules/6.1/kernel/a.ko\n',
+  );
+  expect(text(['b', 'a'], 'etc/rouse/coldplug')).toBeUndefined();
 });

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { parseSimulation } from '../../images/apt.ts';
-import { answers, outdatedOf, parseLock, unanswered, type VersionLock } from '../../images/versions.ts';
+import { answers, mayChooseAgain, outdatedOf, parseLock, unanswered, type VersionLock } from '../../images/versions.ts';
 
 const one = (name: string, version: string, provides: string[] = []) => ({
   name,
@@ -51,4 +51,11 @@ test('what is no lock is none', () => {
   for (const text of ['', '{}', '{"version":1', JSON.stringify({ ...LOCK, version: 2 })]) {
     expect(parseLock(text)).toBeUndefined();
   }
+});
+
+test('newer versions are chosen only where packages could not be had, and neither they nor one generation’s were asked for', () => {
+  expect(mayChooseAgain({}, true)).toBe(true);
+  expect(mayChooseAgain({}, false)).toBe(false);
+  expect(mayChooseAgain({ refresh: true }, true)).toBe(false);
+  expect(mayChooseAgain({ locked: 3 }, true)).toBe(false);
 });
