@@ -59,8 +59,26 @@ export type Builder = {
 };
 
 /** A folder for temporary files that is also there below a changed root. */
-const run = (file: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
-  execa(file, args, { env: { TMPDIR: '/var/tmp', ...env }, stdin: 'ignore', maxBuffer: 256 * 2 ** 20 });
+async function run(file: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  if (isAbandoned) throw new Error('interrupted');
+  const child = execa(file, args, { env: { TMPDIR: '/var/tmp', ...env }, stdin: 'ignore', maxBuffer: 256 * 2 ** 20 });
+  running.add(child);
+  try {
+    return await child;
+  } finally {
+    running.delete(child);
+  }
+}
+
+const running = new Set<Promise<unknown> & { readonly kill: () => boolean }>();
+let isAbandoned = false;
+
+/** Ends the builder that is at work, and starts none any more: for when the benchmark itself is told to end. */
+export async function abandonBuilders(): Promise<void> {
+  isAbandoned = true;
+  for (const child of running) child.kill();
+  await Promise.allSettled(running);
+}
 
 const siteFiles = (shop: Workshop): string => join(shop.folder, 'site');
 const rouseHome = (shop: Workshop): string => join(shop.folder, 'rouse');

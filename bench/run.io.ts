@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { reasonOf } from '../formats/errors.ts';
 import { abandon, measureCrowd, measureLogs, measureRestart } from './measure.io.ts';
+import { abandonBuilders } from './imagebuilders.io.ts';
 import { benchImages } from './images.io.ts';
 import { benchNetboot } from './netboot.io.ts';
 import { obtain, PEERS } from './peers.io.ts';
@@ -24,7 +25,8 @@ type Part = (typeof PARTS)[number];
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => void abandon().finally(() => process.exit(130)));
+  // Not once: execa would see no other listener left, and end this process by the signal itself.
+  process.on(signal, () => void Promise.all([abandon(), abandonBuilders()]).finally(() => process.exit(130)));
 }
 const [benchmark, ...words] = process.argv.slice(2);
 const OTHERS: Readonly<Record<string, (words: readonly string[]) => Promise<number>>> = {
