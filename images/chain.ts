@@ -6,7 +6,7 @@
 import { Fault } from '../formats/errors.ts';
 import { type ArchivePackage, reachable } from './apt.ts';
 import { joinArchives, type PlacedArchive } from './archive.ts';
-import { type KernelFacts, missingByModule, missingFirmware, type MissingFirmware, someOf } from './firmware.ts';
+import { type KernelFacts, missingByModule, missingFirmware, type MissingFirmware, orOf, someOf } from './firmware.ts';
 import { leastMemoryMb, memoryProblem } from './memory.ts';
 import type { OwnedEntry, PackageContent } from './layout.ts';
 import { layoutMicrocode, microcodePackage } from './microcode.ts';
@@ -147,7 +147,7 @@ export function lackingFirmware(
       const todo =
         lack.packages.length === 0
           ? 'no known package holds it: lay it into files/usr/lib/firmware, or take the module off'
-          : `add ${lack.packages.join(' or ')} to firmware.packages`;
+          : `add ${orOf(lack.packages)} to firmware.packages`;
       throw new Fault('E_BUILD', { what, why: `not there: ${someOf(lack.files)}`, todo });
     }
   }

@@ -46,6 +46,13 @@ export function firmwarePackagesOf(file: string): string[] {
   return row === undefined ? [] : [row[1], ...(row[2] === undefined ? [] : [row[2]])];
 }
 
+const ONLY_IN_13: ReadonlySet<string> = new Set(FIRMWARE_PACKAGES.flatMap(([, , in13]) => in13 ?? []));
+
+/** "firmware-misc-nonfree or firmware-intel-misc (Debian 13)": apt of Debian 12 knows no package of the first name. */
+export function orOf(packages: readonly string[]): string {
+  return packages.map((name) => (ONLY_IN_13.has(name) ? `${name} (Debian 13)` : name)).join(' or ');
+}
+
 /** What a module names: a file below /lib/firmware, or a pattern of them. */
 export type FirmwareName = { readonly module: string; readonly file: string };
 
@@ -205,7 +212,7 @@ export function describeMissing(missing: readonly MissingFirmware[]): string[] {
   return missing
     .filter(({ accepted }) => accepted === undefined)
     .map(({ module, files, packages }) => {
-      const todo = packages.length === 0 ? '' : `; add ${packages.join(' or ')} to firmware.packages`;
+      const todo = packages.length === 0 ? '' : `; add ${orOf(packages)} to firmware.packages`;
       return `module ${module} asks for firmware that is not in the image, ${someOf(files)}${todo}`;
     });
 }

@@ -3,7 +3,7 @@
 // Owns: the tables' content. Does not own: their alignment (bin/table.ts), the facts (manifest.ts, inspect.ts). Pure.
 
 import type { CpioEntry } from './cpio.ts';
-import { someOf } from './firmware.ts';
+import { orOf, someOf } from './firmware.ts';
 import type { InspectedLayer, Inspection } from './inspect.ts';
 import type { Manifest } from './manifest.ts';
 
@@ -49,7 +49,7 @@ export function renderManifest(manifest: Manifest): Table[] {
       rows: (manifest.missingFirmware ?? []).map(({ module, files, packages: from, accepted = '' }) => [
         module,
         someOf(files),
-        from.join(' or '),
+        orOf(from),
         accepted,
       ]),
     },

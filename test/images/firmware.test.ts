@@ -104,6 +104,10 @@ test('what is missing is told by module, with the packages that are known; what 
     'module bnx2 asks for firmware that is not in the image, bnx2/a.fw and 1 more; add firmware-bnx2 to firmware.packages',
     'module odd asks for firmware that is not in the image, odd.bin',
   ]);
+  const ice = missingByModule([{ module: 'ice', file: 'intel/ice/ddp/ice.pkg' }], { packages: [], without: {} });
+  expect(describeMissing(ice)).toEqual([
+    'module ice asks for firmware that is not in the image, intel/ice/ddp/ice.pkg; add firmware-misc-nonfree or firmware-intel-misc (Debian 13) to firmware.packages',
+  ]);
   const without = {};
   expect(missingByModule([{ module: 'bnx2', file: 'bnx2/new.fw' }], { packages: ['firmware-bnx2'], without })).toEqual([
     { module: 'bnx2', files: ['bnx2/new.fw'], packages: [] },
