@@ -1,6 +1,6 @@
 // images/compare.ts - how two generations of an image differ, and an image told as a CycloneDX bill of materials.
 //
-// Owns: the differences in packages and files, the SBOM's form. Does not own: reading layers (audit.io.ts). Pure.
+// Owns: the differences in packages and files, the SBOM's form. Does not own: reading layers (compare.io.ts). Pure.
 //
 // Source: CycloneDX 1.6 JSON; package URLs of Debian packages as in the purl specification.
 

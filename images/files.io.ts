@@ -1,6 +1,6 @@
 // images/files.io.ts - files that are whole or not there.
 //
-// Owns: atomic publication (write beside, fsync, rename, fsync of the folder), hashes of files. No decisions. The boot server
+// Owns: atomic publication (write beside, fsync, rename, fsync of the folder), reading such files, hashes. The boot server
 // writes its configuration with it too; the supervisor, which ships without this room, has its own (supervise/statefile.io.ts).
 
 import { createHash, randomBytes } from 'node:crypto';
@@ -179,5 +179,17 @@ export async function readIfThere(path: string): Promise<Buffer | undefined> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
+  }
+}
+
+/** Reads a JSON file that this program wrote to a cache; undefined where it is missing or damaged. */
+export async function readCached<T>(path: string, check: (value: unknown) => value is T): Promise<T | undefined> {
+  const octets = await readIfThere(path);
+  if (octets === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(octets.toString());
+    return check(value) ? value : undefined;
+  } catch {
+    return undefined;
   }
 }

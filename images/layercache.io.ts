@@ -7,12 +7,12 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import type { OnBuildEvent } from './event.ts';
-import { publishFile, sha256Of } from './files.io.ts';
+import { publishFile, readCached, sha256Of } from './files.io.ts';
 import { findKept, keepLayer } from './keptlayers.io.ts';
 import type { OwnedEntry } from './layout.ts';
 import type { PackOptions } from './layers.io.ts';
 import { BUILDER_VERSION, contentsOf, isLayerRecord, type LayerDraft, type LayerRecord } from './plan.ts';
-import { readCached, type Store } from './store.io.ts';
+import type { Store } from './store.io.ts';
 import { takeTurns } from './turns.ts';
 
 /** While it compresses each holds some 50 MB at level 12, and 90 MB at Node's 19. */

@@ -5,10 +5,9 @@
 
 import { join } from 'node:path';
 import type { ArchivePackage } from './apt.ts';
-import { publishFile } from './files.io.ts';
+import { publishFile, readCached } from './files.io.ts';
 import type { PackageContent } from './layout.ts';
 import { licencesIn } from './licences.ts';
-import { readCached } from './store.io.ts';
 
 /** Raised whenever the same file is read otherwise than before. */
 const READER_VERSION = 2;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { ArchivePackage } from './apt.ts';
 import { lackingModules, microcodeFiles, microcodeOf, placeOfModule, refuseLacking, refuseMicrocode } from './chain.ts';
 import { wholeFile } from './content.io.ts';
-import { publishFile, sha256Of } from './files.io.ts';
+import { publishFile, readCached, sha256Of } from './files.io.ts';
 import { chooseFirmware, isKernelFacts, type KernelFacts } from './firmware.ts';
 import {
   builtinModules,
@@ -25,7 +25,6 @@ import { isMicrocode } from './microcode.ts';
 import { moduleEntries, type ModuleSelection } from './modules.ts';
 import { isKernelNote, kernelCacheName, type LayerDraft } from './plan.ts';
 import { type ImagePlan, modulesInputs } from './stages.ts';
-import { readCached } from './store.io.ts';
 
 export type KernelDraft = {
   readonly kernel: Manifest['kernel'];

@@ -294,15 +294,3 @@ export function openStore(libDir: string): Store {
     },
   };
 }
-
-/** Reads a JSON file that this program wrote to a cache; undefined where it is missing or damaged. */
-export async function readCached<T>(path: string, check: (value: unknown) => value is T): Promise<T | undefined> {
-  const octets = await readIfThere(path);
-  if (octets === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(octets.toString());
-    return check(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}

@@ -147,7 +147,7 @@ function addDiff(image: Command, context: CommandContext): void {
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExample:\n  rouse image diff web 3 4')
     .action(async (name: string, before: string | undefined, after: string | undefined, { json }: Json) => {
-      const { diffImages } = await import('../../images/audit.io.ts');
+      const { diffImages } = await import('../../images/compare.io.ts');
       const { renderDifference } = await import('../../images/compare.ts');
       const store = await openStore(context);
       const newest = (await store.summary(name)).generations.at(-1);
@@ -169,7 +169,7 @@ function addVerify(image: Command, context: CommandContext): void {
     .argument('[image]')
     .option('--json', 'as JSON')
     .action(async (name: string | undefined, { json }: Json) => {
-      const { verifyImage } = await import('../../images/audit.io.ts');
+      const { verifyImage } = await import('../../images/verify.io.ts');
       const store = await openStore(context);
       const names = name === undefined ? (await store.list()).map((one) => one.image) : [name];
       const problems = (await Promise.all(names.map((one) => verifyImage(store, one)))).flat();
@@ -332,7 +332,7 @@ function addRollback(image: Command, context: CommandContext): void {
 
 /** @returns the sentence about it. */
 async function flattenTo(store: Store, manifest: Manifest, file: string): Promise<string> {
-  const { flattenImage } = await import('../../images/audit.io.ts');
+  const { flattenImage } = await import('../../images/flatten.io.ts');
   const bytes = await flattenImage(store, manifest, file);
   return `${file}: ${bytes} bytes; boot it with rouse.layers=${manifest.layers.map(({ sha256 }) => sha256).join(',')}`;
 }

@@ -8,7 +8,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { diffImages, flattenImage, verifyImage } from '../../images/audit.io.ts';
+import { diffImages } from '../../images/compare.io.ts';
+import { flattenImage } from '../../images/flatten.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { renderBillOfMaterials, renderDifference } from '../../images/compare.ts';
 import { describeBuildEvent } from '../../images/event.ts';

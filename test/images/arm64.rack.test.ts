@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verifyImage } from '../../images/audit.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { peekOctets } from '../../images/content.ts';
 import { decodeArchive } from '../../images/cpioread.ts';

@@ -7,7 +7,8 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { diffImages, verifyImage } from '../../images/audit.io.ts';
+import { diffImages } from '../../images/compare.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { peekAt } from '../../images/content.io.ts';
 import { readDeb } from '../../images/deb.io.ts';

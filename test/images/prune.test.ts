@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { verifyImage } from '../../images/audit.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import type { Manifest } from '../../images/manifest.ts';
 import { filesOf, type InUse, judgeGenerations } from '../../images/prune.ts';
 import { withBuildLock } from '../../images/buildlock.io.ts';

@@ -4,7 +4,8 @@ import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { flattenImage, verifyImage } from '../../images/audit.io.ts';
+import { flattenImage } from '../../images/flatten.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { openStore } from '../../images/store.io.ts';
 import { ImageReader } from '../../netboot/site/images.io.ts';
 import { publishTiny } from './tiny.ts';

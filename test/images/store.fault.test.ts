@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verifyImage } from '../../images/audit.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { openStore } from '../../images/store.io.ts';
 import { ImageReader } from '../../netboot/site/images.io.ts';
