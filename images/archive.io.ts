@@ -7,7 +7,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { deriveSources, type PlacedArchive, type SourcesFile } from './archive.ts';
-import { publishFile } from './files.io.ts';
+import { publishFile, readRegular } from './files.io.ts';
 
 /** Where the copy of a keyring lies in apt's folder: apt tells a key ring from the armoured text of a key by the name. */
 const KEY_NAMES = { ring: 'key.gpg', armoured: 'key.asc' } as const;
@@ -52,7 +52,7 @@ export async function readSources(placed: PlacedArchive): Promise<OwnSources> {
 export async function readKeyring({ archive, places }: PlacedArchive): Promise<Buffer | undefined> {
   if (archive.keyring === undefined) return undefined;
   try {
-    return await readFile(archive.keyring);
+    return await readRegular(archive.keyring);
   } catch (error) {
     throw new Fault('E_CONFIG', {
       what: `${places.keyring ?? places.all} cannot read the keyring ${archive.keyring}`,

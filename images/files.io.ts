@@ -4,7 +4,8 @@
 // writes its configuration with it too; the supervisor, which ships without this room, has its own (supervise/statefile.io.ts).
 
 import { createHash, randomBytes } from 'node:crypto';
-import { chown, copyFile, link, mkdir, open, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chown, copyFile, link, mkdir, open, rename, rm, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 
@@ -172,10 +173,34 @@ export async function publishLink(path: string, target: string): Promise<void> {
   await syncFolder(dirname(path));
 }
 
-/** The file's octets, or undefined where there is no such file. */
+/** Far above any manifest, note or keyring. */
+const MOST_READ_BYTES = 64 * 1024 * 1024;
+
+/**
+ * The octets of a file that belongs into memory. A pipe or a device in its place, which may never end, is refused as the kernel
+ * would refuse it.
+ * @throws Error with `code` and path, as those of node:fs.
+ */
+export async function readRegular(path: string): Promise<Buffer> {
+  const refusal = (code: string, why: string): Error =>
+    Object.assign(new Error(`${code}: ${why}, read '${path}'`), { code, path });
+  // Without O_NONBLOCK the opening of a pipe waits for whoever writes to it.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const found = await file.stat();
+    if (found.isDirectory()) throw refusal('EISDIR', 'a folder where a file belongs');
+    if (!found.isFile()) throw refusal('EINVAL', 'no regular file');
+    if (found.size > MOST_READ_BYTES) throw refusal('EFBIG', `more than ${MOST_READ_BYTES} bytes`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
+/** As readRegular, or undefined where there is no such file. */
 export async function readIfThere(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path);
+    return await readRegular(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

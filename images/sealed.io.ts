@@ -22,12 +22,16 @@ export class SealedFiles {
   readonly #hashing = new Map<string, Promise<string>>();
 
   /**
-   * @returns why the file is not what it should be, undefined where it is: "is gone", "is not the file that was published".
+   * @returns why the file is not what it should be, undefined where it is: "is gone", "is no regular file", "is not the file that
+   *   was published".
    */
   async problem(path: string, sha256: string): Promise<string | undefined> {
     let stamp;
     try {
-      const { ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+      const found = await stat(path, { bigint: true });
+      // A pipe or a device may never end.
+      if (!found.isFile()) return 'is no regular file';
+      const { ino, size, mtimeNs, ctimeNs } = found;
       stamp = `${sha256} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
     } catch (error) {
       this.#whole.delete(path);

@@ -10,7 +10,7 @@
 // promotion: rollback swaps the two.
 
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readlink, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import type { Content } from './content.ts';
@@ -24,6 +24,7 @@ import {
   publishNew,
   publishStaged,
   readIfThere,
+  readRegular,
   sha256Of,
   stageFile,
 } from './files.io.ts';
@@ -37,9 +38,13 @@ import { parseLock, type VersionLock } from './versions.ts';
 /** Folders of lib/images that are no image. */
 const SHARED_FOLDERS: readonly string[] = ['layers', 'kernels', 'packages', 'locks'];
 
+/** A file with a larger number is no generation: beyond it numbers are not told apart. */
+const MOST_GENERATIONS = Number.MAX_SAFE_INTEGER;
+
 export type Store = {
   readonly layerPath: (layer: Pick<Layer, 'sha256' | 'compression'>) => string;
   readonly kernelPath: (sha256: string) => string;
+  /** Whether its file is there and whole. */
   readonly hasLayer: (layer: Layer) => Promise<boolean>;
   /**
    * Makes a layer of files; see writeLayer.
@@ -48,8 +53,9 @@ export type Store = {
   readonly makeLayer: (name: string, files: readonly CpioEntry<Content>[], options?: PackOptions) => Promise<Layer>;
   /** Takes a layer as it is served. @returns as makeLayer; undefined, and nothing is taken, where it is not that layer's file. */
   readonly takeLayer: (layer: Layer, served: Octets) => Promise<Layer | undefined>;
-  readonly hasKernel: (kernel: Pick<Manifest['kernel'], 'sha256' | 'bytes'>) => Promise<boolean>;
-  /** @returns its name and size. */
+  /** Whether it is there and whole. */
+  readonly hasKernel: (kernel: Pick<Manifest['kernel'], 'sha256'>) => Promise<boolean>;
+  /** Takes a kernel; one that is there and whole is not written again. @returns its name and size. */
   readonly putKernel: (octets: Octets) => Promise<Pick<Manifest['kernel'], 'sha256' | 'bytes'>>;
   readonly packagePath: (sha256: string) => string;
   /** Whether that .deb is kept. */
@@ -75,6 +81,7 @@ export type Store = {
   /**
    * Signs and writes the next generation. It becomes current where nodes could boot none otherwise: it is the first, or
    * the current one is not signed by a trusted key or not whole. @returns it with its number.
+   * @throws Fault E_STORE, and nothing is published, where a file that it names is not whole.
    */
   readonly publish: (draft: Omit<Manifest, 'generation'>) => Promise<Manifest>;
   /** Makes a generation what nodes boot. @returns the one that was current. @throws Fault E_UNTRUSTED where no node should. */
@@ -93,19 +100,16 @@ export function openStore(libDir: string): Store {
   const lockPath = (sha256: string): string => join(root, 'locks', `${sha256}.json`);
   const generationPath = (image: string, generation: number): string => join(root, image, `${generation}.json`);
 
-  const hasLayer: Store['hasLayer'] = async (layer) => {
-    const found = await stat(layerPath(layer)).catch(() => undefined);
-    return found?.size === layer.servedBytes;
-  };
-  const hasKernel: Store['hasKernel'] = async ({ sha256, bytes }) => {
-    const found = await stat(kernelPath(sha256)).catch(() => undefined);
-    return found?.size === bytes;
-  };
+  // By its hash: a build that took a damaged file for the layer would name it in one generation after the other.
+  const hasLayer: Store['hasLayer'] = async (layer) =>
+    (await sealed.problem(layerPath(layer), layer.servedSha256)) === undefined;
+  const hasKernel: Store['hasKernel'] = async ({ sha256 }) =>
+    (await sealed.problem(kernelPath(sha256), sha256)) === undefined;
   /** A layer that was written becomes the store's, unless its file is there: a node may be reading it. */
   const settle = async (layer: Layer, staged: string): Promise<Layer> => {
     const path = layerPath(layer);
-    const isThere = (await orAbsent(stat(path), undefined)) !== undefined;
-    const described = isThere ? await describeStored(layer, createReadStream(path)) : undefined;
+    const isThere = (await orAbsent(stat(path), undefined))?.isFile();
+    const described = isThere === true ? await describeStored(layer, createReadStream(path)) : undefined;
     if (described === undefined) await publishStaged(staged, path);
     else await rm(staged);
     return described ?? layer;
@@ -113,13 +117,15 @@ export function openStore(libDir: string): Store {
   const pointer = async (image: string, link: 'current' | 'previous'): Promise<number | undefined> => {
     const target = await orAbsent(readlink(join(root, image, link)), undefined);
     const match = /^(\d+)\.json$/.exec(target ?? '');
-    return match === null ? undefined : Number(match[1]);
+    const generation = Number(match?.[1]);
+    return generation <= MOST_GENERATIONS ? generation : undefined;
   };
   const generationsOf = async (image: string): Promise<number[]> => {
     const names = await orAbsent(readdir(join(root, image)), []);
     return names
       .flatMap((name) => /^([1-9]\d*)\.json$/.exec(name)?.[1] ?? [])
       .map(Number)
+      .filter((number) => number <= MOST_GENERATIONS)
       .sort((a, b) => a - b);
   };
   const pointers: Store['pointers'] = async (image) => ({
@@ -175,8 +181,8 @@ export function openStore(libDir: string): Store {
   };
   const open = async (image: string, generation: number): Promise<Opened> => {
     try {
-      const text = await readFile(generationPath(image, generation), 'utf8');
-      return openSigned(text, { image, generation }, await readTrusted(libDir));
+      const octets = await readRegular(generationPath(image, generation));
+      return openSigned(octets.toString(), { image, generation }, await readTrusted(libDir));
     } catch (error) {
       return { kind: 'unreadable', why: reasonOf(error) };
     }
@@ -184,8 +190,10 @@ export function openStore(libDir: string): Store {
   const problems: Store['problems'] = async (image, generation) => {
     const opened = await open(image, generation);
     const found = opened.kind === 'trusted' ? [] : [`the manifest cannot be trusted: ${opened.why}`];
-    if (opened.kind === 'unreadable') return found;
-    const { kernel, layers } = opened.manifest;
+    return opened.kind === 'unreadable' ? found : [...found, ...(await fileProblems(opened.manifest))];
+  };
+  const fileProblems = async ({ kernel, layers }: Pick<Manifest, 'kernel' | 'layers'>): Promise<string[]> => {
+    const found: string[] = [];
     const kernelProblem = await sealed.problem(kernelPath(kernel.sha256), kernel.sha256);
     if (kernelProblem !== undefined) found.push(`the kernel ${kernel.release} ${kernelProblem}`);
     for (const layer of layers) {
@@ -268,9 +276,24 @@ export function openStore(libDir: string): Store {
     },
     problems,
     async publish(draft) {
+      const [problem] = await fileProblems(draft);
+      if (problem !== undefined) {
+        throw new Fault('E_STORE', {
+          what: `cannot publish ${draft.image}`,
+          why: problem,
+          todo: `what nodes boot is unchanged; build it again with: rouse image build ${draft.image}`,
+        });
+      }
       await mkdir(join(root, draft.image), { recursive: true });
       for (;;) {
         const generation = ((await generationsOf(draft.image)).at(-1) ?? 0) + 1;
+        if (generation > MOST_GENERATIONS) {
+          throw new Fault('E_STORE', {
+            what: `cannot publish ${draft.image}`,
+            why: `no number is left behind generation ${generation - 1}`,
+            todo: `remove ${generationPath(draft.image, generation - 1)}, which no build has written`,
+          });
+        }
         const whole: Manifest = { ...draft, generation };
         const text = await signManifest(libDir, whole);
         if (!(await publishNew(generationPath(draft.image, generation), text))) continue;

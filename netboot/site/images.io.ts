@@ -5,9 +5,10 @@
 // shape (images/manifest.ts), who is trusted (images/signature.ts), or publishing.
 
 import type { Dirent } from 'node:fs';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
+import { readRegular } from '../../images/files.io.ts';
 import { readTrusted } from '../../images/keys.io.ts';
 import { openSigned } from '../../images/signature.ts';
 import { codeOf } from './read.io.ts';
@@ -66,7 +67,11 @@ export class ImageReader {
     const file = join(this.#folder, image, target);
     const generation = Number(/^([1-9]\d*)\.json$/.exec(target)?.[1]);
     try {
-      const opened = openSigned(await readFile(file, 'utf8'), { image, generation }, await readTrusted(this.#libDir));
+      const opened = openSigned(
+        (await readRegular(file)).toString(),
+        { image, generation },
+        await readTrusted(this.#libDir),
+      );
       if (opened.kind === 'trusted') return { kind: 'built', manifest: opened.manifest };
       return { kind: 'broken', why: `${file}: ${opened.why}` };
     } catch (error) {

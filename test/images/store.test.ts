@@ -2,12 +2,14 @@
 
 import {
   chmodSync,
+  cpSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { execFileSync } from 'node:child_process';
@@ -22,7 +24,7 @@ import type { CpioEntry } from '../../images/cpio.ts';
 import { inspectFile } from '../../images/inspect.io.ts';
 import { packLayer } from '../../images/layers.io.ts';
 import { withBuildLock } from '../../images/buildlock.io.ts';
-import type { Manifest } from '../../images/manifest.ts';
+import type { Layer, Manifest } from '../../images/manifest.ts';
 import { renderManifest } from '../../images/report.ts';
 import { openStore, type Store } from '../../images/store.io.ts';
 import { file, publishTiny } from './tiny.ts';
@@ -113,6 +115,67 @@ test('verify finds what is gone, damaged, or not what its name says', async () =
   expect(problems[0]).toBe('web generation 1: the kernel 6.1 is gone');
   expect(problems[1]).toContain('is gone');
   expect(problems[2]).toContain('is not the file that was published');
+});
+
+const flip = (path: string): void => {
+  const octets = readFileSync(path);
+  chmodSync(path, 0o644);
+  octets[9] = (octets[9] ?? 0) ^ 1;
+  writeFileSync(path, octets);
+};
+
+test('a damaged layer or kernel is not there: it is put in its place again, and nodes boot what they did', async () => {
+  const { layers, kernel } = await publish([file('a', '1')]);
+  for (const layer of layers) flip(store.layerPath(layer));
+  flip(store.kernelPath(kernel.sha256));
+  expect(await Promise.all([...layers.map(store.hasLayer), store.hasKernel(kernel)])).toEqual([false, false, false]);
+  await publish([file('a', '2')]);
+  // The layer that only the first generation has is still damaged; the rest was mended.
+  expect(await verifyImage(store, 'web')).toEqual([expect.stringContaining('web generation 1: the layer web ')]);
+  expect(await store.summary('web')).toMatchObject({ current: 2, previous: 1 });
+  await publish([file('a', '1')]);
+  expect(await verifyImage(store, 'web')).toEqual([]);
+});
+
+test('nothing is published that nodes would not boot', async () => {
+  const before = await publish([file('a', '1')]);
+  const { generation: _, ...draft } = before;
+  flip(store.layerPath(before.layers[1] as Layer));
+  await expect(store.publish(draft)).rejects.toMatchObject({
+    code: 'E_STORE',
+    message: expect.stringMatching(
+      /^cannot publish web: the layer web [0-9a-f]{12} is not the file that was published; /,
+    ),
+  });
+  expect(await store.summary('web')).toMatchObject({ generations: [1], current: 1 });
+});
+
+test('a pipe or a device where a file belongs is told, and keeps nobody waiting', async () => {
+  const { layers, kernel } = await publish([file('a', '1')]);
+  const [base, role] = layers.map((layer) => store.layerPath(layer));
+  if (base === undefined || role === undefined) throw new Error('two layers');
+  for (const path of [base, role, store.kernelPath(kernel.sha256)]) rmSync(path);
+  execFileSync('mkfifo', [base, store.kernelPath(kernel.sha256), join(lib, 'images/web/2.json')]);
+  symlinkSync('/dev/zero', role);
+  const told = await verifyImage(store, 'web');
+  expect(told.filter((one) => one.endsWith(' is no regular file'))).toHaveLength(3);
+  expect(told.at(-1)).toContain('EINVAL: no regular file');
+  rmSync(join(lib, 'images/web/2.json'));
+  expect((await publish([file('a', '1')])).generation).toBe(2);
+  expect(await verifyImage(store, 'web')).toEqual([]);
+});
+
+test('a generation whose number JavaScript cannot tell from its neighbour is none; behind the last number nothing is published', async () => {
+  await publish([file('a', '1')]);
+  cpSync(join(lib, 'images/web/1.json'), join(lib, 'images/web/9007199254740993.json'));
+  symlinkSync('9007199254740993.json', join(lib, 'images/web/previous'));
+  expect(await store.summary('web')).toMatchObject({ generations: [1], previous: undefined });
+  expect((await publish([file('a', '2')])).generation).toBe(2);
+  cpSync(join(lib, 'images/web/1.json'), join(lib, 'images/web/9007199254740991.json'));
+  await expect(publish([file('a', '3')])).rejects.toThrow(
+    'no number is left behind generation 9007199254740991; remove ',
+  );
+  expect((await store.summary('web')).generations).toEqual([1, 2, 9007199254740991]);
 });
 
 test('diff tells packages and files, and not the markers', async () => {
