@@ -79,8 +79,20 @@ export function pathProblem(path: string): string | undefined {
   if (path.includes('\0')) return 'holds a NUL';
   if (path.split('/').some((step) => step === '' || step === '.' || step === '..'))
     return 'leaves the root or is not canonical';
+  if (path === TRAILER_NAME) return 'is the name that ends an archive';
   if (utf8.encode(path).length > CPIO_PATH_LIMIT_BYTES) return `is longer than ${CPIO_PATH_LIMIT_BYTES} bytes`;
   return undefined;
+}
+
+/** Why the numbers of an owner cannot stand in an archive; the largest of 32 bits means "as it is" to chown(2). */
+export function ownerProblem({ uid, gid }: { readonly uid: number; readonly gid: number }): string | undefined {
+  const bad = [uid, gid].find((id) => !isField(id) || id === 0xffff_ffff);
+  return bad === undefined ? undefined : `has an owner or a group that no image has: ${bad}`;
+}
+
+/** Whether eight hexadecimal digits hold the number. */
+function isField(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }
 
 /** Orders names by their octets, which is not the order of UTF-16 strings. */
@@ -199,6 +211,9 @@ function dataOf<Data extends Sized>(entry: CpioEntry<Data>): Uint8Array | Data {
 }
 
 function renderHeader(header: Header): Uint8Array {
+  // A field of another width would shift all that follows, which a kernel then drops in silence.
+  const wrong = FIELDS.find((field) => !isField(header[field]));
+  if (wrong !== undefined) throw new RangeError(`cpio header: ${wrong} cannot be ${header[wrong]}`);
   return utf8.encode(MAGIC + FIELDS.map((field) => header[field].toString(16).padStart(8, '0')).join(''));
 }
 

@@ -1,14 +1,19 @@
 // images/deb.io.ts - the files of a .deb.
 //
-// Owns: reading them with dpkg-deb. Does not own: which packages (apt.io.ts), which files stay (layout.ts).
+// Owns: reading them with dpkg-deb. Does not own: which packages (apt.io.ts), what of its
+// members an image carries (member.ts), which files stay (layout.ts).
 
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { Fault, reasonOf } from '../formats/errors.ts';
+import { TarHeaders } from '../formats/tarheaders.ts';
 import type { Content } from './content.ts';
-import type { CpioEntry } from './cpio.ts';
+import { type CpioEntry, EMPTY } from './cpio.ts';
+import { memberOf, settle } from './member.ts';
 
 /** Where the octets of files go, one file after the other. */
 type Sink<Data> = {
@@ -55,7 +60,8 @@ async function readFiles<Data extends Content>(
   sink: Sink<Data>,
   wanted: (path: string) => boolean,
 ): Promise<CpioEntry<Data>[]> {
-  const entries = new Map<string, CpioEntry<Data>>();
+  const refuse = (why: string): Fault => new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
+  const entries = new Map<string, CpioEntry<Data | Uint8Array>>();
   const { execa } = await import('execa');
   const unpack = execa('dpkg-deb', ['--fsys-tarfile', path], {
     stdin: 'ignore',
@@ -64,35 +70,22 @@ async function readFiles<Data extends Content>(
     encoding: 'buffer',
   });
   const archive = extract();
+  const bounded = boundedHeaders(refuse);
   let broken: unknown;
-  unpack.stdout.on('error', (error) => archive.destroy(error)).pipe(archive);
+  // What ends early for whatever reason shows in the archive.
+  pipeline(unpack.stdout, bounded, archive).catch(() => undefined);
   try {
     for await (const item of archive) {
-      const { header } = item;
-      const cleaned = header.name.replace(/^\.?\/+/, '').replace(/\/+$/, '');
-      if (cleaned.split('/').includes('..')) {
-        throw new Fault('E_ARCHIVE', {
-          what: `cannot unpack the package ${name}`,
-          why: `its file ${cleaned} leaves the root`,
-        });
+      const member = memberOf(item.header);
+      if (member.kind === 'refused') throw refuse(member.why);
+      if (member.kind === 'entry') {
+        const { entry } = member;
+        const isTaken = entry.kind === 'file' && wanted(entry.path);
+        const data = isTaken ? await sink.take(item as AsyncIterable<Uint8Array>) : EMPTY;
+        entries.delete(entry.path);
+        entries.set(entry.path, entry.kind === 'file' ? { ...entry, data } : entry);
       }
-      const isWanted = cleaned !== '' && cleaned !== '.' && wanted(cleaned);
-      const type = header.type ?? 'file';
-      const isFile = type === 'file' || type === 'contiguous-file';
-      const data = isWanted && isFile ? await sink.take(item as AsyncIterable<Uint8Array>) : undefined;
       item.resume();
-      if (!isWanted) continue;
-      const base = { path: cleaned, mode: (header.mode ?? 0o644) & 0o7777, uid: header.uid ?? 0, gid: header.gid ?? 0 };
-      const numbers = { major: header.devmajor ?? 0, minor: header.devminor ?? 0 };
-      const target = header.linkname ?? '';
-      entries.delete(cleaned);
-      if (type === 'directory') entries.set(cleaned, { ...base, kind: 'directory' });
-      else if (type === 'symlink') entries.set(cleaned, { ...base, mode: 0o777, kind: 'symlink', target });
-      else if (type === 'link') entries.set(cleaned, { ...base, kind: 'link', target: target.replace(/^\.?\/+/, '') });
-      else if (type === 'character-device') entries.set(cleaned, { ...base, ...numbers, kind: 'character' });
-      else if (type === 'block-device') entries.set(cleaned, { ...base, ...numbers, kind: 'block' });
-      else if (type === 'fifo') entries.set(cleaned, { ...base, kind: 'fifo' });
-      else if (data !== undefined) entries.set(cleaned, { ...base, kind: 'file', data });
     }
   } catch (error) {
     unpack.kill();
@@ -105,10 +98,24 @@ async function readFiles<Data extends Content>(
   const result = await unpack;
   if (result.failed || broken !== undefined) {
     const said = Buffer.from(result.stderr).toString().trim().split('\n').at(-1) ?? '';
-    const why = said === '' ? reasonOf(broken ?? result.shortMessage) : said;
-    throw new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
+    throw refuse(said === '' ? reasonOf(broken ?? result.shortMessage) : said);
   }
-  return [...entries.values()];
+  const settled = settle(entries);
+  if ('why' in settled) throw refuse(settled.why);
+  // What is wanted has been taken by the sink.
+  return settled.entries.filter((entry): entry is CpioEntry<Data> => wanted(entry.path));
+}
+
+/** Hands octets of an archive on as long as its headers are of a size to be read into memory. */
+function boundedHeaders(refuse: (why: string) => Fault): Transform {
+  const headers = new TarHeaders();
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const why = headers.push(chunk);
+      if (why === undefined) done(null, chunk);
+      else done(refuse(why));
+    },
+  });
 }
 
 /** Unpacks a .deb into a folder that appears only when it is whole. @param ready does what else belongs to that. */

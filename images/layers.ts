@@ -1,6 +1,6 @@
 // images/layers.ts - the form of a layer: a cpio whose name is its own hash, and which says so from inside.
 //
-// Owns: which entries a set of files becomes (its parent directories included), the marker /.layers/SHA256, the padding.
+// Owns: which entries a set of files becomes (its parent directories included), what cannot be among them, the marker /.layers/SHA256, the padding.
 // Does not own: hashing and compression (layers.io.ts), the cpio format (cpio.ts), which files (layout.ts).
 //
 // A kernel drops a misplaced or damaged archive in silence and boots on. So each layer carries, as its last entry, an
@@ -37,6 +37,24 @@ export function withParents<Data extends Sized>(files: readonly CpioEntry<Data>[
     }
   }
   return [...known.values()].sort((a, b) => compareOctets(utf8.encode(a.path), utf8.encode(b.path)));
+}
+
+/**
+ * The first entry that cannot be in a layer, and why: what would stand in the place of a marker, and what lies below something
+ * that is no folder. A symbolic link may have entries below it: a kernel follows it while it unpacks, as dpkg does.
+ */
+export function entriesProblem(entries: readonly CpioEntry<Sized>[]): { path: string; why: string } | undefined {
+  const kinds = new Map(entries.map(({ path, kind }) => [path, kind]));
+  for (const { path } of entries) {
+    if (path === MARKER_FOLDER || path.startsWith(`${MARKER_FOLDER}/`))
+      return { path, why: `is where layers have their markers (/${MARKER_FOLDER})` };
+    for (let slash = path.indexOf('/'); slash > 0; slash = path.indexOf('/', slash + 1)) {
+      const above = path.slice(0, slash);
+      const kind = kinds.get(above) ?? 'directory';
+      if (kind !== 'directory' && kind !== 'symlink') return { path, why: `lies below /${above}, which is no folder` };
+    }
+  }
+  return undefined;
 }
 
 /** The octets whose SHA-256 is the layer's name, in pieces. */

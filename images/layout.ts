@@ -10,6 +10,7 @@ import type { Content, Peek } from './content.ts';
 import type { CpioEntry } from './cpio.ts';
 import { isElf, readElfNeeds } from './elf.ts';
 import { matcherOf, type PathMatcher } from './glob.ts';
+import { entriesProblem } from './layers.ts';
 import { LEFT_OUT_PATHS } from './rules.ts';
 
 /** The content of one .deb, as it lies in the archive. */
@@ -111,6 +112,8 @@ export function layoutPackages(input: LayoutInput): Layout {
     });
   }
   dropEmptyFolders(kept);
+  const wrong = entriesProblem([...kept.values()].map(({ entry }) => entry));
+  if (wrong !== undefined) problems.push(`/${wrong.path} of ${kept.get(wrong.path)?.owner ?? ''} ${wrong.why}`);
   return { files: [...kept.values()], leftOut: [...left.values()], problems };
 }
 

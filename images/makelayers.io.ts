@@ -15,6 +15,7 @@ import type { CpioEntry } from './cpio.ts';
 import { readDeb, readFromDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import type { LayerCache } from './layercache.io.ts';
+import { entriesProblem } from './layers.ts';
 import { layoutPackages, type PackageContent } from './layout.ts';
 import type { LayerDraft } from './plan.ts';
 import { placeOf } from './recipe.ts';
@@ -147,6 +148,9 @@ export async function roleLayer(
   below: Below,
 ): Promise<LayerDraft | undefined> {
   if (own.entries.length === 0) return undefined;
+  const wrong = entriesProblem(own.entries);
+  if (wrong !== undefined)
+    throw new Fault('E_CONFIG', { what: `${found.role} cannot hold /${wrong.path}: it ${wrong.why}` });
   const files = own.entries.filter(({ kind }) => kind !== 'directory');
   refuseConflicts(
     found,

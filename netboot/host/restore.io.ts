@@ -16,12 +16,12 @@ import { createGunzip } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { Fault, reasonOf } from '../../formats/errors.ts';
 import { printableAscii } from '../../formats/printable.ts';
+import { TarHeaders } from '../../formats/tarheaders.ts';
 import { openStore } from '../../images/store.io.ts';
 import { askNetboot, isNotRunning } from '../api/client.io.ts';
 import { readSite } from '../site/load.io.ts';
 import { type BackupNote, belowLink, overflowOf, readNote, refusalOf } from './backup.ts';
 import { type BackupPlaces, walk } from './backup.io.ts';
-import { TarHeaders } from './tarheaders.ts';
 import { shareConfiguration } from './setup.io.ts';
 
 export type RestoreResult = {

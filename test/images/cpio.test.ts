@@ -120,6 +120,8 @@ test('a foreign archive whose name leaves the root is refused', () => {
 test('one path twice, and a link to nothing, are bugs of the caller', () => {
   const entry: CpioEntry = { kind: 'directory', path: 'a', mode: 0o755, ...root };
   expect(() => encodeEntries([entry, entry])).toThrow('is there twice');
+  for (const uid of [-5, 0x1_0000_0000, 99_999_999_999, 1.5, Number.NaN])
+    expect(() => encodeEntries([{ ...entry, uid }])).toThrow(`uid cannot be ${uid}`);
   expect(() => encodeEntries([{ kind: 'link', path: 'b', mode: 0o644, ...root, target: 'c' }])).toThrow('links to c');
 });
 

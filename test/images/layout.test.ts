@@ -189,3 +189,11 @@ for (const [pattern, path, want] of GLOBS) {
   test(`${pattern} ${want ? 'means' : 'does not mean'} ${path}`, () => expect(matcherOf([pattern])(path)).toBe(want));
 }
 test('no patterns mean no path', () => expect(matcherOf([])('')).toBe(false));
+
+test('a file of one package where another has a folder: said, with the package', () => {
+  const [a, b] = [
+    { name: 'a', entries: [file('opt/a')] },
+    { name: 'b', entries: [file('opt/a/b')] },
+  ];
+  expect(layout([a, b]).problems).toEqual(['/opt/a/b of b lies below /opt/a, which is no folder']);
+});

@@ -1,10 +1,10 @@
-// netboot/host/tarheaders.ts - the headers of a tar archive on their way to its reader: how large they may be.
+// formats/tarheaders.ts - the headers of a tar archive on their way to its reader: how large they may be.
 //
 // Owns: following the blocks of an archive from header to header, and what of its extended headers is refused. Does not own
-// the entries (restore.io.ts) or what may come out of them (backup.ts).
+// the entries: whoever reads the archive says what may come out of it (images/member.ts, netboot/host/backup.ts).
 //
 // The reader (tar-stream) takes extended headers of 4 MB each into memory, as many as there are, and counts none of them:
-// a few kilobytes of gzip keep it busy for hours. A backup of rouse has one of a few hundred octets for each long name.
+// a few kilobytes of gzip keep it busy for hours. An honest archive has one of a few hundred octets for each long name.
 // Sources: POSIX pax, "ustar Interchange Format"; GNU tar, "Basic Tar Format". Pure.
 
 const BLOCK_BYTES = 512;

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { TarHeaders } from '../../../netboot/host/tarheaders.ts';
+import { TarHeaders } from '../../formats/tarheaders.ts';
 
 const BLOCK = 512;
 
