@@ -16,21 +16,33 @@ const word = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9.+_/-]{0,127}$/, 'expected 
 /** `archive` of a recipe, and of the lock that remembers it. */
 export const ArchiveSchema = z
   .strictObject({
-    /** Packages come from here, and from nowhere else: the sources of the build host are not asked. */
     mirror: z
       .string()
       .regex(/^(?:https?:\/\/|file:\/)[^\s"\\]+$/, 'expected an address such as http://deb.debian.org/debian')
       .refine((text) => !text.includes('@'), 'expected no password in it (/etc/apt/auth.conf.d is for those)')
-      .optional(),
-    /** With a mirror: which of its suites. Without: those of the host's Debian archive in place of the host's own. */
-    suites: z.array(word).min(1).optional(),
-    /** With a mirror: which components, or main. Without: taken from the host's Debian archive beside its own components. */
-    components: z.array(word).min(1).optional(),
-    /** Who must have signed the mirror: a file beside the recipe, or an absolute path. Without: the keys that the host's apt trusts. */
+      .optional()
+      .describe('packages come from here, and from nowhere else: the sources of the build host are not asked'),
+    suites: z
+      .array(word)
+      .min(1)
+      .optional()
+      .describe(
+        "with a mirror: which of its suites. Without: those of the host's Debian archive in place of the host's own",
+      ),
+    components: z
+      .array(word)
+      .min(1)
+      .optional()
+      .describe(
+        "with a mirror: which components, or main. Without: taken from the host's Debian archive beside its own components",
+      ),
     keyring: z
       .string()
       .regex(/^(?!.*\.\.)[A-Za-z0-9/][A-Za-z0-9._+/-]*$/, 'expected a file name')
-      .optional(),
+      .optional()
+      .describe(
+        "who must have signed the mirror: a file beside the recipe, or an absolute path. Without: the keys that the host's apt trusts",
+      ),
   })
   .refine(({ mirror, suites }) => mirror === undefined || suites !== undefined, {
     path: ['mirror'],

@@ -67,13 +67,15 @@ const varField: z.ZodType<VarField> = z.lazy(() =>
 );
 
 export const VarSchema = z.strictObject({
-  /** list: of texts; object: a map, or a list of maps where the default is a list. */
-  type: z.enum(['string', 'number', 'boolean', 'ipv4', 'list', 'object']),
-  default: plainValue,
-  /** One sentence for people. */
-  text: z.string(),
-  /** For type object: the keys of the map, or of each map of the list; without them any are taken. */
-  fields: z.record(z.string(), varField).optional(),
+  type: z
+    .enum(['string', 'number', 'boolean', 'ipv4', 'list', 'object'])
+    .describe('list: of texts; object: a map, or a list of maps where the default is a list'),
+  default: plainValue.describe('its value where nobody sets it'),
+  text: z.string().describe('one sentence for people'),
+  fields: z
+    .record(z.string(), varField)
+    .optional()
+    .describe('for type object: the keys of the map, or of each map of the list; without them any are taken'),
 });
 
 const runtimePart = z.strictObject({ version: z.string(), bytes: z.int().nonnegative() });

@@ -3,7 +3,7 @@
 // Owns: the schema, reading a recipe. Does not own: finding the files (roles.io.ts), what a recipe and those it extends come to
 // together (chain.ts, asked.ts), the values of vars (netboot/site: profiles and nodes set them).
 //
-// To add a key, add it to RecipeSchema with a comment: the comment is its documentation. Pure.
+// To add a key, add it to RecipeSchema; what describe() says of it is its line of docs/recipe.md. Pure.
 
 import { z } from 'zod';
 import { Fault } from '../formats/errors.ts';
@@ -25,100 +25,153 @@ const command = z.string().regex(/^\P{C}*$/u, 'expected one line');
 const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected a module name without .ko');
 const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644');
 const id = z.int().min(0).max(65_534);
+const MODE = 'permission bits, in octal';
+const mode = octal.describe(MODE);
+const place = path.describe('where it is on the node');
+const owner = id.default(0).describe('its owner');
+const group = id.default(0).describe('its group');
 
 /** daemontools is what an image without the key has: it fits into 128 MB. */
 const SUPERVISORS = ['daemontools', 'rouse'] as const;
 export type Supervisor = (typeof SUPERVISORS)[number];
 
-const RecipeSchema = z.strictObject({
-  version: z.literal(1),
-  /** What the role is, in one sentence. */
-  text: z.string().default(''),
-  /** A recipe whose layers lie below this one's. */
-  extends: name.optional(),
-  /**
-   * What supervises /service on the node: Debian's svscan, which needs no memory and knows few settings, or rouse itself,
-   * which brings Node (30 MB to load, 110 MB of memory). The highest recipe of a chain that says so decides.
-   */
-  supervisor: z.enum(SUPERVISORS).optional(),
+export const RecipeSchema = z.strictObject({
+  version: z.literal(1).describe('of this format'),
+  text: z.string().default('').describe('what the role is, in one sentence'),
+  extends: name.optional().describe("a recipe whose layers lie below this one's"),
+  supervisor: z
+    .enum(SUPERVISORS)
+    .optional()
+    .describe(
+      "what supervises /service on the node: Debian's svscan, which needs no memory and knows few settings, or rouse itself, which brings Node (30 MB to load, 110 MB of memory). The highest recipe of a chain that says so decides",
+    ),
   kernel: z
     .strictObject({
-      /** A Debian package, or one that depends on it, that holds /boot/vmlinuz-RELEASE. */
-      package: name,
-      /** Class of machines (images/modules.ts). */
-      modules: z.enum(MODULE_CLASS_NAMES),
-      /** Further modules by name; each must exist and is loaded at boot. */
-      extraModules: z.array(moduleName).default([]),
+      package: name.describe('a Debian package, or one that depends on it, that holds /boot/vmlinuz-RELEASE'),
+      modules: z.enum(MODULE_CLASS_NAMES).describe('class of machines: which drivers are carried'),
+      extraModules: z
+        .array(moduleName)
+        .default([])
+        .describe('further modules by name; each must exist and is loaded at boot'),
     })
-    .optional(),
-  /** The least memory of its nodes, in MiB: an image whose unpacked files do not fit is refused, and so is a node with less. */
-  memoryMb: z.int().min(32).max(1_048_576).optional(),
-  /** What its nodes are; the kernel's package must be of the same. A recipe is of one: another architecture is another role. */
-  architecture: z.enum(['amd64', 'arm64']).optional(),
-  /** Where packages come from, if not from the sources of the host that builds (images/archive.ts). */
-  archive: ArchiveSchema.optional(),
-  /** What devices load through their drivers. Only files that modules of the image name are taken. */
+    .optional()
+    .describe('what its nodes run; one recipe of a chain has it'),
+  memoryMb: z
+    .int()
+    .min(32)
+    .max(1_048_576)
+    .optional()
+    .describe(
+      'the least memory of its nodes, in MiB: an image whose unpacked files do not fit is refused, and so is a node with less',
+    ),
+  architecture: z
+    .enum(['amd64', 'arm64'])
+    .optional()
+    .describe(
+      "what its nodes are; the kernel's package must be of the same. A recipe is of one: another architecture is another role",
+    ),
+  archive: ArchiveSchema.optional().describe(
+    'where packages come from, if not from the sources of the host that builds',
+  ),
   firmware: z
     .strictObject({
-      /** Debian packages that hold them; most are of the component non-free-firmware. */
-      packages: z.array(name).default([]),
-      /** Modules whose firmware must all be there: an image without it is refused. */
-      required: z.array(moduleName).default([]),
-      /** Modules whose missing firmware is not told of, each with the reason why the nodes do without. */
-      without: z.record(moduleName, z.string().min(1)).default({}),
+      packages: z
+        .array(name)
+        .default([])
+        .describe('Debian packages that hold them; most are of the component non-free-firmware'),
+      required: z
+        .array(moduleName)
+        .default([])
+        .describe('modules whose firmware must all be there: an image without it is refused'),
+      without: z
+        .record(moduleName, z.string().min(1))
+        .default({})
+        .describe('modules whose missing firmware is not told of, each with the reason why the nodes do without'),
     })
-    .optional(),
-  /** Microcode of processors, which the kernel loads before all else: intel, amd, or a family as their packages name it. */
+    .optional()
+    .describe('what devices load through their drivers. Only files that modules of the image name are taken'),
   microcode: z
     .array(z.string().regex(MICROCODE_WISH, 'expected intel, amd, or a family such as intel/06-4f or amd/fam17h'))
-    .default([]),
-  /** Modules that the role cannot do without: an image whose kernel neither carries nor contains one is refused. */
-  requiresModules: z.array(moduleName).default([]),
-  /** Debian packages; what they depend on comes with them. */
-  packages: z.array(name).default([]),
-  /** Patterns of paths that stay although a rule leaves them out, and libraries that are loaded by name at run time. */
-  keep: z.array(path).default([]),
-  /** Patterns of paths of the packages that this image does without. */
-  leaveOut: z.array(path).default([]),
-  /** Patterns of paths that may replace a file of an earlier layer. */
-  override: z.array(path).default([]),
-  /** Owner and mode of paths of files/, where they are not root's with 0644 (0755 if executable). */
+    .default([])
+    .describe(
+      'microcode of processors, which the kernel loads before all else: intel, amd, or a family as their packages name it',
+    ),
+  requiresModules: z
+    .array(moduleName)
+    .default([])
+    .describe(
+      'modules that the role cannot do without: an image whose kernel neither carries nor contains one is refused',
+    ),
+  packages: z.array(name).default([]).describe('Debian packages; what they depend on comes with them'),
+  keep: z
+    .array(path)
+    .default([])
+    .describe(
+      'patterns of paths that stay although a rule leaves them out, and libraries that are loaded by name at run time',
+    ),
+  leaveOut: z.array(path).default([]).describe('patterns of paths of the packages that this image does without'),
+  override: z.array(path).default([]).describe('patterns of paths that may replace a file of an earlier layer'),
   attributes: z
-    .array(z.strictObject({ path, mode: octal.optional(), uid: id.default(0), gid: id.default(0) }))
-    .default([]),
-  /** Folders that must exist. */
+    .array(z.strictObject({ path: place, mode: mode.optional(), uid: owner, gid: group }))
+    .default([])
+    .describe("owner and mode of paths of files/, where they are not root's with 0644 (0755 if executable)"),
   directories: z
-    .array(z.strictObject({ path, mode: octal.default('0755'), uid: id.default(0), gid: id.default(0) }))
-    .default([]),
-  /** Symbolic links: where, and to what. */
-  links: z.record(path, z.string().min(1)).default({}),
-  /** Character devices that must exist before /dev is mounted. */
+    .array(z.strictObject({ path: place, mode: octal.default('0755').describe(MODE), uid: owner, gid: group }))
+    .default([])
+    .describe('folders that must exist'),
+  links: z.record(path, z.string().min(1)).default({}).describe('symbolic links: where, and to what'),
   devices: z
-    .array(z.strictObject({ path, mode: octal, major: z.int().min(0).max(4095), minor: z.int().min(0).max(1_048_575) }))
-    .default([]),
-  /** Service directories beside the recipe, in start order; on the node /service/NAME. */
-  services: z.array(name).default([]),
-  /** Users with a group of their own; uids are the recipe's, so that they stay the same over builds. */
+    .array(
+      z.strictObject({
+        path: place,
+        mode,
+        major: z.int().min(0).max(4095).describe('its driver'),
+        minor: z.int().min(0).max(1_048_575).describe('its number at that driver'),
+      }),
+    )
+    .default([])
+    .describe('character devices that must exist before /dev is mounted'),
+  services: z
+    .array(name)
+    .default([])
+    .describe('service directories beside the recipe, in start order; on the node /service/NAME'),
   users: z
     .array(
       z.strictObject({
-        name: z.string().regex(/^[a-z_][a-z0-9_-]{0,30}$/, 'expected a user name'),
-        uid: id,
-        gid: id.optional(),
-        home: path.default('/nonexistent'),
-        shell: path.default('/bin/false'),
+        name: z
+          .string()
+          .regex(/^[a-z_][a-z0-9_-]{0,30}$/, 'expected a user name')
+          .describe('what it is called'),
+        uid: id.describe('its number'),
+        gid: id.optional().describe("its group's number, if not the same"),
+        home: path.default('/nonexistent').describe('its home'),
+        shell: path.default('/bin/false').describe('its shell'),
       }),
     )
-    .default([]),
-  /** Executable files below hooks/, run by init in this order once the network is up and before services start. */
-  hooks: z.array(name).default([]),
-  /**
-   * Templates of this recipe that are rendered again on running nodes when an input changes. The node writes the new file
-   * beside the old, runs `check` with its path behind it (empty: no check), and if that says 0 renames it and runs `reload`.
-   */
-  live: z.array(z.strictObject({ path, check: command.default(''), reload: command.default('') })).default([]),
-  /** What profiles and nodes may set, and templates read. */
-  vars: z.record(z.string().regex(/^[a-z][A-Za-z0-9]*$/, 'expected a name in camelCase'), VarSchema).default({}),
+    .default([])
+    .describe("users with a group of their own; uids are the recipe's, so that they stay the same over builds"),
+  hooks: z
+    .array(name)
+    .default([])
+    .describe(
+      'executable files below hooks/, run by init in this order once the network is up and before services start',
+    ),
+  live: z
+    .array(
+      z.strictObject({
+        path: place,
+        check: command.default('').describe('says 0 of a new file that may be used; its path is the last argument'),
+        reload: command.default('').describe('makes its service take the new file'),
+      }),
+    )
+    .default([])
+    .describe(
+      'templates of this recipe that are rendered again on running nodes when an input changes. The node writes the new file beside the old, runs `check` with its path behind it (empty: no check), and if that says 0 renames it and runs `reload`',
+    ),
+  vars: z
+    .record(z.string().regex(/^[a-z][A-Za-z0-9]*$/, 'expected a name in camelCase'), VarSchema)
+    .default({})
+    .describe('what profiles and nodes may set, and templates read'),
 });
 
 export type Recipe = z.infer<typeof RecipeSchema>;

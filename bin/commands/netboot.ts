@@ -64,12 +64,12 @@ export function registerNetboot(program: Command, context: CommandContext): void
     .command('check')
     .description('validate every configuration file and every role; exit 1 with file:line:column and what was expected')
     .option('--json', 'as JSON')
-    .option('--schema <kind>', 'print the JSON Schema of rouse, profile or node files instead, for editors')
+    .option('--schema <kind>', 'print the JSON Schema of rouse, profile, node or recipe files instead, for editors')
     .addHelpText('after', '\nExamples:\n  rouse check\n  rouse check --schema node > node.schema.json')
     .action(async ({ json, schema }: { json?: boolean; schema?: string }) => {
       if (schema !== undefined) {
-        const { FILE_SCHEMAS, jsonSchemaOf } = await import('../../netboot/site/schema.ts');
-        const kinds = Object.keys(FILE_SCHEMAS) as (keyof typeof FILE_SCHEMAS)[];
+        const { EDITOR_SCHEMAS, jsonSchemaOf } = await import('../../netboot/site/schema.ts');
+        const kinds = Object.keys(EDITOR_SCHEMAS) as (keyof typeof EDITOR_SCHEMAS)[];
         const kind = kinds.find((name) => name === schema);
         if (kind === undefined) {
           throw new Fault('E_USAGE', { what: `--schema ${schema}`, why: `expected one of ${kinds.join(', ')}` });

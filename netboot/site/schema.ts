@@ -19,6 +19,7 @@ import {
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import { parseClientId, parseUuid } from '../dhcp/reservations.ts';
 import type { PlainValue } from '../../images/manifest.ts';
+import { RecipeSchema } from '../../images/recipe.ts';
 import { LOADER_SETTINGS } from '../dhcp/loaders.ts';
 
 /** A text that a parser of formats/ understands, as what the parser makes of it. */
@@ -265,8 +266,10 @@ export type BootKind = NonNullable<ProfileFile['boot']>;
 
 /** The kinds of files, and the schema of each. */
 export const FILE_SCHEMAS = { rouse: RouseSchema, profile: ProfileSchema, node: NodeSchema } as const;
+/** What an editor can be told of: also what images are made of, which is read elsewhere (images/roles.io.ts). */
+export const EDITOR_SCHEMAS = { ...FILE_SCHEMAS, recipe: RecipeSchema } as const;
 
 /** JSON Schema (draft 2020-12) of one kind of file, for editors. */
-export function jsonSchemaOf(kind: keyof typeof FILE_SCHEMAS): Record<string, unknown> {
-  return z.toJSONSchema(FILE_SCHEMAS[kind], { io: 'input' });
+export function jsonSchemaOf(kind: keyof typeof EDITOR_SCHEMAS): Record<string, unknown> {
+  return z.toJSONSchema(EDITOR_SCHEMAS[kind], { io: 'input' });
 }

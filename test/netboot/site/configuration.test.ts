@@ -1,10 +1,8 @@
-// docs/configuration.md says of every key what the schema says. Rewrite it with UPDATE_GOLDEN=1.
+// docs/configuration.md and docs/recipe.md say of every key what the schema says. Rewrite them with UPDATE_GOLDEN=1.
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { FILE_SCHEMAS, jsonSchemaOf } from '../../../netboot/site/schema.ts';
-
-const PAGE = new URL('../../../docs/configuration.md', import.meta.url);
+import { EDITOR_SCHEMAS, jsonSchemaOf } from '../../../netboot/site/schema.ts';
 
 type Schema = {
   type?: string;
@@ -45,11 +43,12 @@ const FILES = {
   rouse: 'rouse.yaml',
   profile: 'profiles/NAME.yaml',
   node: 'nodes/NAME.yaml',
-} satisfies Record<keyof typeof FILE_SCHEMAS, string>;
-const KINDS = Object.keys(FILE_SCHEMAS) as (keyof typeof FILE_SCHEMAS)[];
+  recipe: 'recipe.yaml',
+} satisfies Record<keyof typeof EDITOR_SCHEMAS, string>;
+const KINDS = Object.keys(EDITOR_SCHEMAS) as (keyof typeof EDITOR_SCHEMAS)[];
 
-function renderPage(): string {
-  const sections = KINDS.map((kind) => {
+function sectionsOf(kinds: readonly (keyof typeof EDITOR_SCHEMAS)[]): string {
+  const sections = kinds.map((kind) => {
     const rows = rowsOf(jsonSchemaOf(kind)).map(({ key, schema, isRequired }) => {
       const standard = isRequired
         ? 'required'
@@ -60,18 +59,29 @@ function renderPage(): string {
     });
     return `## ${FILES[kind]}\n\n| key | value | default | what it says |\n|---|---|---|---|\n${rows.join('\n')}\n`;
   });
-  return `# Configuration
+  return sections.join('\n');
+}
 
-Every key of the boot server's files. \`rouse check\` validates them with line and column; \`rouse check --schema rouse|profile|node\`
+const PAGES = {
+  'configuration.md': `# Configuration
+
+Every key of the boot server's files. \`rouse check\` validates them with line and column; \`rouse check --schema rouse|profile|node|recipe\`
 prints the JSON Schema for editors. A value comes from the role, then the profile's chain, then groups, then the node file: maps merge,
 all else is replaced. \`rouse node show NAME\` names the file and line that each value in force came from.
 
-${sections.join('\n')}`;
-}
+${sectionsOf(['rouse', 'profile', 'node'])}`,
+  'recipe.md': `# Recipes
 
-test('docs/configuration.md lists exactly the keys of the schema', () => {
-  if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(PAGE, renderPage());
-  expect(readFileSync(PAGE, 'utf8')).toBe(renderPage());
+Every key of \`ROLE/recipe.yaml\`, what an image is made of; [images.md](images.md) shows them at work. \`rouse check\` validates recipes with
+line and column; \`rouse check --schema recipe\` prints the JSON Schema for editors.
+
+${sectionsOf(['recipe'])}`,
+};
+
+test.each(Object.entries(PAGES))('docs/%s lists exactly the keys of the schema', (page, text) => {
+  const path = new URL(`../../../docs/${page}`, import.meta.url);
+  if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(path, text);
+  expect(readFileSync(path, 'utf8')).toBe(text);
 });
 
 test.each(KINDS)('every key of %s files says what it is', (kind) => {
