@@ -63,7 +63,7 @@ export async function startGuest({
         '-initrd',
         initrdPath,
         '-append',
-        ['console=ttyS0', 'panic=5', 'quiet', ...cmdline].join(' '),
+        ['panic=5', 'quiet', ...cmdline, 'console=ttyS0'].join(' '),
       ],
       ...['-netdev', `user,id=net0,hostfwd=tcp:127.0.0.1:${httpPort}-:80`],
       ...['-device', `${card},netdev=net0,mac=52:54:00:77:00:01,romfile=`],

@@ -126,6 +126,7 @@ test('the guest boots in 128 MB, reports its stages with its token, and nginx an
       initrd: [...layerOctets(), octets],
       memoryMb: 128,
       cmdline: [
+        'console=tty0',
         'BOOTIF=01-52-54-00-77-00-01',
         `rouse.server=10.0.2.2:${port}`,
         `rouse.boot=${BOOT_ID}`,
@@ -178,6 +179,10 @@ test('the master of nginx is killed and the node answers again, with a new maste
   expect(await value('orphans', '$(ps -o ppid,comm | grep -c "^ *1 nginx")')).toBe('0');
   const master = await value('pid', '$(cat /run/nginx.pid)');
   expect(await value('service', '$(svstat /service/nginx)')).toContain(`up (pid ${master})`);
+});
+
+test('a shell is at each console: this serial line, and the screen', async () => {
+  expect(await value('screen', '$(grep -c "[/~] # " /dev/vcs1)')).toBe('1');
 });
 
 test('the token is not for services to read', async () => {
