@@ -15,7 +15,8 @@ export const IS_CLONE = existsSync(join(ROOT, 'tsconfig.base.json'));
 
 /**
  * @param options `config` is what --config said. ROUSE_CONFIG names the configuration folder; ROUSE_HOME puts all four
- *   places below one folder (etc, lib, cache, run), as a clone does with .rouse.
+ *   places below one folder (etc, lib, cache, run), as a clone does with .rouse. ROUSE_CACHE names the cache, so that several
+ *   may share the packages that were fetched.
  */
 export function choosePlaces(options: { config?: string | undefined }, env: NodeJS.ProcessEnv): Places {
   const home = env['ROUSE_HOME'] ?? (IS_CLONE ? join(ROOT, '.rouse') : undefined);

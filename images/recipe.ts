@@ -27,7 +27,7 @@ const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0
 const id = z.int().min(0).max(65_534);
 const MODE = 'permission bits, in octal';
 const mode = octal.describe(MODE);
-const place = path.describe('where it is on the node');
+const onNode = path.describe('where it is on the node');
 const owner = id.default(0).describe('its owner');
 const group = id.default(0).describe('its group');
 
@@ -112,18 +112,18 @@ export const RecipeSchema = z.strictObject({
   leaveOut: z.array(path).default([]).describe('patterns of paths of the packages that this image does without'),
   override: z.array(path).default([]).describe('patterns of paths that may replace a file of an earlier layer'),
   attributes: z
-    .array(z.strictObject({ path: place, mode: mode.optional(), uid: owner, gid: group }))
+    .array(z.strictObject({ path: onNode, mode: mode.optional(), uid: owner, gid: group }))
     .default([])
     .describe("owner and mode of paths of files/, where they are not root's with 0644 (0755 if executable)"),
   directories: z
-    .array(z.strictObject({ path: place, mode: octal.default('0755').describe(MODE), uid: owner, gid: group }))
+    .array(z.strictObject({ path: onNode, mode: octal.default('0755').describe(MODE), uid: owner, gid: group }))
     .default([])
     .describe('folders that must exist'),
   links: z.record(path, z.string().min(1)).default({}).describe('symbolic links: where, and to what'),
   devices: z
     .array(
       z.strictObject({
-        path: place,
+        path: onNode,
         mode,
         major: z.int().min(0).max(4095).describe('its driver'),
         minor: z.int().min(0).max(1_048_575).describe('its number at that driver'),
@@ -159,7 +159,7 @@ export const RecipeSchema = z.strictObject({
   live: z
     .array(
       z.strictObject({
-        path: place,
+        path: onNode,
         check: command.default('').describe('says 0 of a new file that may be used; its path is the last argument'),
         reload: command.default('').describe('makes its service take the new file'),
       }),

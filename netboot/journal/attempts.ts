@@ -1,7 +1,7 @@
 // netboot/journal/attempts.ts - the attempts of every machine in memory: what the journal's events come to.
 //
 // Owns: finding the attempt that an event belongs to, how many are kept, and what earlier attempts say about the loader.
-// Does not own what an event does to its attempt (journal.ts) or the events on disk (store.io.ts). Pure.
+// Does not own what an event does to its attempt (journal.ts) or the events on disk (store/store.io.ts). Pure.
 
 import type { MacAddress } from '../../formats/mac.ts';
 import { loaderOfFile, rungOfLoader } from '../dhcp/loaders.ts';

@@ -3,11 +3,12 @@
 // Owns: the events, how they make up attempts (told apart when a machine restarts in the middle), each stage's time and
 // bytes.
 // Does not own: the naming of what is stuck (progress.ts), the waterfall (waterfall.ts), the attempts of all machines
-// (attempts.ts), storing events (store.io.ts), making them (serve.io.ts).
+// (attempts.ts), storing events (store/store.io.ts), making them: of the wire worth.ts, of nodes boots/boots.io.ts and fleet/.
+// memory.io.ts gives them to all who want them.
 //
 // An attempt begins with the first packet of a machine's firmware and ends with ready, failed, or the next attempt.
 // The node sends its first stages only when its network is up, each with its uptime: they are put where they happened.
-// To add a stage: a row in STAGES, and in WAITS of progress.ts. Source: ARCHITECTURE.md, "Node protocol". Pure.
+// To add a stage: a row in STAGES (in NODE_STAGES too, where nodes report it), and in WAITS of progress.ts. Source: ARCHITECTURE.md, "Node protocol". Pure.
 
 import type { Ipv4Address } from '../../formats/ipv4.ts';
 import type { MacAddress } from '../../formats/mac.ts';

@@ -1,7 +1,7 @@
 // netboot/journal/worth.ts - what of what DHCP, TFTP and HTTP tell is worth a line in the log, and what a place in the journal.
 //
 // Owns: what is a step of a boot and what a system's daily talk, how many lines unknown machines get, what of it goes to disk.
-// Does not own: the log and the store (serve.io.ts), what a boot's events come to (journal.ts), the words of an answer
+// Does not own: the log and the store (memory.io.ts), what a boot's events come to (journal.ts), the words of an answer
 // (dhcp/event.ts).
 //
 // Anybody can make up MACs, senders and file names. What nobody here knows, or nobody acknowledged, gets a bounded number of
