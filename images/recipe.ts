@@ -28,8 +28,8 @@ const id = z.int().min(0).max(65_534);
 const MODE = 'permission bits, in octal';
 const mode = octal.describe(MODE);
 const onNode = path.describe('where it is on the node');
-const owner = id.default(0).describe('its owner');
-const group = id.default(0).describe('its group');
+const uid = id.default(0).describe('its owner');
+const gid = id.default(0).describe('its group');
 
 /** daemontools is what an image without the key has: it fits into 128 MB. */
 const SUPERVISORS = ['daemontools', 'rouse'] as const;
@@ -112,11 +112,11 @@ export const RecipeSchema = z.strictObject({
   leaveOut: z.array(path).default([]).describe('patterns of paths of the packages that this image does without'),
   override: z.array(path).default([]).describe('patterns of paths that may replace a file of an earlier layer'),
   attributes: z
-    .array(z.strictObject({ path: onNode, mode: mode.optional(), uid: owner, gid: group }))
+    .array(z.strictObject({ path: onNode, mode: mode.optional(), uid, gid }))
     .default([])
     .describe("owner and mode of paths of files/, where they are not root's with 0644 (0755 if executable)"),
   directories: z
-    .array(z.strictObject({ path: onNode, mode: octal.default('0755').describe(MODE), uid: owner, gid: group }))
+    .array(z.strictObject({ path: onNode, mode: octal.default('0755').describe(MODE), uid, gid }))
     .default([])
     .describe('folders that must exist'),
   links: z.record(path, z.string().min(1)).default({}).describe('symbolic links: where, and to what'),
