@@ -33,7 +33,9 @@ const WORDS = {
   rouse status                            what runs, since when, and what is wrong
   rouse explain 52:54:00:77:00:01         what that machine would boot, and why
   rouse check                             validate every configuration file
-  rouse lab up                            a virtual rack that PXE-boots on this machine`,
+  rouse lab up                            a virtual rack that PXE-boots on this machine
+
+Pages: docs/, installed as /usr/share/doc/rouse. What to look at when something is wrong: operating.md`,
 };
 
 /**

@@ -29,6 +29,7 @@ export function manPage(program: Command, version: string, date: string): string
     '.TP\n.I /etc/rouse\nConfiguration, and in services/ the service directories of this host.',
     '.TP\n.I /var/lib/rouse\nLeases, boots, images.',
     '.TP\n.I /run/rouse\nSockets.',
+    '.TP\n.I /usr/share/doc/rouse\nThe pages for people: operating.md says what to look at when something is wrong.',
     '.TP\n.I /usr/lib/rouse/applets\nThe daemontools commands.',
     '.SH SEE ALSO',
     '.BR svscan (8),\n.BR supervise (8),\n.BR multilog (8)',

@@ -1,6 +1,6 @@
 // pack/tree.io.ts - what lies where once the package is installed, and the control files that dpkg reads.
 //
-// Owns: the tree below /usr/lib/rouse, the launcher, unit, man page, dependencies.
+// Owns: the tree below /usr/lib/rouse, the launcher, unit, man page, the pages of docs/, dependencies.
 // Does not own: the bundles (bundle.io.ts), the scripts of the package (files/), making the archive (pack.io.ts).
 // Source: Debian Policy 4.6, deb-control(5).
 
@@ -18,7 +18,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { reasonOf } from '../formats/errors.ts';
 import { writeApplets } from '../supervise/applets/write.io.ts';
@@ -73,6 +73,7 @@ export async function makeTree(tree: string, { root, version, debianArch, timeS 
   put('usr/share/man/man8/rouse.8.gz', gzipSync(page(version, timeS)));
   put('usr/share/doc/rouse/changelog.gz', gzipSync(readFileSync(join(root, 'CHANGELOG.md'))));
   put('usr/share/doc/rouse/copyright', readFileSync(join(root, 'LICENSE')));
+  for (const [name, text] of installedPages(root)) put(`usr/share/doc/rouse/${name}`, text);
 
   const installedKiB = Math.ceil(
     listFiles(tree).reduce((sum, path) => sum + lstatSync(join(tree, path)).size, 0) / 1024,
@@ -82,6 +83,15 @@ export async function makeTree(tree: string, { root, version, debianArch, timeS 
     put(`DEBIAN/${script}`, readFileSync(join(files, script)), 0o755);
   put('DEBIAN/md5sums', sums(tree));
   for (const path of ['', ...listAll(tree)]) lutimesSync(join(tree, path), timeS, timeS);
+}
+
+/** The pages for people, all in one folder, which their links follow: who needs them at night has no clone beside him. */
+export function installedPages(root: string): Map<string, string> {
+  const docs = readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md'));
+  const paths = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name}`)];
+  return new Map(
+    paths.map((path) => [basename(path), readFileSync(join(root, path), 'utf8').replaceAll('](docs/', '](')]),
+  );
 }
 
 /** Takes the symbols out, a seventh of the file. Without binutils it stays as npm has it: larger, and no worse. */
