@@ -1,7 +1,7 @@
 // supervise/listing.io.ts - all that is supervised, as people and programs are shown it.
 //
 // Owns: which rows there are: a service, its logger or its written log, what cannot be opened, the log writer, a spawner
-// that had to be replaced.
+// that had to be replaced or is not to be had.
 // Does not own: a row (view.ts).
 
 import { LOG_WRITER_NAME } from './logs.io.ts';
@@ -9,7 +9,7 @@ import type { LogWriterHost } from './logs.io.ts';
 import { nameOf, partsOf } from './slot.io.ts';
 import type { SlotState } from './slot.io.ts';
 import type { Unscannable } from './slots.io.ts';
-import type { Replaced } from './spawner.io.ts';
+import type { Spawner } from './spawner.io.ts';
 import type { Unit } from './unit.io.ts';
 import { blockedView, viewOf } from './view.ts';
 import type { ServiceView } from './view.ts';
@@ -20,7 +20,7 @@ export function listAll(
   unscannable: readonly Unscannable[],
   logWriter: LogWriterHost,
   directory: string,
-  spawner: Replaced | undefined,
+  spawner: Spawner['row'],
 ): ServiceView[] {
   const pathOf = (name: string): string => `${directory}/${name}`;
   const views = [...shown].flatMap(([name, slot]) => [
@@ -40,7 +40,7 @@ export function listAll(
   const blocked = unscannable.map(({ name, why }) => blockedView(name, why, Date.now(), pathOf(name)));
   const { unit } = logWriter;
   const writer = unit === undefined ? [] : [viewOf(LOG_WRITER_NAME, unit.service, true, logWriter.folder)];
-  return [...views, ...blocked, ...writer, ...replacedSpawner(spawner, directory)].sort((a, b) =>
+  return [...views, ...blocked, ...writer, ...spawnerRow(spawner, directory)].sort((a, b) =>
     a.name < b.name ? -1 : 1,
   );
 }
@@ -48,11 +48,10 @@ export function listAll(
 /** No service has the name: svscan skips names with a leading dot. */
 const SPAWNER_NAME = '.spawner';
 
-function replacedSpawner(replaced: Replaced | undefined, directory: string): ServiceView[] {
-  if (replaced === undefined) return [];
-  const { pid, isReady, atMs, times } = replaced;
-  const view = blockedView(SPAWNER_NAME, 'the one before did not answer and was killed', atMs, directory);
-  return [{ ...view, phase: pid === 0 ? 'waiting' : 'up', pid, ready: isReady, starts: times + 1 }];
+function spawnerRow(row: Spawner['row'], directory: string): ServiceView[] {
+  if (row === undefined) return [];
+  const { why, changedAtMs, ...shown } = row;
+  return [{ ...blockedView(SPAWNER_NAME, why, changedAtMs, directory), ...shown }];
 }
 
 function pendingOf({ log, problems }: SlotState, unit: Unit): string | undefined {

@@ -489,7 +489,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
 };
 
 /** "exited 0", "killed by SIGKILL", "died, the kernel did not say how". */
-export function renderDeath({ exitCode, signal }: Death): string {
+export function renderDeath({ exitCode, signal }: Pick<Death, 'exitCode' | 'signal'>): string {
   if (signal !== undefined) return `killed by ${signal}`;
   return exitCode === undefined ? 'died, the kernel did not say how' : `exited ${exitCode}`;
 }

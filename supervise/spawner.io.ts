@@ -1,20 +1,23 @@
 // supervise/spawner.io.ts - starting processes and seeing them die, by a small process that may itself die.
 //
-// Owns: running the spawner, which start or death each of its reports means, and what is done without it.
-// Does not own: its program and its words (spawner.ts), the start by Node itself (launch.io.ts).
+// Owns: running the spawner, which start or death each of its reports means, and starting without it.
+// Does not own: its program and its words (spawner.ts), when it is asked, replaced or given up (spawnerlife.ts), the start by
+// Node itself (launch.io.ts).
 //
-// When the spawner is gone, or does not answer (then it is ended), another takes its place: starts that it has not answered are asked for again (what stood at a gate
-// of the first has left: only the answer to its number opens a gate), and all living processes are watched by the second. Where none can be had (no perl, no
-// descriptor) Node starts processes itself and is told of their deaths; those of adopted ones are looked for in /proc.
+// What a spawner that is gone has not answered is asked for again: what stood at one of its gates has left, and only the answer
+// to its number opens a gate. All living processes are watched by the next. While Node starts processes itself it is told of
+// their deaths; those of adopted ones are looked for in /proc.
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { Writable } from 'node:stream';
+import { reasonOf } from '../formats/errors.ts';
 import { pathOfFd } from './directory.io.ts';
 import { launch } from './launch.io.ts';
 import type { Launched, LaunchPlan, OnDeath } from './launch.io.ts';
+import { renderDeath } from './machine.ts';
 import { isLiving } from './procfs.io.ts';
 import {
   decodeReport,
@@ -26,6 +29,8 @@ import {
   readWaitStatus,
 } from './spawner.ts';
 import type { FdWord } from './spawner.ts';
+import { ASK_EVERY_MS, isByNode, isLate, newLife, rowOf, START_WITHIN_MS, transition } from './spawnerlife.ts';
+import type { Effect, Event, SpawnerRow } from './spawnerlife.ts';
 
 /** Read once: an upgrade replaces the file, and the spawner has to be of our own version. */
 const PROGRAM = readFileSync(new URL('./spawner.pl', import.meta.url), 'utf8');
@@ -33,15 +38,6 @@ const PROGRAM = readFileSync(new URL('./spawner.pl', import.meta.url), 'utf8');
 const POLL_MS_EACH = 10;
 const POLL_MS_MIN = 100;
 const POLL_MS_MAX = 1000;
-/** A spawner that did not live this long is not replaced at once. */
-const PAUSE_MS = 1000;
-/** How often it is asked whether it is there, and how often in vain before it counts as hanging: after 5 s. */
-const ASK_EVERY_MS = 2500;
-const ASKS_MAX = 2;
-/** The same for one that has yet to begin: perl is slow on a machine that is short of everything. */
-const ASKS_BEFORE_READY_MAX = 12;
-/** A process that is not at its gate by then hangs in the kernel. */
-const START_WITHIN_MS = 20_000;
 /** Starts asked for and not yet answered: each is a process of half a megabyte that stands and waits. */
 const STARTS_AT_ONCE = 16;
 /** 0 to 2 are ours, for services to inherit. */
@@ -59,18 +55,7 @@ type Watch = {
 type Running = {
   readonly child: ChildProcess;
   readonly orders: Writable;
-  readonly sinceMs: number;
-  isReady: boolean;
-  /** Questions asked since it last said anything. */
-  unanswered: number;
-};
-
-/** What there is to tell of the spawner: that one was put away. */
-export type Replaced = {
-  readonly pid: number;
-  readonly isReady: boolean;
-  readonly atMs: number;
-  readonly times: number;
+  readonly asking: NodeJS.Timeout;
 };
 
 export class Spawner {
@@ -82,12 +67,10 @@ export class Spawner {
   readonly #asked = new Map<number, number>();
   #lastNumber = 0;
   #running: Running | undefined;
-  #isUsable = programWords(process.arch, false) !== undefined;
+  #life = newLife(programWords(process.arch, false) !== undefined);
   #isClosed = false;
   #pause: NodeJS.Timeout | undefined;
   #poll: NodeJS.Timeout | undefined;
-  #asking: NodeJS.Timeout | undefined;
-  #putAway = { times: 0, atMs: 0 };
 
   constructor(log: (line: string) => void) {
     this.#log = log;
@@ -95,13 +78,13 @@ export class Spawner {
 
   /** Has the spawner there by the time it is needed. */
   begin(): void {
-    this.#serve();
+    this.#feed({ kind: 'needed' });
   }
 
-  /** undefined where none has had to be put away. */
-  get replaced(): Replaced | undefined {
-    const { child, isReady = false } = this.#running ?? {};
-    return this.#putAway.times === 0 ? undefined : { pid: child?.pid ?? 0, isReady, ...this.#putAway };
+  /** What there is to tell of it; undefined where all is well. */
+  get row(): (SpawnerRow & { readonly pid: number }) | undefined {
+    const row = rowOf(this.#life);
+    return row === undefined ? undefined : { ...row, pid: this.#running?.child.pid ?? 0 };
   }
 
   /**
@@ -111,7 +94,7 @@ export class Spawner {
    */
   launch(plan: LaunchPlan, onAnswer: (launched: Launched) => void): void {
     this.#queue.push(this.#add({ kind: 'start', plan, onAnswer }));
-    this.#serve();
+    this.#feed({ kind: 'needed' });
   }
 
   /**
@@ -121,18 +104,18 @@ export class Spawner {
    * @param onDeath called once, never before this returns.
    */
   watch(pid: number, startTime: string, onDeath: OnDeath): void {
+    this.#feed({ kind: 'needed' });
     const number = this.#add({ kind: 'watch', pid, startTime, onDeath });
-    this.#serve();
-    if (this.#running === undefined) this.#startPoll();
-    else this.#running.orders.write(encodeWatch(number, pid, startTime));
+    this.#running?.orders.write(encodeWatch(number, pid, startTime));
+    if (isByNode(this.#life)) this.#startPoll();
   }
 
   /** Nothing is started, seen or reported from now on; the spawner goes by itself. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#poll);
-    clearInterval(this.#asking);
     clearTimeout(this.#pause);
+    clearInterval(this.#running?.asking);
     this.#tasks.clear();
     const child = this.#running?.child;
     this.#running?.orders.end();
@@ -147,22 +130,65 @@ export class Spawner {
     return this.#lastNumber;
   }
 
+  #feed(event: Event): void {
+    if (this.#isClosed) return;
+    const [life, effects] = transition(this.#life, event, {
+      monotonicMs: performance.now(),
+      unixMs: Date.now(),
+    });
+    this.#life = life;
+    for (const effect of effects) this.#do(effect);
+    this.#serve();
+  }
+
+  #do(effect: Effect): void {
+    switch (effect.kind) {
+      case 'run':
+        this.#run();
+        break;
+      case 'ping':
+        this.#running?.orders.write(encodePing());
+        break;
+      case 'kill':
+        this.#running?.child.kill('SIGKILL');
+        break;
+      case 'letGo':
+        clearInterval(this.#running?.asking);
+        this.#running?.orders.destroy();
+        this.#running = undefined;
+        this.#queue.unshift(...this.#asked.keys());
+        this.#asked.clear();
+        break;
+      case 'pause':
+        this.#pause = setTimeout(() => this.#feed({ kind: 'retry' }), effect.forMs);
+        break;
+      case 'look':
+        this.#startPoll();
+        break;
+      case 'lookNoMore':
+        clearTimeout(this.#poll);
+        this.#poll = undefined;
+        break;
+      case 'tell':
+        this.#log(effect.line);
+        break;
+    }
+  }
+
   /** Gives the spawner as many starts as it may have at once. */
   #serve(): void {
-    if (this.#isClosed || this.#pause !== undefined) return;
-    if (this.#running === undefined && this.#isUsable) this.#run();
     while (this.#asked.size < STARTS_AT_ONCE) {
       const number = this.#queue.shift();
       if (number === undefined) return;
       const task = this.#tasks.get(number);
       if (task?.kind !== 'start') continue;
-      if (this.#running === undefined) {
+      if (isByNode(this.#life)) {
         this.#tasks.delete(number);
         task.onAnswer(launch(task.plan));
         continue;
       }
       this.#asked.set(number, performance.now());
-      this.#running.orders.write(
+      this.#running?.orders.write(
         encodeStart(number, { ...task.plan, directory: task.plan.base, fds: fdsOf(task.plan) }),
       );
     }
@@ -180,30 +206,29 @@ export class Spawner {
         // ctrl-C and a closed terminal are for us to act on.
         detached: true,
       });
-    } catch {
-      // Out of memory: Node starts what is to be started now, if it can; the next start tries again.
+    } catch (thrown) {
+      setImmediate(() => this.#feed({ kind: 'refused', why: reasonOf(thrown) }));
       return;
     }
+    child.on('error', (error) => {
+      // That a living one could not be signalled is no end of it: exit tells that.
+      if (child.pid !== undefined) return;
+      const isMissing = 'code' in error && error.code === 'ENOENT';
+      this.#feed(isMissing ? { kind: 'missing' } : { kind: 'refused', why: error.message });
+    });
     const orders = child.stdio[ORDERS_FD] as Writable | null | undefined;
     const reports = child.stdio[REPORTS_FD];
-    const running: Running | undefined =
-      orders === undefined || orders === null || child.pid === undefined
-        ? undefined
-        : { child, orders, sinceMs: performance.now(), isReady: false, unanswered: 0 };
-    const gone = (): void => {
-      if (running !== undefined && this.#running === running) this.#replace(running);
-    };
-    child.once('error', (error) => {
-      if ('code' in error && error.code === 'ENOENT') this.#giveUp('perl is missing');
-      gone();
+    const { pid } = child;
+    if (orders === undefined || orders === null || pid === undefined) return;
+    // What has been said meanwhile is read first: we may have been stopped ourselves.
+    const asking = setInterval(() => void setImmediate(() => this.#ask(running, pid)), ASK_EVERY_MS);
+    const running: Running = { child, orders, asking };
+    child.once('exit', (exitCode, signal) => {
+      if (this.#running !== running) return;
+      this.#feed({ kind: 'gone', how: renderDeath({ exitCode: exitCode ?? undefined, signal: signal ?? undefined }) });
     });
-    child.once('exit', gone);
-    if (running === undefined) return;
     child.unref();
     this.#running = running;
-    clearInterval(this.#asking);
-    // What has been said meanwhile is read first: we may have been stopped ourselves.
-    this.#asking = setInterval(() => void setImmediate(() => this.#ask(running)), ASK_EVERY_MS);
     // A spawner that is gone ends its input: its end is reported by exit.
     running.orders.on('error', () => running.orders.destroy());
     let text = '';
@@ -218,20 +243,12 @@ export class Spawner {
     }
   }
 
-  #ask(running: Running): void {
+  #ask(running: Running, pid: number): void {
     if (this.#running !== running) return;
-    if (running.unanswered >= (running.isReady ? ASKS_MAX : ASKS_BEFORE_READY_MAX)) {
-      this.#putAway = { times: this.#putAway.times + 1, atMs: Date.now() };
-      this.#log(`the spawner does not answer (pid ${running.child.pid}): it is killed`);
-      running.child.kill('SIGKILL');
-      this.#replace(running);
-      return;
-    }
-    running.unanswered += 1;
-    running.orders.write(encodePing());
-    const lateMs = performance.now() - START_WITHIN_MS;
+    this.#feed({ kind: 'ask', pid });
+    const nowMs = performance.now();
     for (const [number, askedMs] of this.#asked) {
-      if (askedMs > lateMs) continue;
+      if (!isLate(this.#life, askedMs, nowMs)) continue;
       running.orders.write(encodeGate(number, 'leave'));
       this.#failed(number, `it was not ready to run after ${START_WITHIN_MS / 1000} s`);
     }
@@ -245,42 +262,11 @@ export class Spawner {
     if (task?.kind === 'start') task.onAnswer({ ok: false, why: `cannot start a process: ${why}` });
   }
 
-  #replace(gone: Running): void {
-    this.#running = undefined;
-    clearInterval(this.#asking);
-    gone.orders.destroy();
-    if (this.#isClosed) return;
-    this.#queue.unshift(...this.#asked.keys());
-    this.#asked.clear();
-    if (gone.isReady) this.#log('the spawner is gone; another takes its place');
-    else this.#giveUp('perl cannot run the spawner');
-    if (performance.now() - gone.sinceMs < PAUSE_MS && this.#isUsable) {
-      this.#pause = setTimeout(() => {
-        this.#pause = undefined;
-        this.#serve();
-      }, PAUSE_MS);
-    }
-    this.#serve();
-    if (this.#running === undefined) this.#startPoll();
-  }
-
-  #giveUp(why: string): void {
-    if (this.#isUsable)
-      this.#log(`${why}: starts take longer, and deaths of adopted services are seen after up to a second`);
-    this.#isUsable = false;
-  }
-
   #report(line: string, running: Running): void {
     const report = decodeReport(line);
     if (report === undefined) return;
-    running.unanswered = 0;
-    if (report.kind === 'pong') return;
-    if (report.kind === 'ready') {
-      running.isReady = true;
-      clearTimeout(this.#poll);
-      this.#poll = undefined;
-      return;
-    }
+    this.#feed({ kind: report.kind === 'ready' ? 'ready' : 'said' });
+    if (report.kind === 'ready' || report.kind === 'pong') return;
     const { number } = report;
     const task = this.#tasks.get(number);
     if (report.kind === 'died') {

@@ -1,7 +1,7 @@
 // supervise/spawner.ts - the words between the supervisor and its spawner, spawner.pl.
 //
 // Owns: the arguments of the program, the octets of an order, the reading of a report and of a wait status.
-// Does not own: the program (spawner.pl), running it, and what is done where there is no perl (spawner.io.ts).
+// Does not own: the program (spawner.pl), running it (spawner.io.ts), when one is started or given up (spawnerlife.ts).
 //
 // A start by Node is a fork of a large process and costs it more than a millisecond, during which nothing else is done;
 // by a perl of two megabytes it costs Node a tenth of that (perl-base is on every Debian). The same process sees deaths: of

@@ -99,13 +99,7 @@ export class Supervisor {
   }
 
   list(): ServiceView[] {
-    return listAll(
-      this.#slots.shown(),
-      this.#slots.unscannable,
-      this.#logWriter,
-      this.#directory,
-      this.#spawner.replaced,
-    );
+    return listAll(this.#slots.shown(), this.#slots.unscannable, this.#logWriter, this.#directory, this.#spawner.row);
   }
 
   onEvent(listener: (view: ServiceView) => void): () => void {

@@ -130,6 +130,32 @@ test.concurrent('a process that a stopped spawner still holds at its gate runs o
   expect(readFileSync(join(base, 'ran'), 'utf8')).toBe(`${pid}\n`);
 });
 
+test.concurrent('a perl that fails at first: services run meanwhile, it is told, and the spawner comes by itself', async () => {
+  await using rig = new Rig();
+  const bin = join(rig.root, 'bin');
+  mkdirSync(bin);
+  writeFileSync(join(bin, 'perl'), `#!/bin/sh\n[ -e ${bin}/works ] || exit 9\nexec /usr/bin/perl "$@"\n`);
+  chmodSync(join(bin, 'perl'), 0o755);
+  rig.write({ 'web/run': '#!/bin/sh\nexec sleep 1000\n' });
+  rig.start('/usr/bin/env', `PATH=${bin}:${process.env['PATH'] ?? ''}`);
+  const web = await rig.until('web', 'ready', ({ ready }) => ready);
+  expect(rig.said).toContain('no spawner: perl ended before it was ready (exited 9); tried again in 1 s');
+  const row = await rig.until('.spawner', 'tried again', ({ starts }) => starts > 1);
+  expect(row).toMatchObject({
+    ready: false,
+    why: expect.stringContaining('perl ended before it was ready (exited 9)'),
+  });
+  writeFileSync(join(bin, 'works'), '');
+  const spawner = await eventually('a spawner', () => rig.signalSpawner('SIGCONT'));
+  await eventually('all is well', async () =>
+    (await rig.services()).every(({ name }) => name !== '.spawner') ? true : undefined,
+  );
+  process.kill(web.pid, 'SIGKILL');
+  const again = await rig.until('web', 'up again', ({ ready, pid }) => ready && pid !== web.pid);
+  expect(again.lastDeath?.signal).toBe('SIGKILL');
+  expect(readFileSync(`/proc/${again.pid}/stat`, 'latin1').split(') ')[1]?.split(' ')[1]).toBe(String(spawner));
+});
+
 test.concurrent('a start that hangs on its way to the gate has failed after a while, is ended, and others go on', async () => {
   await using rig = new Rig();
   const bin = join(rig.root, 'bin');
