@@ -1,7 +1,8 @@
 // netboot/site/files.ts - the files that a site is made of, each parsed on its own.
 //
-// Owns: which path holds what kind of file (rouse.yaml, profiles/NAME.yaml, nodes/NAME.yaml, ROLE/profile.yaml), and
-// parsing them one at a time, so that an edit of one of 2,000 node files parses one file.
+// Owns: which path holds what kind of file (rouse.yaml, profiles/NAME.yaml, nodes/NAME.yaml, ROLE/profile.yaml), which names are
+// none of the site's, what a folder that cannot be listed or is gone means, which paths are worth a watch, and parsing the files
+// one at a time, so that an edit of one of 2,000 node files parses one file.
 // Does not own: what holds between them (site.ts), reading them from disk (load.io.ts).
 //
 // To add a kind of file: a row in FILE_KINDS, its schema in schema.ts, its place in site.ts. Pure.
@@ -57,6 +58,55 @@ const FILE_KINDS = {
   node: { name: NODE_NAME, expected: 'a host name: lower-case letters, digits and -, at most 63' },
 } satisfies Record<Kind, { name: RegExp; expected: string }>;
 
+export type FolderEntry =
+  | { readonly kind: 'file'; readonly name: string }
+  /** In a place of the site's and none of it: somebody may believe that it counts. */
+  | { readonly kind: 'stray'; readonly problem: Problem }
+  | { readonly kind: 'ignored'; readonly why: 'hidden' | 'left by an editor' };
+
+/** What a name in profiles/ or nodes/ stands for. */
+export function judgeEntry(folder: 'profiles' | 'nodes', entry: string): FolderEntry {
+  // .web1.yaml.swp is an editor's as well; a hidden file is never a node.
+  if (entry.startsWith('.')) return { kind: 'ignored', why: 'hidden' };
+  if (entry.endsWith('~')) return { kind: 'ignored', why: 'left by an editor' };
+  return entry.endsWith('.yaml')
+    ? { kind: 'file', name: entry.slice(0, -'.yaml'.length) }
+    : { kind: 'stray', problem: atStart(`${folder}/${entry}`, 'is not read: expected a name that ends in .yaml') };
+}
+
+/**
+ * What is wrong with a folder: what is in it must be known before anything of the site can be said.
+ *
+ * @param reading as read.io.ts has it. @param inForce how many of its files are in force: a folder that held some and is gone is a
+ *   fault, not an empty folder.
+ */
+export function folderFault(
+  folder: string,
+  reading: { readonly kind: 'absent' | 'names' } | { readonly kind: 'unreadable'; readonly why: string },
+  inForce = 0,
+): Problem | undefined {
+  if (reading.kind === 'unreadable') return atStart(folder, `cannot be read: ${reading.why}`);
+  if (reading.kind === 'names' || inForce === 0) return undefined;
+  return atStart(folder, `is gone, and ${inForce} ${folder} of it are in force; to have none, make it empty`);
+}
+
+function atStart(file: string, message: string): Problem {
+  return { file, line: 1, column: 1, message };
+}
+
+const WATCHED = /^(rouse\.yaml|(profiles|nodes)(\/[^/]+\.yaml)?|[^/]+(\/profile\.yaml)?)?$/;
+
+/**
+ * Whether a change of it is a reason to read the site again.
+ *
+ * @param path below a watched folder; above it where it begins with "..". @param isConfig of the configuration folder, else of one
+ *   of roles. The former holds services/ too, whose FIFOs and logs are none of the site's.
+ */
+export function isWatched(path: string, isConfig: boolean): boolean {
+  if (path.startsWith('..')) return false;
+  return WATCHED.test(path) && !(isConfig && /^(services|roles)(\/|$)/.test(path));
+}
+
 /** Remembers what a text parsed to, for as long as the text under that path stays the same. */
 export type ParseCache = Map<string, { readonly text: string; readonly parsed: Parsed<never> }>;
 
@@ -90,15 +140,10 @@ export function parseSite(texts: SiteTexts, cache: ParseCache): ParsedSite {
 
 function parseFile<T>(kind: Kind, schema: z.ZodType<T>, name: string, { path, text, fault }: SiteText): Parsed<T> {
   if (fault !== undefined) {
-    return { ok: false, problems: [{ file: path, line: 1, column: 1, message: `cannot be read: ${fault}` }] };
+    return { ok: false, problems: [atStart(path, `cannot be read: ${fault}`)] };
   }
   if (!FILE_KINDS[kind].name.test(name)) {
-    return {
-      ok: false,
-      problems: [
-        { file: path, line: 1, column: 1, message: `the file's name '${name}': expected ${FILE_KINDS[kind].expected}` },
-      ],
-    };
+    return { ok: false, problems: [atStart(path, `the file's name '${name}': expected ${FILE_KINDS[kind].expected}`)] };
   }
   return parseYaml(path, text, schema);
 }

@@ -1,14 +1,14 @@
 // netboot/site/load.io.ts - the configuration folder: read, watched, and only ever replaced by what validates.
 //
-// Owns: finding the files, rereading those that changed, and that one reading follows the other. Does not own parsing and checks
-// (files.ts, site.ts), which state is in force (inforce.ts), the copy that outlives a restart (lastgood.io.ts), when there is
+// Owns: opening the files, rereading those that changed, and that one reading follows the other. Does not own which names are the
+// site's, parsing and checks (files.ts, site.ts), which state is in force (inforce.ts), the copy that outlives a restart (lastgood.io.ts), when there is
 // something to read (watch.io.ts).
 
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
 import type { Problem } from '../../formats/yaml/document.ts';
-import { type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
+import { folderFault, judgeEntry, type ParseCache, parseSite, type SiteText, type SiteTexts } from './files.ts';
 import { ImageReader } from './images.io.ts';
 import { listFolder, readRegular } from './read.io.ts';
 import { editedByHand, textsByPath } from './byhand.ts';
@@ -65,8 +65,8 @@ export class SiteReader {
     return result.ok ? { ...result, warnings: [...result.warnings, ...(texts.strays ?? [])] } : result;
   }
 
-  /** Tells what is in force: a folder that held some of it and is gone is a fault, not an empty folder. */
-  inForce({ profiles, nodes }: Pick<SiteTexts, 'profiles' | 'nodes'>): void {
+  /** Tells what is in force now: whether a folder that is gone is a fault depends on it. */
+  tookEffect({ profiles, nodes }: Pick<SiteTexts, 'profiles' | 'nodes'>): void {
     this.#filesInForce = { profiles: profiles.size, nodes: nodes.size };
   }
 
@@ -79,20 +79,15 @@ export class SiteReader {
     const folder = join(this.#places.configDir, name);
     const found = new Map<string, SiteText>();
     const listing = await listFolder(folder);
-    if (listing.kind === 'unreadable') faults.push(problemOf(name, `cannot be read: ${listing.why}`));
-    const known = this.#filesInForce[name];
-    if (listing.kind === 'absent' && known > 0) {
-      faults.push(problemOf(name, `is gone, and ${known} ${name} of it are in force; to have none, make it empty`));
-    }
+    const fault = folderFault(name, listing, this.#filesInForce[name]);
+    if (fault !== undefined) faults.push(fault);
     if (listing.kind !== 'names') return found;
-    // Editors leave .web1.yaml.swp and web1.yaml~ beside the file; a hidden file is never a node.
-    for (const file of listing.names.filter((one) => !/^\.|~$/.test(one))) {
-      if (!file.endsWith('.yaml')) {
-        strays.push(problemOf(`${name}/${file}`, `is not read: expected a name that ends in .yaml`));
-        continue;
-      }
+    for (const file of listing.names) {
+      const entry = judgeEntry(name, file);
+      if (entry.kind === 'stray') strays.push(entry.problem);
+      if (entry.kind !== 'file') continue;
       const text = await this.#read(join(folder, file), `${name}/${file}`, seen);
-      if (text !== undefined) found.set(basename(file, '.yaml'), text);
+      if (text !== undefined) found.set(entry.name, text);
     }
     return found;
   }
@@ -101,7 +96,8 @@ export class SiteReader {
     const roles = new Map<string, SiteText>();
     for (const roleDir of roleDirs) {
       const listing = await listFolder(roleDir);
-      if (listing.kind === 'unreadable') faults.push(problemOf(roleDir, `cannot be read: ${listing.why}`));
+      const fault = folderFault(roleDir, listing);
+      if (fault !== undefined) faults.push(fault);
       if (listing.kind !== 'names') continue;
       for (const role of listing.names) {
         if (roles.has(role)) continue;
@@ -138,10 +134,6 @@ export class SiteReader {
     this.#files.set(file, { stamp: reading.stamp, text: reading.text });
     return { path, text: reading.text };
   }
-}
-
-function problemOf(file: string, message: string): Problem {
-  return { file, line: 1, column: 1, message };
 }
 
 /** Reads a site once: what `rouse check` and a command without a boot server do. */
@@ -216,7 +208,7 @@ class SiteKeeper {
     this.#remembered = remembered;
     this.#onChange = onChange;
     if (remembered === undefined) return;
-    this.reader.inForce(remembered.texts);
+    this.reader.tookEffect(remembered.texts);
     // What was edited while no boot server ran is told when it starts, but for what a command told of itself.
     this.#before = textsByPath(remembered.texts);
     for (const [path, text] of remembered.told) this.#told.set(path, text);
@@ -262,7 +254,7 @@ class SiteKeeper {
     const { state, line } = inForce(this.state, result, recall, Date.now());
     this.state = state;
     if (result.ok) {
-      reader.inForce(texts);
+      reader.tookEffect(texts);
       await this.#tellByHand(texts);
       await saveLastGood(this.#libDir, texts).catch((error: unknown) =>
         this.#onChange(state, `cannot keep a copy of the configuration in ${this.#libDir}: ${reasonOf(error)}`),

@@ -1,6 +1,6 @@
 // netboot/site/watch.io.ts - when the configuration is to be read again: a watch on its folders, and a slow scan under it.
 //
-// Owns: waking up, and how soon after an edit. Does not own what is read (load.io.ts).
+// Owns: waking up, and how soon after an edit. Does not own what is read (load.io.ts), which paths matter (files.ts).
 //
 // A watch event is only a wake-up: the folder is then read as it is, so that lost, doubled and half-written events end
 // the same. A slow scan is the net under it. Measured: chokidar misses the atomic replacement of symbolic links.
@@ -8,12 +8,12 @@
 import { watch } from 'chokidar';
 import { relative } from 'node:path';
 import { reasonOf } from '../../formats/errors.ts';
+import { isWatched } from './files.ts';
 
 const DEBOUNCE_MS = 100;
 /** A steady stream of edits is read at least this often. */
 const DEBOUNCE_LIMIT_MS = 1000;
 const SCAN_MS = 10_000;
-const WATCHED = /^(rouse\.yaml|(profiles|nodes)(\/[^/]+\.yaml)?|[^/]+(\/profile\.yaml)?)?$/;
 
 /**
  * Watches until closed.
@@ -44,7 +44,6 @@ export function watchFolders(
     depth: 1,
     ignoreInitial: true,
     atomic: false,
-    // A configuration folder holds services/ too, whose FIFOs and logs are none of ours.
     ignored: (path) => roots.every((root) => !isWatched(relative(root, path), root === configDir)),
     ignorePermissionErrors: true,
   });
@@ -62,9 +61,4 @@ export function watchFolders(
       await watcher.close();
     },
   };
-}
-
-function isWatched(path: string, isConfig: boolean): boolean {
-  if (path.startsWith('..')) return false;
-  return WATCHED.test(path) && !(isConfig && /^(services|roles)(\/|$)/.test(path));
 }
