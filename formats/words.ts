@@ -1,6 +1,6 @@
 // formats/words.ts - splitting text into words as a shell would, without expansions.
 //
-// Owns: blanks, '' and "". Does not own: what the words mean (supervise/logwriter/script.ts, images/lower.ts). Pure.
+// Owns: blanks, '' and "". Does not own: what the words mean (servicefiles.ts). Pure.
 
 /** The words; undefined where a quotation does not end. Never throws. */
 export function splitWords(text: string): string[] | undefined {

@@ -1,7 +1,8 @@
 // images/lower.ts - service directories for nodes whose supervisor is Debian's svscan: rouse's settings in daemontools' words.
 //
 // Owns: what each setting file becomes, and which of them svscan has nothing for. Does not own: what the files mean under
-// rouse (supervise/servicedir.ts, logwriter/script.ts), or where a service lies on the node (role.ts).
+// rouse (supervise/servicedir.ts, logwriter/script.ts), the grammar of those that both read (formats/servicefiles.ts), or where a
+// service lies on the node (role.ts).
 //
 //   log/multilog               → log/run, which starts multilog with the same words
 //   user, env/, limits, fghack → run, which starts what was run through softlimit, envdir, setuidgid and fghack
@@ -10,13 +11,13 @@
 // What cannot be said is refused with file and line: a setting that has no effect on the node would be believed to have one.
 // To add a setting file, add a row to SETTINGS. Sources: daemontools 0.76 multilog(8), softlimit(8), setuidgid(8). Pure.
 
-import { splitWords } from '../formats/words.ts';
+import { parseFghack, parseLimits, parseUser, readMultilog } from '../formats/servicefiles.ts';
 import type { RoleFile } from './role.ts';
 
 type Row =
   | { readonly kind: 'keep' }
-  /** Words of a command that goes in front of run, from the lines of the file; a text is what is wrong with them. */
-  | { readonly kind: 'chain'; readonly order: number; readonly words: (lines: readonly string[]) => string[] | string }
+  /** Words of a command that goes in front of run, from the text of the file; a text is what is wrong with it. */
+  | { readonly kind: 'chain'; readonly order: number; readonly words: (text: string) => string[] | string }
   | { readonly kind: 'refuse'; readonly why: string };
 
 const refuse = (why: string): Row => ({ kind: 'refuse', why });
@@ -30,11 +31,7 @@ export const SETTINGS: Readonly<Record<string, Row>> = {
   limits: { kind: 'chain', order: 1, words: limitWords },
   env: { kind: 'chain', order: 2, words: () => ['/usr/bin/envdir', './env'] },
   user: { kind: 'chain', order: 3, words: userWords },
-  fghack: {
-    kind: 'chain',
-    order: 4,
-    words: (lines) => (lines.length === 0 ? ['/usr/bin/fghack'] : 'expected an empty file: its being there says it'),
-  },
+  fghack: { kind: 'chain', order: 4, words: fghackWords },
   finish: refuse('svscan runs no finish'),
   depends: refuse('svscan starts services in no order'),
   health: refuse('svscan checks no health'),
@@ -48,22 +45,20 @@ export const SETTINGS: Readonly<Record<string, Row>> = {
   'reload-signal': refuse('svc -h always sends HUP'),
 };
 
-/** The letters that both softlimit and file limits know. */
-const LIMIT = /^-?([acdfloprst])\s+(\d{1,15})$/;
-
-function limitWords(lines: readonly string[]): string[] | string {
-  const words = ['/usr/bin/softlimit'];
-  for (const line of lines) {
-    const [, letter = '', value = ''] = LIMIT.exec(line) ?? [];
-    if (letter === '') return `expected a letter of softlimit and a number, got ${JSON.stringify(line)}`;
-    words.push(`-${letter}`, value);
-  }
-  return words;
+function limitWords(text: string): string[] | string {
+  const parsed = parseLimits(text);
+  if ('problem' in parsed) return parsed.problem;
+  return ['/usr/bin/softlimit', ...parsed.limits.flatMap(({ letter, value }) => [`-${letter}`, String(value)])];
 }
 
-function userWords([user = '', ...more]: readonly string[]): string[] | string {
-  if (more.length > 0 || !/^[a-z_][a-z0-9_.-]{0,31}$/i.test(user)) return 'expected one name of an account';
-  return ['/usr/bin/setuidgid', user];
+function userWords(text: string): string[] | string {
+  const parsed = parseUser(text);
+  return 'problem' in parsed ? parsed.problem : ['/usr/bin/setuidgid', parsed.user];
+}
+
+function fghackWords(text: string): string[] | string {
+  const parsed = parseFghack(text);
+  return 'problem' in parsed ? parsed.problem : ['/usr/bin/fghack'];
 }
 
 export type Lowered = { readonly files: readonly RoleFile[]; readonly problems: readonly string[] };
@@ -88,7 +83,7 @@ export function lowerService(service: string, files: readonly RoleFile[], place:
     if (row?.kind === 'refuse')
       problems.push(`${place(path)}:1:1 ${row.why}; remove ${name}, or say supervisor: rouse`);
     if (row?.kind !== 'chain') continue;
-    const words = row.words(linesOf(files.find((file) => file.path === path)));
+    const words = row.words(textOf(files.find((file) => file.path === path)));
     if (typeof words === 'string') problems.push(`${place(path)}:1:1 ${words}`);
     else chain.push({ order: row.order, words });
   }
@@ -133,28 +128,16 @@ function textOf(file: RoleFile | undefined): string {
   return file?.kind === 'file' ? new TextDecoder('utf-8').decode(file.data) : '';
 }
 
-/** Lines that say something: comments (#) and blank ones left out. */
-function linesOf(file: RoleFile | undefined): string[] {
-  return textOf(file)
-    .split('\n')
-    .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
-    .filter((line) => line !== '');
-}
-
 /** multilog passes over words that it does not know, and with no folder it writes nowhere. */
 const MULTILOG_WORD = /^(?:[-+].*|e|=.+|[sn]\d{1,12}|!.*|[./].*)$/s;
 
 function multilogRun(file: RoleFile, place: string): RoleFile | string {
-  const kept: string[] = [];
-  for (const [index, line] of textOf(file).split('\n').entries()) {
-    const option = /^\s*onFull(?:\s+(.*?))?\s*$/.exec(line)?.[1];
-    if (/^\s*onFull\b/.test(line) && option !== 'block') {
-      return `${place}:${index + 1}:1 multilog can only wait while the disk is full; remove onFull, or say supervisor: rouse`;
-    }
-    if (!/^\s*#/.test(line) && option === undefined) kept.push(line);
+  const read = readMultilog(textOf(file));
+  if ('problem' in read) return `${place}:${read.line}:1 ${read.problem}`;
+  const { words, onFull, onFullLine } = read;
+  if (onFull === 'drop') {
+    return `${place}:${onFullLine}:1 multilog can only wait while the disk is full; remove onFull, or say supervisor: rouse`;
   }
-  const words = splitWords(kept.join('\n'));
-  if (words === undefined) return `${place}:1:1 a quotation mark is not closed`;
   const unknown = (words[0] === 't' ? words.slice(1) : words).find((word) => !MULTILOG_WORD.test(word));
   if (unknown !== undefined) return `${place}:1:1 unknown word ${JSON.stringify(unknown)}`;
   if (!words.some((word) => /^[./]/.test(word))) return `${place}:1:1 it writes nowhere; name a folder: t ./main`;

@@ -1,8 +1,8 @@
 // netboot/serve.io.ts - `rouse netboot`: everything of the boot server put together.
 //
-// Owns: the order of starting and stopping, and who is told of what. Does not own what is in memory (memory.io.ts), any decision
-// (what is journalled: journal/worth.ts; who is behind an address: peers.ts), nor privileges: its run script gives it a user and the ambient
-// capabilities net_bind_service and net_raw (setpriv), so that it never needs root.
+// Owns: the order of starting and stopping, and who is told of what. Does not own what is in memory (memory.io.ts), any
+// decision (what is journalled: journal/worth.ts; who is behind an address: peers.ts), nor privileges: its run script gives
+// it a user and the ambient capabilities net_bind_service and net_raw (setpriv), so that it never needs root.
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,14 +1,15 @@
 // supervise/launch.ts - what stands in front of ./run: the account, the limits, the environment.
 //
 // Owns: the command line made of settings, the meaning of env/ files, and what a service must not inherit.
-// Does not own: the settings' grammar (servicedir.ts), starting (launch.io.ts).
+// Does not own: the settings' grammar (servicedir.ts, formats/servicefiles.ts), starting (launch.io.ts).
 //
 // Done by util-linux (prlimit, setpriv), which every Debian has, because Node can do neither in a child: its uid option
 // drops supplementary groups (libuv 761), and it has no setrlimit. Each replaces itself, so the pid stays. By their paths:
 // the shell of a small image would take busybox's own setpriv, which knows neither --reuid nor --init-groups.
-// To add a limit, add a row to PRLIMIT. Sources: softlimit(8), prlimit(1), setpriv(1), envdir(8). Pure.
+// To add a limit, add its letter to LIMIT_LETTERS of formats/servicefiles.ts and a row to PRLIMIT. Sources: softlimit(8), prlimit(1), setpriv(1), envdir(8). Pure.
 
-import type { LimitLetter, Settings } from './service.ts';
+import type { LimitLetter } from '../formats/servicefiles.ts';
+import type { Settings } from './service.ts';
 
 /** softlimit's letters and prlimit's names; both count bytes, seconds or pieces. */
 const PRLIMIT = {
@@ -23,8 +24,6 @@ const PRLIMIT = {
   s: 'stack',
   t: 'cpu',
 } as const satisfies Record<LimitLetter, string>;
-
-export const LIMIT_LETTERS = Object.keys(PRLIMIT) as readonly LimitLetter[];
 
 /** The command line that becomes run. Limits first: an account without privilege keeps them. @param run its path. */
 export function runCommand(

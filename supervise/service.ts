@@ -7,6 +7,7 @@
 // To add an event or an effect, add it to its union: the compiler then names every place that must answer it.
 // Sources: daemontools 0.76 supervise.c, runit runsv(8), s6 servicedir. Pure.
 
+import type { Limit } from '../formats/servicefiles.ts';
 import type { CgroupLimits } from './cgroup.ts';
 import type { Health } from './health.ts';
 import type { WallTime } from '../formats/tai64n.ts';
@@ -88,8 +89,6 @@ export type Settings = {
 };
 
 /** A soft resource limit: softlimit's letter and a number in its unit (bytes, seconds or a count). */
-export type Limit = { readonly letter: LimitLetter; readonly value: number };
-export type LimitLetter = 'a' | 'c' | 'd' | 'f' | 'l' | 'o' | 'p' | 'r' | 's' | 't';
 
 export const DEFAULT_SETTINGS: Settings = {
   hasFinish: false,

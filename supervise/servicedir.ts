@@ -1,19 +1,21 @@
 // supervise/servicedir.ts - the files of a service directory: names, grammar, units, defaults.
 //
 // Owns: what each setting file may say, and why a run file cannot be started.
-// Does not own: reading files (directory.io.ts), what settings do (machine.ts, launch.ts).
+// Does not own: reading files (directory.io.ts), what settings do (machine.ts, launch.ts), the grammar that the image builder
+// reads as well (formats/servicefiles.ts).
 //
 // One file per setting, in s6's and runit's style, all optional, s6's names in s6's unit (ms). A value that cannot be
 // understood is an error that keeps the service from starting: a misread `user` or `limits` must not mean "root, no limits".
-// To add a setting, add a row to SETTING_FILES and a field to Settings; docs/settings.md is made of the rows.
+// To add a setting, add a row to SETTING_FILES, a field to Settings and a row to SETTINGS of images/lower.ts;
+// docs/settings.md is made of the rows.
 // Sources: s6 doc/servicedir.html, runit runsv(8). Pure.
 
+import { LIMIT_LETTERS, linesOf, parseFghack, parseLimits, parseUser, quoteShort } from '../formats/servicefiles.ts';
 import { CGROUP_LIMITS, parseCgroup } from './cgroup.ts';
 import { TALLY_DEATHS_MAX } from './deathtally.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import { parseHealth } from './health.ts';
-import { LIMIT_LETTERS } from './launch.ts';
-import type { Backoff, Limit, Settings, SignalName } from './service.ts';
+import type { Backoff, Settings, SignalName } from './service.ts';
 
 /** No setting is longer; more is refused, not cut. */
 export const SETTING_BYTES_MAX = 4096;
@@ -69,43 +71,34 @@ export const SETTING_FILES = {
     help: 'Pauses between starts that double from initialMs (1000) to capMs (60000), jitter (0.2) of each being random, anew after a run of resetMs (60000). Without it: 1 s, always.',
   },
   depends: {
-    parse: (text) => ({ value: { depends: lines(text) } }),
+    parse: (text) => ({ value: { depends: linesOf(text) } }),
     form: 'names of services, one a line',
     help: 'Started after they are ready, stopped before they are.',
   },
   user: {
-    parse: parseUser,
+    parse: (text) => settingOf(parseUser(text)),
     form: 'the name of an account',
     help: 'Who `run` is started as, with the groups that /etc/group gives. Without it: who the supervisor is.',
   },
   limits: {
-    parse: parseLimits,
+    parse: (text) => settingOf(parseLimits(text)),
     form: 'lines `LETTER N`, the letters of softlimit',
     help: `Soft limits of the process, in bytes, seconds or pieces: ${LIMIT_LETTERS.join(' ')}. Without it: as the supervisor has them, open files 1024.`,
   },
   cgroup: {
-    parse: (text) => {
-      const parsed = parseCgroup(lines(text));
-      return 'cgroup' in parsed ? { value: parsed } : parsed;
-    },
+    parse: (text) => settingOf(parseCgroup(linesOf(text))),
     form: `lines ${Object.keys(CGROUP_LIMITS)
       .map((word) => `\`${word} N\``)
       .join(', ')}, or nothing`,
     help: 'A cgroup v2 of its own, with these limits for the whole tree of the service; all of it is ended with it. Where that cannot be had the service is not started, and says why.',
   },
   health: {
-    parse: (text) => {
-      const parsed = parseHealth(lines(text));
-      return 'health' in parsed ? { value: parsed } : parsed;
-    },
+    parse: (text) => settingOf(parseHealth(linesOf(text))),
     form: 'lines `kind icmp|tcp|http|exec`, `target …`, `intervalMs N`, `timeoutMs N`, `threshold N`',
     help: 'Asked every intervalMs (10000) once it is ready; threshold (3) failures in a row, each after at most timeoutMs (5000), restart it.',
   },
   fghack: {
-    parse: (text) =>
-      lines(text).length === 0
-        ? { value: { fghack: true } }
-        : { problem: 'expected an empty file: its being there says it' },
+    parse: (text) => settingOf(parseFghack(text)),
     form: 'nothing',
     help: '`run` puts itself into the background: the service is what it leaves there.',
   },
@@ -154,23 +147,15 @@ export function parseSettings(
   return { ok: true, settings };
 }
 
-/** Lines that say something: comments (#) and blank ones left out. */
-function lines(text: string): string[] {
-  return text
-    .split('\n')
-    .map((line) => line.replace(/(^|\s)#.*$/, '').trim())
-    .filter((line) => line !== '');
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text.length > 40 ? `${text.slice(0, 37)}...` : text);
+function settingOf(parsed: Partial<Settings> | { readonly problem: string }): Parsed {
+  return 'problem' in parsed ? parsed : { value: parsed };
 }
 
 function wholeNumber(text: string, min: number, max: number, make: (value: number) => Partial<Settings>): Parsed {
   const word = text.trim();
   const value = Number(word);
   if (!/^\d{1,9}$/.test(word) || value < min || value > max) {
-    return { problem: `expected a whole number from ${min} to ${max}, got ${quote(word)}` };
+    return { problem: `expected a whole number from ${min} to ${max}, got ${quoteShort(word)}` };
   }
   return { value: make(value) };
 }
@@ -192,31 +177,7 @@ function parseSignal(text: string, make: (name: SignalName) => Partial<Settings>
   const name = Object.values(SIGNALS).find((signal) => signal === word || signal === `SIG${word}`);
   const chosen = name ?? Object.entries(SIGNALS).find(([number]) => number === word)?.[1];
   if (chosen !== undefined) return { value: make(chosen) };
-  return { problem: `expected one of ${Object.values(SIGNALS).join(' ')}, got ${quote(text.trim())}` };
-}
-
-function parseUser(text: string): Parsed {
-  const [user = '', ...rest] = lines(text);
-  if (rest.length > 0 || !/^[a-z_][a-z0-9_.-]{0,31}$/i.test(user)) {
-    return { problem: `expected one name of an account, got ${quote(text.trim())}` };
-  }
-  return { value: { user } };
-}
-
-function parseLimits(text: string): Parsed {
-  const limits: Limit[] = [];
-  for (const line of lines(text)) {
-    const [word = '', value = '', ...rest] = line.split(/\s+/);
-    const letter = LIMIT_LETTERS.find((each) => each === word.replace(/^-/, ''));
-    if (letter === undefined) {
-      return { problem: `unknown word ${quote(word)}, expected one of softlimit's ${LIMIT_LETTERS.join(' ')}` };
-    }
-    if (rest.length > 0 || !/^\d{1,15}$/.test(value)) {
-      return { problem: `${letter} expected a whole number, got ${quote(line.slice(word.length).trim())}` };
-    }
-    limits.push({ letter, value: Number(value) });
-  }
-  return { value: { limits } };
+  return { problem: `expected one of ${Object.values(SIGNALS).join(' ')}, got ${quoteShort(text.trim())}` };
 }
 
 const BACKOFF_WORDS = {
@@ -228,16 +189,16 @@ const BACKOFF_WORDS = {
 
 function parseBackoff(text: string): Parsed {
   const backoff = { initialMs: 1000, capMs: 60_000, jitter: 0.2, resetMs: 60_000 };
-  for (const line of lines(text)) {
+  for (const line of linesOf(text)) {
     const [word = '', value = '', ...rest] = line.split(/\s+/);
     if (!isBackoffWord(word)) {
-      return { problem: `unknown word ${quote(word)}, expected ${Object.keys(BACKOFF_WORDS).join(', ')}` };
+      return { problem: `unknown word ${quoteShort(word)}, expected ${Object.keys(BACKOFF_WORDS).join(', ')}` };
     }
     const { min, max } = BACKOFF_WORDS[word];
     const number = Number(value);
     if (rest.length > 0 || !/^\d+(\.\d+)?$/.test(value) || number < min || number > max) {
       return {
-        problem: `${word} expected a number from ${min} to ${max}, got ${quote(line.slice(word.length).trim())}`,
+        problem: `${word} expected a number from ${min} to ${max}, got ${quoteShort(line.slice(word.length).trim())}`,
       };
     }
     backoff[word] = number;

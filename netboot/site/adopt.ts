@@ -1,7 +1,8 @@
 // netboot/site/adopt.ts - a rack named at once: which discovered machine becomes which node.
 //
 // Owns: the order by which names are given (switch port, serial number, or a table), the reason for each machine that is
-// left out, and which MACs a node has when another machine takes its place. Does not own what is known of machines (api/machines.ts), the files (newnodes.ts, write.io.ts). Pure.
+// left out, and which MACs a node has when another machine takes its place. Does not own what is known of machines
+// (api/machines.ts), the files (newnodes.ts, write.io.ts). Pure.
 
 import { type MacAddress, parseMac } from '../../formats/mac.ts';
 import type { CsvRow } from './csv.ts';

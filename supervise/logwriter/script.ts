@@ -1,14 +1,14 @@
 // supervise/logwriter/script.ts - log/multilog: the words of a multilog script.
 //
 // Owns: what each word means, multilog's patterns.
-// Does not own: applying a script to lines (lines.ts), writing (folder.io.ts).
+// Does not own: which words there are (formats/servicefiles.ts), applying a script to lines (lines.ts), writing (folder.io.ts).
 //
 // The file holds multilog's own words, separated by blanks and newlines; a word with blanks stands in '' or "" as in a
 // shell. A line that begins with # is a comment. One line is rouse's own: `onFull drop` throws lines away while the disk is full;
 // `onFull block` (the default, and all that multilog knows) lets the service wait.
 // To add an action, add it to Action and parseScript. Source: daemontools 0.76 multilog.c, match.c. Pure.
 
-import { splitWords } from '../../formats/words.ts';
+import { readMultilog } from '../../formats/servicefiles.ts';
 
 export type FolderAction = {
   readonly kind: 'folder';
@@ -47,17 +47,9 @@ const FILES_MIN = 2;
 
 /** What the file says. Unlike multilog, which skips them, words without a meaning are refused. Never throws. */
 export function parseScript(text: string): ScriptResult {
-  let onFull: Script['onFull'] = 'block';
-  const rest: string[] = [];
-  for (const line of text.split('\n')) {
-    if (/^\s*#/.test(line)) continue;
-    const option = /^\s*onFull(?:\s+(.*?))?\s*$/.exec(line);
-    if (option === null) rest.push(line);
-    else if (option[1] === 'drop' || option[1] === 'block') onFull = option[1];
-    else return { ok: false, why: `onFull expected block or drop, got ${JSON.stringify(option[1] ?? '')}` };
-  }
-  const words = splitWords(rest.join('\n'));
-  if (words === undefined) return { ok: false, why: 'a quotation mark is not closed' };
+  const read = readMultilog(text);
+  if ('problem' in read) return { ok: false, why: read.problem };
+  const { words, onFull } = read;
   const stamps = words[0] === 't';
   const actions: Action[] = [];
   let sizeBytes = SIZE_BYTES_DEFAULT;

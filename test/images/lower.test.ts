@@ -75,7 +75,7 @@ const REFUSED: [string, RoleFile, string][] = [
   [
     'a limit without a number',
     file('web/limits', 'o many\n'),
-    'services/web/limits:1:1 expected a letter of softlimit',
+    'services/web/limits:1:1 o expected a whole number, got "many"',
   ],
   ['two users', file('web/user', 'a\nb\n'), 'services/web/user:1:1 expected one name'],
   [
