@@ -1,7 +1,7 @@
 // images/build.io.ts - from a role's recipe to a published generation of its image.
 //
 // Owns: the order of the work. Does not own: any of the steps: what a recipe asks for and is refused (recipe.ts, asked.ts,
-// chain.ts), which versions (chooseversions.io.ts), which layers (stages.ts), making them (makelayers.io.ts,
+// chain.ts), which versions (chooseversions.io.ts), which layers (plan.ts), making them (makelayers.io.ts,
 // makekernel.io.ts, layercache.io.ts), what is said of them (describeimage.ts), publishing (publishgeneration.io.ts).
 
 import { join } from 'node:path';
@@ -17,16 +17,16 @@ import { sha256Of } from './files.io.ts';
 import { describeMissing } from './firmware.ts';
 import { closeKey } from './keys.io.ts';
 import { openLayerCache } from './layercache.io.ts';
+import type { LayerDraft } from './layerrecord.ts';
 import { type KernelDraft, takeKernel } from './makekernel.io.ts';
 import { nodeLayer, openDebs, packagesLayer, roleLayer, type Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
-import type { LayerDraft } from './plan.ts';
+import { packagesUsed, planImage, type Stage } from './plan.ts';
 import { publishGeneration } from './publishgeneration.io.ts';
 import { type LoadedRecipe, supervisorOf } from './recipe.ts';
 import { loadChain, readRoleFiles } from './roles.io.ts';
 import { type RuntimeSource, requireRuntime } from './runtime.io.ts';
 import type { Runtime } from './runtime.ts';
-import { packagesUsed, planImage, type Stage } from './stages.ts';
 import { openStore } from './store.io.ts';
 import { takeTurns } from './turns.ts';
 import { mayChooseAgain } from './versions.ts';

@@ -6,8 +6,8 @@
 import { Fault } from '../formats/errors.ts';
 import { readKeyring } from './archive.io.ts';
 import { archiveOf, kernelOf } from './chain.ts';
+import { planStages } from './plan.ts';
 import { listRoles, loadChain, readRoleFiles } from './roles.io.ts';
-import { planStages } from './stages.ts';
 
 /** One sentence with file:line:column for everything that a build of some role would refuse, each once. */
 export async function roleProblems(roleDirs: readonly string[]): Promise<string[]> {

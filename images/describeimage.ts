@@ -6,10 +6,10 @@
 import type { ArchivePackage } from './apt.ts';
 import { chosenMemory } from './chain.ts';
 import type { MissingFirmware } from './firmware.ts';
+import type { LayerRecord } from './layerrecord.ts';
 import type { Manifest } from './manifest.ts';
-import type { LayerRecord } from './plan.ts';
+import { type ImagePlan, packagesUsed } from './plan.ts';
 import { NODE_OWNER, ROUSE_OWNER } from './runtime.ts';
-import { type ImagePlan, packagesUsed } from './stages.ts';
 
 type Draft = Omit<Manifest, 'generation'>;
 

@@ -14,10 +14,10 @@ import { unpackDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { orAbsent } from './files.io.ts';
 import { type KernelFacts, kernelFacts } from './firmware.ts';
+import { kernelCacheName, staleKernelNames } from './kernelcache.ts';
 import type { PackageContent } from './layout.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
 import { type KernelModule, type ModuleClassName, type ModuleSelection, selectModules } from './modules.ts';
-import { kernelCacheName, staleKernelNames } from './plan.ts';
 
 /** A kernel package in the cache. */
 export type KernelTree = {

@@ -1,7 +1,7 @@
 // images/layercache.io.ts - layers by what they are made from: a layer is made only if something that goes into it changed.
 //
 // Owns: cache/layers/KEY.json (what was made of which inputs), and the turns of compression: two layers at a time, each in a
-// thread of Node's pool. Does not own: the inputs (stages.ts), the layers' files (store.io.ts), the octets kept for other
+// thread of Node's pool. Does not own: the inputs (plan.ts), the layers' files (store.io.ts), the octets kept for other
 // stores (keptlayers.io.ts).
 
 import { createReadStream } from 'node:fs';
@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import type { OnBuildEvent } from './event.ts';
 import { publishFile, readCached, sha256Of } from './files.io.ts';
 import { findKept, keepLayer } from './keptlayers.io.ts';
-import type { OwnedEntry } from './layout.ts';
+import { BUILDER_VERSION, contentsOf, isLayerRecord, type LayerDraft, type LayerRecord } from './layerrecord.ts';
 import type { PackOptions } from './layers.io.ts';
-import { BUILDER_VERSION, contentsOf, isLayerRecord, type LayerDraft, type LayerRecord } from './plan.ts';
+import type { OwnedEntry } from './layout.ts';
 import type { Store } from './store.io.ts';
 import { takeTurns } from './turns.ts';
 

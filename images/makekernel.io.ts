@@ -19,12 +19,13 @@ import {
   readKernelFacts,
   sweepKernels,
 } from './kernel.io.ts';
+import { isKernelNote, kernelCacheName } from './kernelcache.ts';
+import type { LayerDraft } from './layerrecord.ts';
 import type { Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
 import { isMicrocode } from './microcode.ts';
 import { moduleEntries, type ModuleSelection } from './modules.ts';
-import { isKernelNote, kernelCacheName, type LayerDraft } from './plan.ts';
-import { type ImagePlan, modulesInputs } from './stages.ts';
+import { type ImagePlan, modulesInputs } from './plan.ts';
 
 export type KernelDraft = {
   readonly kernel: Manifest['kernel'];

@@ -1,88 +1,138 @@
-// images/plan.ts - joining the layers of an image: who may replace what, and how much each package takes.
+// images/plan.ts - an image before any layer of it is made: which recipe brings what, in which order.
 //
-// Owns: conflicts between layers, sizes by owner, what the cache remembers and for how long. Does not own: the files of one layer
-// (layout.ts, role.ts), refusals (chain.ts), what a manifest says of the layers (describeimage.ts). Pure.
+// Owns: what is new in each recipe of a chain, the place of Node and rouse among them, and what a layer is made from, which is
+// what its cache goes by. Does not own: the recipes (recipe.ts), the files of a layer (layout.ts, role.ts), making it
+// (makelayers.io.ts).
+//
+// Layers, in the order in which nodes load them: microcode, where the chain asks for it; for every recipe its packages and then
+// its own files; behind those of the lowest recipe the kernel's modules and their firmware, then, where a recipe wants rouse, the
+// packages that Node needs, Node, and rouse. Pure.
 
-import { matcherOf } from './glob.ts';
-import type { OwnedEntry } from './layout.ts';
-import type { Layer, Manifest } from './manifest.ts';
-import { GENERATED_PATHS } from './role.ts';
+import { type ArchivePackage, reachable } from './apt.ts';
+import { firmwareOf, isLeftOut, kernelOf, kernelPackageOf, microcodeOf } from './chain.ts';
+import { MODULE_CLASSES } from './modules.ts';
+import { type LoadedRecipe, parseRecipe, recipeFault, supervisorOf } from './recipe.ts';
+import { layoutRole, type RoleFile, type RoleFiles } from './role.ts';
+import { LEFT_OUT_PATHS } from './rules.ts';
+import { ROUSE_OWNER, rouseEntries, type Runtime, RUNTIME_PACKAGES } from './runtime.ts';
 
-/** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
-export const BUILDER_VERSION = 4;
-
-/** What is remembered of a layer that was built, so that it need not be built again to know it. */
-export type LayerRecord = {
-  readonly layer: Layer;
-  /** Paths of everything in it but folders, without leading slash. */
-  readonly paths: readonly string[];
-  /** Bytes of kept files by owner (package or role). */
-  readonly bytesByOwner: Readonly<Record<string, number>>;
+/** One recipe of the chain with what is new in it; `runtime` is set for the one that no role has: Node and rouse. */
+export type Stage = {
+  readonly found: LoadedRecipe;
+  readonly packages: readonly ArchivePackage[];
+  readonly own: RoleFiles;
+  readonly runtime?: Runtime;
 };
 
-/** A layer under way: what is in it is known before it is compressed. */
-export type LayerDraft = Omit<LayerRecord, 'layer'> & { readonly name: string; readonly layer: Promise<Layer> };
+/** What an image is made of. */
+export type ImagePlan = {
+  readonly chain: readonly LoadedRecipe[];
+  readonly stages: readonly Stage[];
+  /** The recipe that names the kernel, and the package that holds it. */
+  readonly kernel: { readonly owner: LoadedRecipe; readonly package: ArchivePackage };
+  readonly firmware: readonly ArchivePackage[];
+  readonly microcode: readonly ArchivePackage[];
+  readonly runtime: Runtime | undefined;
+};
 
-/** What is remembered of a layer's files. */
-export function contentsOf(files: readonly OwnedEntry[]): Omit<LayerRecord, 'layer'> {
-  const paths = files.flatMap(({ entry }) => (entry.kind === 'directory' ? [] : [entry.path])).sort();
-  return { paths, bytesByOwner: bytesByOwner(files) };
+/** What a plan is made from. */
+type PlanQuestion = {
+  /** The lowest recipe first. */
+  readonly chain: readonly LoadedRecipe[];
+  /** Those of each recipe's folder. */
+  readonly files: readonly (readonly RoleFile[])[];
+  /** Every package that apt has chosen. */
+  readonly solution: readonly ArchivePackage[];
+  readonly runtime: Runtime | undefined;
+};
+
+/** @throws Fault E_BUILD with everything that is wrong with the recipes' own files. */
+export function planImage(question: PlanQuestion): ImagePlan {
+  const { chain, solution, runtime } = question;
+  const { found: owner, wish } = kernelOf(chain);
+  const microcode = new Set(microcodeOf(chain).map((one) => one.package));
+  return {
+    chain,
+    kernel: { owner, package: kernelPackageOf(solution, owner, wish.package) },
+    stages: planStages(question),
+    firmware: reachable(solution, firmwareOf(chain).packages, isLeftOut),
+    microcode: solution.filter(({ name }) => microcode.has(name)),
+    runtime,
+  };
 }
 
-/** Sums sizes by owner, owners in order. */
-function bytesByOwner(files: readonly OwnedEntry[]): Record<string, number> {
-  const sums = new Map<string, number>();
-  for (const { entry, owner } of files) {
-    // A package of which only a folder is left has nothing in the image.
-    if (entry.kind === 'directory') continue;
-    sums.set(owner, (sums.get(owner) ?? 0) + (entry.kind === 'file' ? entry.data.length : 0));
+/** Every package that may have a file in the image, and the kernel's; each once, though amd64-microcode holds firmware too. */
+export function packagesUsed({ stages, kernel, firmware, microcode }: ImagePlan): ArchivePackage[] {
+  const packages = stages.flatMap((stage) => stage.packages);
+  return [...new Set([...packages, kernel.package, ...firmware, ...microcode])];
+}
+
+/** The stages of a chain, the lowest first. @throws as planImage. */
+export function planStages({ chain, files, solution, runtime }: PlanQuestion): Stage[] {
+  const { supervisor } = supervisorOf(chain);
+  const stages: Stage[] = [];
+  const before = new Set<string>();
+  const addStage = (stage: Omit<Stage, 'packages'>): void => {
+    const all = reachable(solution, stage.found.recipe.packages, isLeftOut);
+    stages.push({ ...stage, packages: all.filter(({ name }) => !before.has(name)) });
+    for (const { name } of all) before.add(name);
+  };
+  for (const [index, found] of chain.entries()) {
+    const own = layoutRole(chain.slice(0, index + 1), files[index] ?? [], supervisor);
+    if (own.problems.length > 0) throw recipeFault('E_BUILD', own.problems);
+    addStage({ found, own });
+    if (index === 0 && runtime !== undefined) addStage(runtimeStage(chain, runtime));
   }
-  return Object.fromEntries([...sums].sort(([a], [b]) => (a < b ? -1 : 1)));
+  return stages;
+}
+
+/** Node and rouse, as if a recipe asked for them, at the place of the one that did. */
+function runtimeStage(chain: readonly LoadedRecipe[], runtime: Runtime): Omit<Stage, 'packages'> {
+  const owner = chain.findLast(({ recipe }) => recipe.supervisor === 'rouse');
+  const parsed = parseRecipe('images/runtime.ts', JSON.stringify({ version: 1, ...RUNTIME_PACKAGES }));
+  if (owner === undefined || !parsed.ok) throw new Error('a recipe wants the runtime');
+  const wish = owner.positions.of(['supervisor']);
+  return {
+    found: { ...owner, role: ROUSE_OWNER, recipe: parsed.value, positions: { of: () => wish, ofKey: () => wish } },
+    own: { entries: rouseEntries(runtime.programs, runtime.rouseVersion), templates: [], problems: [] },
+    runtime,
+  };
 }
 
 /**
- * Paths of a layer that replace a file of an earlier layer without leave.
+ * Paths of the image that programs and scripts of a stage's packages may need, sorted.
  *
- * @param paths what the layer holds but folders, without leading slash.
- * @param below what earlier layers hold, by path: the layer's name.
- * @param override patterns of the recipe.
+ * Only those: another page or configuration file must not build the packages' layer anew.
  */
-export function conflicts(
-  paths: readonly string[],
-  below: ReadonlyMap<string, string>,
-  override: readonly string[],
-): { path: string; layer: string }[] {
-  const allowed = matcherOf(override);
-  return paths.flatMap((path) => {
-    const layer = below.get(path);
-    if (layer === undefined || GENERATED_PATHS.includes(path) || allowed(`/${path}`)) return [];
-    return [{ path, layer }];
-  });
+export function providedTo({ own }: Stage, below: Iterable<string>): string[] {
+  return [...below, ...own.entries.map(({ path }) => path)]
+    .filter((path) => /^usr\/(?:bin|sbin|lib|lib64)\//.test(path))
+    .sort();
 }
 
-/** Whether a value is a layer record, as read back from a cache. */
-export function isLayerRecord(value: unknown): value is LayerRecord {
-  return typeof value === 'object' && value !== null && 'layer' in value && 'paths' in value && 'bytesByOwner' in value;
+/** All that the layer of a kernel's modules is made from. @throws Error where the recipe names no kernel. */
+export function modulesInputs({ owner, package: one }: ImagePlan['kernel']): {
+  readonly wish: NonNullable<LoadedRecipe['recipe']['kernel']>;
+  readonly inputs: unknown;
+} {
+  const wish = owner.recipe.kernel;
+  if (wish === undefined) throw new Error('called for a recipe without a kernel');
+  return { wish, inputs: ['modules', one.sha256, wish, MODULE_CLASSES[wish.modules]] };
 }
 
-/** The name in cache/kernels of what this builder has made. @param key hexadecimal digits of what it was made from. */
-export function kernelCacheName(key: string): string {
-  return `${BUILDER_VERSION}-${key.slice(0, 32)}`;
-}
-
-/** Names in cache/kernels that serve nobody: of another builder, and what a build that was killed left unfinished. */
-export function staleKernelNames(names: readonly string[]): string[] {
-  return names.filter((name) => !name.startsWith(`${BUILDER_VERSION}-`) || name.endsWith('.new'));
-}
-
-/** Whether a value is what was noted of a kernel, as read back from a cache. */
-export function isKernelNote(value: unknown): value is Manifest['kernel'] {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'release' in value &&
-    'sha256' in value &&
-    'bytes' in value &&
-    'package' in value
-  );
+/** All that the layer of a stage's packages is made from. @param provided as of providedTo. */
+export function packagesInputs(
+  { found, packages, runtime }: Stage,
+  lower: readonly Stage[],
+  provided: readonly string[],
+): {
+  readonly name: string;
+  readonly inputs: unknown;
+} {
+  const { keep, leaveOut } = found.recipe;
+  const hashes = (list: readonly ArchivePackage[]): string[] => list.map(({ sha256 }) => sha256);
+  const name = `${found.role}-packages`;
+  const lowerHashes = hashes(lower.flatMap((stage) => stage.packages));
+  const needy = runtime === undefined ? [] : [runtime.nodeSha256];
+  return { name, inputs: [name, hashes(packages), lowerHashes, provided, keep, leaveOut, LEFT_OUT_PATHS, ...needy] };
 }

@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { peekOctets } from '../../images/content.ts';
 import { decodeArchive } from '../../images/cpioread.ts';
 import { ELF_MACHINES, isElf, readElfNeeds } from '../../images/elf.ts';
 import { openStore } from '../../images/store.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');

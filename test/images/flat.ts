@@ -7,13 +7,13 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { diffImages } from '../../images/compare.io.ts';
-import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
+import { diffImages } from '../../images/compare.io.ts';
 import { peekAt } from '../../images/content.io.ts';
 import { readDeb } from '../../images/deb.io.ts';
 import { layoutPackages } from '../../images/layout.ts';
 import { openStore } from '../../images/store.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 
 const [what = '', from = '', to = '', cacheDir = ''] = process.argv.slice(2);
 if (what === 'role') await buildImage({ roleDirs: [from], role: 'bulk', libDir: to, cacheDir });

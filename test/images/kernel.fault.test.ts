@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openKernel, sweepKernels } from '../../images/kernel.io.ts';
-import { kernelCacheName } from '../../images/plan.ts';
+import { kernelCacheName } from '../../images/kernelcache.ts';
 
 let folder = '';
 let disk = '';

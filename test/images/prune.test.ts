@@ -4,15 +4,15 @@ import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { verifyImage } from '../../images/verify.io.ts';
-import type { Manifest } from '../../images/manifest.ts';
-import { filesOf, type InUse, judgeGenerations } from '../../images/prune.ts';
 import { withBuildLock } from '../../images/buildlock.io.ts';
+import type { Manifest } from '../../images/manifest.ts';
 import { pruneStore } from '../../images/prune.io.ts';
+import { filesOf, type InUse, judgeGenerations } from '../../images/prune.ts';
 import { openStore } from '../../images/store.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { imagesInUse } from '../../netboot/fleet/inuse.ts';
-import type { StoredBoot } from '../../netboot/store/records.ts';
 import type { NodeState } from '../../netboot/fleet/nodestate.ts';
+import type { StoredBoot } from '../../netboot/store/records.ts';
 import { publishTiny } from './tiny.ts';
 
 let lib = '';

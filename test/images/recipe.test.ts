@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { renderProblem } from '../../formats/yaml/document.ts';
-import { conflicts } from '../../images/plan.ts';
+import { conflicts } from '../../images/layerrecord.ts';
 import { type LoadedRecipe, parseRecipe, supervisorOf } from '../../images/recipe.ts';
 import { layoutRole, type RoleFile } from '../../images/role.ts';
 

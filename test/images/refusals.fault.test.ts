@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verifyImage } from '../../images/verify.io.ts';
 import { buildImage } from '../../images/build.io.ts';
 import { openStore } from '../../images/store.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const cacheDir = process.env['ROUSE_TEST_CACHE'] ?? join(ROOT, '.rouse', 'cache');

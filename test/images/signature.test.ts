@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { flattenImage } from '../../images/flatten.io.ts';
-import { verifyImage } from '../../images/verify.io.ts';
 import { openStore } from '../../images/store.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { ImageReader } from '../../netboot/site/images.io.ts';
 import { publishTiny } from './tiny.ts';
 

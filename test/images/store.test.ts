@@ -16,17 +16,17 @@ import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { withBuildLock } from '../../images/buildlock.io.ts';
 import { diffImages } from '../../images/compare.io.ts';
-import { flattenImage } from '../../images/flatten.io.ts';
-import { verifyImage } from '../../images/verify.io.ts';
 import { renderBillOfMaterials, renderDifference } from '../../images/compare.ts';
 import type { CpioEntry } from '../../images/cpio.ts';
+import { flattenImage } from '../../images/flatten.io.ts';
 import { inspectFile } from '../../images/inspect.io.ts';
 import { packLayer } from '../../images/layers.io.ts';
-import { withBuildLock } from '../../images/buildlock.io.ts';
 import type { Layer, Manifest } from '../../images/manifest.ts';
 import { renderManifest } from '../../images/report.ts';
 import { openStore, type Store } from '../../images/store.io.ts';
+import { verifyImage } from '../../images/verify.io.ts';
 import { file, publishTiny } from './tiny.ts';
 
 /** Digits that different levels compress differently. */

@@ -2,8 +2,8 @@
 
 import { expect, test } from 'vitest';
 import { MODULE_CLASSES } from '../../images/modules.ts';
+import { modulesInputs } from '../../images/plan.ts';
 import { parseRecipe } from '../../images/recipe.ts';
-import { modulesInputs } from '../../images/stages.ts';
 
 test('a kernel’s modules are made anew where the package, the recipe or the row of the class of machines is another', () => {
   const inputsOf = (modules: string, sha256: string): string => {

@@ -1,0 +1,29 @@
+// images/kernelcache.ts - the names of what is kept of kernels in cache/kernels, and which of them serve nobody.
+//
+// Owns: names, and the form of what is noted of a kernel. Does not own: unpacking and removing (kernel.io.ts), what else is known of
+// a kernel (firmware.ts). Pure.
+
+import { BUILDER_VERSION } from './layerrecord.ts';
+import type { Manifest } from './manifest.ts';
+
+/** The name in cache/kernels of what this builder has made. @param key hexadecimal digits of what it was made from. */
+export function kernelCacheName(key: string): string {
+  return `${BUILDER_VERSION}-${key.slice(0, 32)}`;
+}
+
+/** Names in cache/kernels that serve nobody: of another builder, and what a build that was killed left unfinished. */
+export function staleKernelNames(names: readonly string[]): string[] {
+  return names.filter((name) => !name.startsWith(`${BUILDER_VERSION}-`) || name.endsWith('.new'));
+}
+
+/** Whether a value is what was noted of a kernel, as read back from a cache. */
+export function isKernelNote(value: unknown): value is Manifest['kernel'] {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'release' in value &&
+    'sha256' in value &&
+    'bytes' in value &&
+    'package' in value
+  );
+}
