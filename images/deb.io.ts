@@ -3,15 +3,16 @@
 // Owns: reading them with dpkg-deb. Does not own: which packages (apt.io.ts), what of its
 // members an image carries (member.ts), which files stay (layout.ts).
 
-import { mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { copyFile, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Transform } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { TarHeaders } from '../formats/tarheaders.ts';
-import type { Content } from './content.ts';
+import type { Content, FilePiece } from './content.ts';
+import { wholeFile } from './content.io.ts';
 import { type CpioEntry, EMPTY } from './cpio.ts';
 import { memberOf, settle } from './member.ts';
 
@@ -20,6 +21,9 @@ type Sink<Data> = {
   readonly take: (octets: AsyncIterable<Uint8Array>) => Promise<Data>;
   readonly close: () => Promise<void>;
 };
+
+/** Which members of an archive are taken, by path without leading slash and by kind. */
+type Wanted = (entry: Pick<CpioEntry, 'path' | 'kind'>) => boolean;
 
 /**
  * The files of a .deb, with owners, modes, devices and hard links as in the archive. Of a path that is there twice the last one
@@ -34,7 +38,9 @@ export async function readDeb(path: string, name: string, into: string): Promise
 
 /** A few small files of a .deb, in memory. @param wanted which of them, by path without leading slash. */
 export async function readFromDeb(path: string, name: string, wanted: (path: string) => boolean): Promise<CpioEntry[]> {
-  return readFiles(path, name, { take: (octets) => buffer(octets), close: async () => undefined }, wanted);
+  return readFiles(path, name, { take: (octets) => buffer(octets), close: async () => undefined }, (entry) =>
+    wanted(entry.path),
+  );
 }
 
 async function fileSink(into: string): Promise<Sink<Content>> {
@@ -58,7 +64,7 @@ async function readFiles<Data extends Content>(
   path: string,
   name: string,
   sink: Sink<Data>,
-  wanted: (path: string) => boolean,
+  wanted: Wanted,
 ): Promise<CpioEntry<Data>[]> {
   const refuse = (why: string): Fault => new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
   const entries = new Map<string, CpioEntry<Data | Uint8Array>>();
@@ -80,7 +86,7 @@ async function readFiles<Data extends Content>(
       if (member.kind === 'refused') throw refuse(member.why);
       if (member.kind === 'entry') {
         const { entry } = member;
-        const isTaken = entry.kind === 'file' && wanted(entry.path);
+        const isTaken = entry.kind === 'file' && wanted(entry);
         const data = isTaken ? await sink.take(item as AsyncIterable<Uint8Array>) : EMPTY;
         entries.delete(entry.path);
         entries.set(entry.path, entry.kind === 'file' ? { ...entry, data } : entry);
@@ -103,7 +109,7 @@ async function readFiles<Data extends Content>(
   const settled = settle(entries);
   if ('why' in settled) throw refuse(settled.why);
   // What is wanted has been taken by the sink.
-  return settled.entries.filter((entry): entry is CpioEntry<Data> => wanted(entry.path));
+  return settled.entries.filter((entry): entry is CpioEntry<Data> => wanted(entry));
 }
 
 /** Hands octets of an archive on as long as its headers are of a size to be read into memory. */
@@ -118,26 +124,65 @@ function boundedHeaders(refuse: (why: string) => Fault): Transform {
   });
 }
 
-/** Unpacks a .deb into a folder that appears only when it is whole. @param ready does what else belongs to that. */
+/**
+ * Unpacks files of a .deb into a folder that appears only when all are in it, and that nobody else can enter.
+ *
+ * Folders are made here, files have neither owner nor mode of the archive, and links come last: nothing is written, read or
+ * changed through what the archive says.
+ *
+ * @param wanted which members; only files and links can be. @param ready does what else belongs to it.
+ */
 export async function unpackDeb(
   path: string,
   name: string,
   into: string,
-  ready: (folder: string) => Promise<void>,
+  wanted: Wanted,
+  ready: (folder: string, files: readonly string[]) => Promise<void>,
 ): Promise<void> {
   const beside = `${into}.${process.pid}.new`;
-  const { execa } = await import('execa');
+  const place = async (inside: string): Promise<string> => {
+    const full = join(beside, inside);
+    await mkdir(dirname(full), { recursive: true });
+    return full;
+  };
   try {
-    await mkdir(beside, { recursive: true });
-    const result = await execa('dpkg-deb', ['-x', path, beside], { stdin: 'ignore', reject: false });
-    if (result.failed) {
-      const why = result.stderr.trim() || result.shortMessage;
-      throw new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
+    await rm(beside, { recursive: true, force: true });
+    await mkdir(dirname(into), { recursive: true });
+    await mkdir(beside, { mode: 0o700 });
+    const taken = join(beside, '.taken');
+    await mkdir(taken);
+    const entries = await readFiles(path, name, folderSink(taken), wanted);
+    for (const entry of entries) if (entry.kind === 'file') await rename(entry.data.file, await place(entry.path));
+    const files = new Set(entries.flatMap((entry) => (entry.kind === 'file' ? [entry.path] : [])));
+    for (const entry of entries) {
+      if (entry.kind !== 'link') continue;
+      if (!files.has(entry.target)) {
+        const why = `its file ${entry.path} is a hard link to ${entry.target}, where nothing is looked for`;
+        throw new Fault('E_ARCHIVE', { what: `cannot unpack the package ${name}`, why });
+      }
+      await copyFile(join(beside, entry.target), await place(entry.path));
+      files.add(entry.path);
     }
-    await ready(beside);
+    for (const entry of entries) if (entry.kind === 'symlink') await symlink(entry.target, await place(entry.path));
+    await rm(taken, { recursive: true });
+    await ready(beside, [...files]);
     await rename(beside, into);
   } catch (error) {
     await rm(beside, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** Each file's octets in a file of their own. */
+function folderSink(folder: string): Sink<FilePiece> {
+  let count = 0;
+  return {
+    async take(octets) {
+      count += 1;
+      const file = join(folder, String(count));
+      await writeFile(file, octets, { flag: 'wx' });
+      return wholeFile(file);
+    },
+    close: async () => undefined,
+  };
 }

@@ -4,7 +4,7 @@
 // which modules (modules.ts), what a module says (modinfo.ts), firmware (firmware.ts).
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Fault } from '../formats/errors.ts';
 import type { Apt } from './apt.io.ts';
@@ -14,10 +14,11 @@ import { unpackDeb } from './deb.io.ts';
 import type { OnBuildEvent } from './event.ts';
 import { orAbsent } from './files.io.ts';
 import { type KernelFacts, kernelFacts } from './firmware.ts';
-import { kernelCacheName, staleKernelNames } from './kernelcache.ts';
+import { isOfKernel, kernelCacheName, staleKernelNames } from './kernelcache.ts';
 import type { PackageContent } from './layout.ts';
 import { canonicalModuleName, readBuiltins, readModuleInfo } from './modinfo.ts';
 import { type KernelModule, type ModuleClassName, type ModuleSelection, selectModules } from './modules.ts';
+import { isAsStamped, stampFolder } from './stamp.io.ts';
 
 /** A kernel package in the cache. */
 export type KernelTree = {
@@ -35,7 +36,7 @@ export async function sweepKernels(cacheDir: string): Promise<void> {
   }
 }
 
-/** Unpacks the kernel's package unless that was done before. @param cacheDir cache/kernels. */
+/** Unpacks the kernel's package unless what was unpacked before is all there. @param cacheDir cache/kernels. */
 export async function openKernel(
   apt: Pick<Apt, 'file'>,
   one: ArchivePackage,
@@ -43,10 +44,19 @@ export async function openKernel(
   onEvent: OnBuildEvent,
 ): Promise<KernelTree> {
   const folder = join(cacheDir, kernelCacheName(one.sha256));
-  if ((await stat(folder).catch(() => undefined)) === undefined) {
+  if (!(await isAsStamped(folder))) {
     const path = await apt.file(one);
+    if ((await orAbsent(lstat(folder), undefined)) !== undefined)
+      onEvent({
+        kind: 'note',
+        text: `what the cache has of ${one.name} is not what was unpacked; it is unpacked again`,
+      });
+    await rm(folder, { recursive: true, force: true });
     onEvent({ kind: 'step', step: 'kernel', detail: one.name });
-    await unpackDeb(path, one.name, folder, (unpacked) => expandModules(unpacked, one.name));
+    await unpackDeb(path, one.name, folder, isOfKernel, async (unpacked, files) => {
+      await expandModules(unpacked, files, one.name);
+      await stampFolder(unpacked);
+    });
   }
   const boot = (await readdir(join(folder, 'boot')).catch(() => [])).find((name) => name.startsWith('vmlinuz-'));
   if (boot === undefined) throw new Fault('E_BUILD', { what: `the package ${one.name} holds no /boot/vmlinuz-*` });
@@ -65,8 +75,8 @@ export async function openKernel(
 const NAMES_AT_ONCE = 500;
 
 /** Debian 13 compresses each module. A layer does that better, and busybox's insmod reads the plain ones. */
-async function expandModules(folder: string, name: string): Promise<void> {
-  const packed = (await readdir(folder, { recursive: true })).filter((path) => path.endsWith('.ko.xz'));
+async function expandModules(folder: string, files: readonly string[], name: string): Promise<void> {
+  const packed = files.filter((path) => path.endsWith('.ko.xz'));
   if (packed.length === 0) return;
   const { execa } = await import('execa');
   const what = `cannot unpack the modules of ${name}`;

@@ -1,7 +1,7 @@
-// images/kernelcache.ts - the names of what is kept of kernels in cache/kernels, and which of them serve nobody.
+// images/kernelcache.ts - what is kept of kernels in cache/kernels: which of a package's files, under which names, and for how long.
 //
-// Owns: names, and the form of what is noted of a kernel. Does not own: unpacking and removing (kernel.io.ts), what else is known of
-// a kernel (firmware.ts). Pure.
+// Owns: names, which members of a kernel's package are unpacked, the form of what is noted of a kernel. Does not own: unpacking
+// and removing (kernel.io.ts), what else is known of a kernel (firmware.ts). Pure.
 
 import { BUILDER_VERSION } from './layerrecord.ts';
 import type { Manifest } from './manifest.ts';
@@ -14,6 +14,15 @@ export function kernelCacheName(key: string): string {
 /** Names in cache/kernels that serve nobody: of another builder, and what a build that was killed left unfinished. */
 export function staleKernelNames(names: readonly string[]): string[] {
   return names.filter((name) => !name.startsWith(`${BUILDER_VERSION}-`) || name.endsWith('.new'));
+}
+
+const KERNEL_FILES = /^(?:boot\/(?:vmlinuz|config)-[\dA-Za-z][\w.+~-]*|(?:usr\/)?lib\/modules\/[^/]+\/.+)$/;
+const DOCS = 'usr/share/doc/';
+
+/** Whether a member of a kernel's package is unpacked: what images are made of, and no link where their files are read. */
+export function isOfKernel({ path, kind }: { readonly path: string; readonly kind: string }): boolean {
+  if (kind === 'symlink') return path.startsWith(DOCS);
+  return (kind === 'file' || kind === 'link') && (KERNEL_FILES.test(path) || path.startsWith(DOCS));
 }
 
 /** Whether a value is what was noted of a kernel, as read back from a cache. */
