@@ -21,17 +21,17 @@ import {
 } from '../supervise/directory.io.ts';
 import { parseScript } from '../supervise/logwriter/script.ts';
 import { refusalOf } from '../supervise/servicedir.ts';
+import type { SettingsResult } from '../supervise/servicedir.ts';
+import { cycleOf } from '../supervise/shutdown.ts';
 import { isTemplate } from '../supervise/template.ts';
 
 /** What keeps the services of this host, and those of the site's own roles, from being started; a line each. */
 export async function checkServices(configDir: string, roleDirs: readonly string[]): Promise<string[]> {
-  const problems = foldersIn(join(configDir, 'services')).flatMap((name) =>
-    isTemplate(name) ? [] : problemsOf(join(configDir, 'services', name), `services/${name}`, true),
-  );
+  const services = foldersIn(join(configDir, 'services')).filter((name) => !isTemplate(name));
+  const problems = problemsOfAll(join(configDir, 'services'), services, 'services', true);
   for (const role of foldersIn(join(configDir, 'roles'))) {
-    for (const service of await rouseServices(roleDirs, role)) {
-      problems.push(...problemsOf(join(configDir, 'roles', role, service), `roles/${role}/${service}`, false));
-    }
+    const names = await rouseServices(roleDirs, role);
+    problems.push(...problemsOfAll(join(configDir, 'roles', role), names, `roles/${role}`, false));
   }
   return problems;
 }
@@ -48,24 +48,36 @@ async function rouseServices(roleDirs: readonly string[], role: string): Promise
   }
 }
 
-/** @param isHere whether it is started on this machine; else programs and accounts are those of a node. */
-function problemsOf(base: string, place: string, isHere: boolean): string[] {
-  const problems: string[] = [];
-  const settings = readSettings(base);
-  if (!settings.ok) problems.push(settings.why);
+/** @param isHere whether they are started on this machine; else programs and accounts are those of a node. */
+function problemsOfAll(folder: string, names: readonly string[], place: string, isHere: boolean): string[] {
+  const read = new Map(names.map((name) => [name, readSettings(join(folder, name))]));
+  const dependsOf = new Map([...read].map(([name, found]) => [name, found.ok ? found.settings.depends : []]));
+  return [...read].flatMap(([name, settings]) => {
+    const cycle = cycleOf(name, dependsOf);
+    return [
+      ...(cycle === undefined ? [] : [`file depends: it waits for itself, so it is never started (${cycle})`]),
+      ...problemsOf(join(folder, name), settings, isHere),
+      // Whoever may write there names the folders and their first lines.
+    ].map((why) => printable(`${place}/${name}: ${why}`));
+  });
+}
+
+function problemsOf(base: string, settings: SettingsResult, isHere: boolean): string[] {
+  const problems: string[] = settings.ok ? [] : [...settings.problems];
   const run = refusalOf('run', scriptFacts(base, 'run'));
   if (run !== undefined && (isHere || !run.includes('in its first line'))) problems.push(run);
   if (isHere) {
-    try {
-      if (settings.ok) readAccountIfRoot(settings.settings.user);
-      readEnv(base);
-    } catch (thrown) {
-      problems.push(reasonOf(thrown));
+    const looks = [() => readAccountIfRoot(settings.ok ? settings.settings.user : undefined), () => void readEnv(base)];
+    for (const look of looks) {
+      try {
+        look();
+      } catch (thrown) {
+        problems.push(reasonOf(thrown));
+      }
     }
   }
   if (exists(`${base}/log`)) problems.push(...logProblems(`${base}/log`).map((why) => `log/${why}`));
-  // Whoever may write there names the folders and their first lines.
-  return problems.map((why) => printable(`${place}: ${why}`));
+  return problems;
 }
 
 function logProblems(base: string): string[] {

@@ -167,16 +167,19 @@ export function readSettings(base: string): SettingsResult {
   try {
     present = namesOf(base);
   } catch (thrown) {
-    return { ok: false, why: `the directory cannot be read: ${reasonOf(thrown)}` };
+    return { ok: false, problems: [`the directory cannot be read: ${reasonOf(thrown)}`] };
   }
+  const problems: string[] = [];
   for (const name of SETTING_FILE_NAMES) {
     if (!present.has(name)) continue;
     const read = readSmallFile(fileOf(base, name));
-    if (read.kind === 'refused') return { ok: false, why: `file ${name}: ${read.why}` };
+    if (read.kind === 'refused') problems.push(`file ${name}: ${read.why}`);
     if (read.kind === 'text') files[name] = read.text;
   }
   const read = parseSettings(files, { hasFinish: present.has('finish'), hasCheck: present.has('check') });
-  return read.ok ? { ok: true, settings: { ...read.settings, edition: readEdition(base) } } : read;
+  if (!read.ok) return { ok: false, problems: [...problems, ...read.problems] };
+  if (problems.length > 0) return { ok: false, problems };
+  return { ok: true, settings: { ...read.settings, edition: readEdition(base) } };
 }
 
 /** Which edition of the files a start would read now (editionOf); files of env/ count one by one. */
@@ -294,9 +297,18 @@ function headOf(path: string): string {
   }
 }
 
+const PROBLEMS_SHOWN_MAX = 10;
+
+/** A folder may hold any number of them. */
+function someOf(problems: readonly string[]): string {
+  const more = problems.length - PROBLEMS_SHOWN_MAX;
+  return [...problems.slice(0, PROBLEMS_SHOWN_MAX), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
+}
+
 /** Variables that env/ sets (undefined: removes). Throws with the reason where a file cannot be read. */
 export function readEnv(base: string): Record<string, string | undefined> {
   const variables: Record<string, string | undefined> = instanceEnv(base);
+  const problems: string[] = [];
   for (const folder of envFolders(base)) {
     let names: string[];
     try {
@@ -308,10 +320,11 @@ export function readEnv(base: string): Record<string, string | undefined> {
     for (const name of names) {
       if (name.startsWith('.')) continue;
       const read = readSmallFile(`${folder}/${name}`, ENV_BYTES_MAX);
-      if (read.kind === 'refused') throw new Error(`file env/${name}: ${read.why}`);
+      if (read.kind === 'refused') problems.push(`file env/${name}: ${read.why}`);
       if (read.kind === 'text') variables[name] = envValue(read.text);
     }
   }
+  if (problems.length > 0) throw new Error(someOf(problems));
   return variables;
 }
 

@@ -123,7 +123,8 @@ export function editionOf(facts: readonly string[]): string {
 
 export type SettingsResult =
   | { readonly ok: true; readonly settings: Settings }
-  | { readonly ok: false; readonly why: string };
+  /** Of each file that cannot be understood: which it is, and why. */
+  | { readonly ok: false; readonly problems: readonly string[] };
 
 /**
  * Settings of a directory.
@@ -137,14 +138,15 @@ export function parseSettings(
 ): SettingsResult {
   const maxDeathTally = scripts.hasFinish ? TALLY_DEATHS : 0;
   let settings: Settings = { ...DEFAULT_SETTINGS, ...scripts, maxDeathTally };
+  const problems: string[] = [];
   for (const name of SETTING_FILE_NAMES) {
     const text = files[name];
     if (text === undefined) continue;
     const parsed: Parsed = SETTING_FILES[name].parse(text);
-    if ('problem' in parsed) return { ok: false, why: `file ${name}: ${parsed.problem}` };
-    settings = { ...settings, ...parsed.value };
+    if ('problem' in parsed) problems.push(`file ${name}: ${parsed.problem}`);
+    else settings = { ...settings, ...parsed.value };
   }
-  return { ok: true, settings };
+  return problems.length === 0 ? { ok: true, settings } : { ok: false, problems };
 }
 
 function settingOf(parsed: Partial<Settings> | { readonly problem: string }): Parsed {

@@ -36,7 +36,7 @@ export async function prepareStart(
   openNotify: () => Promise<number>,
 ): Promise<Start> {
   const read = readSettings(base);
-  if (!read.ok) throw new Error(read.why);
+  if (!read.ok) throw new Error(read.problems.join('; '));
   const refusal = command === undefined ? refusalOf('run', scriptFacts(base, 'run')) : undefined;
   if (refusal !== undefined) throw new Error(refusal);
   const { settings } = read;

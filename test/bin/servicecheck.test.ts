@@ -1,5 +1,6 @@
 // `rouse check` looks at service directories: what would keep one from being started or built is said before either.
 
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -51,6 +52,31 @@ test('services of this host: what the supervisor would refuse, and nothing of wh
     'services/d: run names /nonsuch in its first line, which does not exist',
     "services/e: file user: there is no 'nobody-of-that-name' in /etc/passwd",
     'services/f: log/run is missing',
+  ]);
+});
+
+test('all that is wrong with a service is said at once, and which services wait for themselves', async () => {
+  write('services/a/run', RUN);
+  write('services/a/backoff', 'frob 1');
+  write('services/a/timeout-kill', 'soon');
+  write('services/a/user', 'nobody-of-that-name');
+  execFileSync('mkfifo', [join(etc, 'services/a/limits')]);
+  mkdirSync(join(etc, 'services/a/env'));
+  execFileSync('mkfifo', [join(etc, 'services/a/env/A'), join(etc, 'services/a/env/B')]);
+  write('services/b/run', RUN);
+  write('services/b/depends', 'b\n');
+  write('services/c/run', RUN);
+  write('services/c/depends', 'd\n');
+  write('services/d/run', RUN);
+  write('services/d/depends', 'b\nc\n');
+  expect(await check()).toEqual([
+    'services/a: file limits: it is not a regular file',
+    expect.stringContaining('services/a: file timeout-kill: expected a whole number'),
+    expect.stringContaining('services/a: file backoff: unknown word'),
+    'services/a: file env/A: it is not a regular file; file env/B: it is not a regular file',
+    'services/b: file depends: it waits for itself, so it is never started (b, b)',
+    'services/c: file depends: it waits for itself, so it is never started (c, d, c)',
+    'services/d: file depends: it waits for itself, so it is never started (d, c, d)',
   ]);
 });
 

@@ -145,7 +145,7 @@ for (const [file, text, why] of [
   ['backoff', 'capMs 1 2', 'file backoff: capMs expected a number from 1 to 86400000, got "1 2"'],
 ] as const) {
   test(`settings: ${file} ${JSON.stringify(text)} is refused`, () => {
-    expect(parseSettings({ [file]: text }, scripts)).toEqual({ ok: false, why });
+    expect(parseSettings({ [file]: text }, scripts)).toEqual({ ok: false, problems: [why] });
   });
 }
 

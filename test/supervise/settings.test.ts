@@ -48,7 +48,7 @@ test('docs/settings.md lists exactly the settings of the table', () => {
 
 const settingsOf = (files: Parameters<typeof parseSettings>[0], hasFinish = false): unknown => {
   const result = parseSettings(files, { ...scripts, hasFinish });
-  return result.ok ? result.settings : result.why;
+  return result.ok ? result.settings : result.problems.join('; ');
 };
 
 test('cgroup: limits for the whole tree, in the unit that the word says', () => {
