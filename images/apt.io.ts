@@ -26,8 +26,10 @@ import {
 import { readSources } from './archive.io.ts';
 import type { PlacedArchive } from './archive.ts';
 import type { OnBuildEvent } from './event.ts';
-import { publishFile, readIfThere, sha256Of } from './files.io.ts';
-import { sha256OfFile } from './sealed.io.ts';
+import { publishFile, readCached, sha256Of } from './files.io.ts';
+import { NOT_THE_FILE, SealedFiles } from './sealed.io.ts';
+import { takeTurns } from './turns.ts';
+import { isSolution, unanswered } from './versions.ts';
 
 /** Archives of recipes' own whose lists and packages are kept in the cache, besides those of the host's sources. */
 const MOST_ARCHIVES = 4;
@@ -42,7 +44,7 @@ export type Apt = {
    * @param refresh read the lists again, and forget an earlier solution.
    * @throws Fault E_ARCHIVE with apt's reason.
    */
-  readonly solve: (names: readonly string[], refresh: boolean) => Promise<ArchivePackage[]>;
+  readonly solve: (names: readonly string[], refresh: boolean) => Promise<readonly ArchivePackage[]>;
   /** Reads the package lists again. @throws Fault E_ARCHIVE. */
   readonly update: () => Promise<void>;
   /** What apt would choose by the lists that it has. Nothing is kept of it. @throws Fault E_ARCHIVE. */
@@ -75,6 +77,7 @@ export async function openApt(
   const own = placed === undefined ? undefined : await readSources(placed);
   const folder = own === undefined ? base : `${base}-${sha256Of(own.text).slice(0, 12)}`;
   const archives = join(folder, 'archives');
+  const sealed = new SealedFiles();
   const config = join(folder, 'apt.conf');
   const lists = join(folder, 'lists');
   for (const path of [join(lists, 'partial'), join(folder, 'cache', 'archives', 'partial'), archives]) {
@@ -146,8 +149,8 @@ export async function openApt(
 
   const solve: Apt['solve'] = async (names, refresh) => {
     const path = await solutionPath(names);
-    const before = refresh ? undefined : await readIfThere(path);
-    if (before !== undefined) return JSON.parse(before.toString()) as ArchivePackage[];
+    const before = refresh ? undefined : await readCached(path, isSolution);
+    if (before !== undefined && unanswered({ packages: before }, names).length === 0) return before;
     if (refresh) await update();
     else await ensureLists();
     onEvent({ kind: 'step', step: 'resolve' });
@@ -160,26 +163,47 @@ export async function openApt(
       if (found !== undefined) return found;
       throw new Fault('E_ARCHIVE', { what, why: `the lists do not describe ${name} ${version}` });
     });
+    const [unknown] = unanswered({ packages: solution }, names);
+    if (unknown !== undefined) throw new Fault('E_ARCHIVE', { what, why: `Unable to locate package ${unknown}` });
     await publishFile(path, JSON.stringify(solution));
     return solution;
   };
 
   /** Where a package lies already. Among those of the host's sources one of that name may be another. */
   const placeOf = async (one: ArchivePackage): Promise<string | undefined> => {
-    const hasSize = async (path: string): Promise<boolean> =>
-      (await stat(path).catch(() => undefined))?.size === one.bytes;
-    for (const path of [join(archives, archiveFileName(one)), kept(one.sha256)]) {
-      if (path !== undefined && (await hasSize(path))) return path;
+    for (const path of [
+      join(archives, archiveFileName(one)),
+      kept(one.sha256),
+      join(base, 'archives', archiveFileName(one)),
+    ]) {
+      if (path !== undefined && (await sealed.problem(path, one.sha256)) === undefined) return path;
     }
-    const beside = join(base, 'archives', archiveFileName(one));
-    const isSame = base !== folder && (await hasSize(beside)) && (await sha256OfFile(beside)) === one.sha256;
-    return isSame ? beside : undefined;
+    return undefined;
   };
 
-  const fetch: Apt['fetch'] = async (packages) => {
-    const present = await Promise.all(packages.map(placeOf));
-    const missing = packages.filter((_, index) => present[index] === undefined);
+  /** A damaged file would fail every build from now on. @returns whether there was one. */
+  const forgetDamaged = async (one: ArchivePackage): Promise<boolean> => {
+    let found = false;
+    for (const path of [join(archives, archiveFileName(one)), kept(one.sha256)]) {
+      if (path === undefined || (await sealed.problem(path, one.sha256)) !== NOT_THE_FILE) continue;
+      found = true;
+      await rm(path, { force: true });
+    }
+    return found;
+  };
+
+  const download = async (packages: readonly ArchivePackage[]): Promise<void> => {
+    const missing: ArchivePackage[] = [];
+    // One after the other: each is hashed, and they are large.
+    for (const one of packages) if ((await placeOf(one)) === undefined) missing.push(one);
     if (missing.length === 0) return;
+    for (const one of missing) {
+      if (!(await forgetDamaged(one))) continue;
+      onEvent({
+        kind: 'note',
+        text: `the package ${one.name} ${one.version} in the cache is not what the signed list says; it is fetched anew`,
+      });
+    }
     if (!(await haveLists())) await update();
     const totalBytes = missing.reduce((sum, { bytes }) => sum + bytes, 0);
     const incoming = join(folder, `incoming-${process.pid}`);
@@ -188,7 +212,7 @@ export async function openApt(
     onEvent({ kind: 'step', step: 'download', doneBytes: 0, totalBytes });
     try {
       const { execa } = await import('execa');
-      const download = execa(
+      const running = execa(
         'apt-get',
         [
           '-c',
@@ -202,19 +226,19 @@ export async function openApt(
         ],
         { cwd: incoming, env: { LC_ALL: 'C.UTF-8' }, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], reject: false },
       );
-      for await (const line of download.iterable({ from: 'fd3' })) {
+      for await (const line of running.iterable({ from: 'fd3' })) {
         const percent = Number(/^dlstatus:\d+:([\d.]+):/.exec(line)?.[1]);
         if (!Number.isFinite(percent)) continue;
         onEvent({ kind: 'step', step: 'download', doneBytes: Math.round((totalBytes * percent) / 100), totalBytes });
       }
-      const result = await download;
+      const result = await running;
       if (result.failed) {
         const why = aptReason(`${result.stdout}\n${result.stderr}`);
         throw new Fault('E_ARCHIVE', { what: `cannot download ${missing.length} packages`, why });
       }
       for (const one of missing) {
         const name = archiveFileName(one);
-        await verify(join(incoming, name), one);
+        await verify(sealed, join(incoming, name), one);
         await rename(join(incoming, name), join(archives, name));
       }
     } finally {
@@ -222,9 +246,14 @@ export async function openApt(
     }
   };
 
+  const inTurn = takeTurns(1);
+  const fetch: Apt['fetch'] = (packages) => inTurn(() => download(packages));
+
   const file: Apt['file'] = async (one) => {
-    const path = (await placeOf(one)) ?? join(archives, archiveFileName(one));
-    await verify(path, one);
+    const place = await placeOf(one);
+    if (place !== undefined) return place;
+    const path = join(archives, archiveFileName(one));
+    await verify(sealed, path, one);
     return path;
   };
   return { solve, update, candidates, sources, fetch, file };
@@ -245,21 +274,14 @@ async function forgetArchives(base: string): Promise<void> {
   await Promise.all(old.map(({ folder }) => rm(folder, { recursive: true, force: true })));
 }
 
-async function verify(path: string, one: ArchivePackage): Promise<void> {
-  let found: string;
-  try {
-    found = await sha256OfFile(path);
-  } catch (error) {
-    throw new Fault('E_ARCHIVE', { what: `cannot read the package ${one.name} ${one.version}`, why: reasonOf(error) });
+async function verify(sealed: SealedFiles, path: string, one: ArchivePackage): Promise<void> {
+  const problem = await sealed.problem(path, one.sha256);
+  if (problem === undefined) return;
+  const what = `the package ${one.name} ${one.version} is not what the signed list says`;
+  if (problem !== NOT_THE_FILE) {
+    throw new Fault('E_ARCHIVE', { what: `cannot read the package ${one.name} ${one.version}`, why: `it ${problem}` });
   }
-  if (found === one.sha256) return;
-  // A damaged file in the cache would fail every build from now on.
-  await rm(path, { force: true });
-  throw new Fault('E_ARCHIVE', {
-    what: `the package ${one.name} ${one.version} is not what the signed list says`,
-    why: 'its SHA-256 differs',
-    todo: 'build again; the file was removed and will be fetched anew',
-  });
+  throw new Fault('E_ARCHIVE', { what, why: 'its SHA-256 differs', todo: 'build again: it is fetched anew' });
 }
 
 /** The host's preferences and, where they are asked, its sources: another archive must give another solution. */

@@ -28,7 +28,6 @@ import { loadChain, readRoleFiles } from './roles.io.ts';
 import { type RuntimeSource, requireRuntime } from './runtime.io.ts';
 import type { Runtime } from './runtime.ts';
 import { openStore } from './store.io.ts';
-import { takeTurns } from './turns.ts';
 import { mayChooseAgain } from './versions.ts';
 
 export type BuildOptions = {
@@ -104,9 +103,8 @@ async function build(options: BuildOptions, outcome: Outcome): Promise<BuildResu
   const store = openStore(libDir);
   const folder = aptFolder(cacheDir, architecture);
   const opened = await openApt(folder, architecture, onEvent, store.packagePath, archiveOf(chain));
-  const inTurn = takeTurns(1);
   const fetch: Apt['fetch'] = (packages) =>
-    inTurn(() => opened.fetch(packages)).catch((error) => {
+    opened.fetch(packages).catch((error) => {
       outcome.downloadFailed = true;
       throw error;
     });

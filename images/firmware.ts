@@ -10,6 +10,7 @@
 // To name another package, add a row to FIRMWARE_PACKAGES; test/images/firmware.rack.test.ts holds the rows against the archive.
 // Sources: Linux Documentation/driver-api/firmware/fw_search_path.rst and drivers/base/firmware_loader/main.c. Pure.
 
+import { z } from 'zod';
 import type { CpioEntry } from './cpio.ts';
 import { matcherOf } from './glob.ts';
 import type { Manifest } from './manifest.ts';
@@ -71,14 +72,14 @@ export function kernelFacts(config: string, firmware: readonly FirmwareName[]): 
 
 /** Whether a value is such facts, as read back from a cache. */
 export function isKernelFacts(value: unknown): value is KernelFacts {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'firmware' in value &&
-    'endings' in value &&
-    'loadsMicrocode' in value
-  );
+  return KernelFactsSchema.safeParse(value).success;
 }
+
+const KernelFactsSchema = z.strictObject({
+  firmware: z.array(z.strictObject({ module: z.string(), file: z.string() })),
+  endings: z.array(z.string()),
+  loadsMicrocode: z.boolean(),
+}) satisfies z.ZodType<KernelFacts>;
 
 /** Firmware that a module of the image names and the image lacks, by module. */
 export type MissingFirmware = NonNullable<Manifest['missingFirmware']>[number];

@@ -4,7 +4,7 @@
 // and removing (kernel.io.ts), what else is known of a kernel (firmware.ts). Pure.
 
 import { BUILDER_VERSION } from './layerrecord.ts';
-import type { Manifest } from './manifest.ts';
+import { type Manifest, ManifestSchema } from './manifest.ts';
 
 /** The name in cache/kernels of what this builder has made. @param key hexadecimal digits of what it was made from. */
 export function kernelCacheName(key: string): string {
@@ -27,12 +27,5 @@ export function isOfKernel({ path, kind }: { readonly path: string; readonly kin
 
 /** Whether a value is what was noted of a kernel, as read back from a cache. */
 export function isKernelNote(value: unknown): value is Manifest['kernel'] {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'release' in value &&
-    'sha256' in value &&
-    'bytes' in value &&
-    'package' in value
-  );
+  return ManifestSchema.shape.kernel.safeParse(value).success;
 }

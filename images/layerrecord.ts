@@ -3,9 +3,10 @@
 // Owns: what the cache remembers of a layer and for how long, sizes by owner, conflicts between layers. Does not own: the files of
 // one layer (layout.ts, role.ts), refusals (chain.ts), what a manifest says of the layers (describeimage.ts). Pure.
 
+import { z } from 'zod';
 import { matcherOf } from './glob.ts';
 import type { OwnedEntry } from './layout.ts';
-import type { Layer } from './manifest.ts';
+import { type Layer, LayerSchema } from './manifest.ts';
 import { GENERATED_PATHS } from './role.ts';
 
 /** Raised whenever the same inputs give other layers than before: everything cached is built anew then. */
@@ -62,5 +63,11 @@ export function conflicts(
 
 /** Whether a value is a layer record, as read back from a cache. */
 export function isLayerRecord(value: unknown): value is LayerRecord {
-  return typeof value === 'object' && value !== null && 'layer' in value && 'paths' in value && 'bytesByOwner' in value;
+  return LayerRecordSchema.safeParse(value).success;
 }
+
+const LayerRecordSchema = z.strictObject({
+  layer: LayerSchema,
+  paths: z.array(z.string()),
+  bytesByOwner: z.record(z.string(), z.int().nonnegative()),
+}) satisfies z.ZodType<LayerRecord>;

@@ -4,6 +4,7 @@
 // (licences.ts).
 
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { ArchivePackage } from './apt.ts';
 import { publishFile, readCached } from './files.io.ts';
 import type { PackageContent } from './layout.ts';
@@ -12,11 +13,13 @@ import { licencesIn } from './licences.ts';
 /** Raised whenever the same file is read otherwise than before. */
 const READER_VERSION = 2;
 
-type Noted = {
-  readonly licences: readonly string[];
+const NotedSchema = z.strictObject({
+  licences: z.array(z.string()).readonly(),
   /** Another package whose folder holds the file. */
-  readonly see?: string;
-};
+  see: z.string().optional(),
+});
+
+type Noted = z.infer<typeof NotedSchema>;
 
 /** Reads files of a package into memory. @param wanted by path without leading slash. */
 type ReadFiles = (one: ArchivePackage, wanted: (path: string) => boolean) => Promise<PackageContent<Uint8Array>>;
@@ -55,5 +58,5 @@ function noteOf({ entries }: PackageContent<Uint8Array>, folder: string): Noted 
 }
 
 function isNoted(value: unknown): value is Noted {
-  return typeof value === 'object' && value !== null && 'licences' in value && Array.isArray(value.licences);
+  return NotedSchema.safeParse(value).success;
 }

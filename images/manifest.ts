@@ -7,7 +7,7 @@ import { z } from 'zod';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits');
 
-const LayerSchema = z.strictObject({
+export const LayerSchema = z.strictObject({
   /** What it holds: ROLE-packages, ROLE, modules, firmware, microcode, node; for people. */
   name: z.string(),
   /** SHA-256 of the uncompressed cpio entries before the marker: the layer's name everywhere. */

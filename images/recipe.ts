@@ -9,18 +9,27 @@ import { z } from 'zod';
 import { Fault } from '../formats/errors.ts';
 import { parseYaml, type Parsed } from '../formats/yaml/document.ts';
 import { ArchiveSchema } from './archive.ts';
+import { CPIO_PATH_LIMIT_BYTES, pathProblem } from './cpio.ts';
+import { mergedPath } from './layout.ts';
 import { VarSchema } from './manifest.ts';
 import { MICROCODE_WISH } from './microcode.ts';
 import { MODULE_CLASS_NAMES } from './modules.ts';
 
 const name = z.string().regex(/^[a-z0-9][a-z0-9+.-]{0,62}$/, 'expected lower-case letters, digits, + . -');
-const path = z
+// apt-get(8): NAME- is an order to leave NAME out.
+const packageName = name.refine((text) => !text.endsWith('-'), 'expected a name without - at its end');
+/** A path on the node, or a pattern of paths. */
+const pattern = z
   .string()
   .regex(/^\/[^\0]*$/, 'expected an absolute path on the node')
   .refine(
     (text) => !text.split('/').some((step) => step === '.' || step === '..'),
     'a path leaves the root with . or ..',
   );
+const path = pattern.refine(
+  (text) => pathProblem(mergedPath(text.slice(1))) === undefined,
+  `expected a path below /, without empty steps, of at most ${CPIO_PATH_LIMIT_BYTES} bytes`,
+);
 const command = z.string().regex(/^\P{C}*$/u, 'expected one line');
 const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, 'expected a module name without .ko');
 const octal = z.string().regex(/^[0-7]{3,4}$/, 'expected an octal mode such as 0644');
@@ -47,7 +56,7 @@ export const RecipeSchema = z.strictObject({
     ),
   kernel: z
     .strictObject({
-      package: name.describe('a Debian package, or one that depends on it, that holds /boot/vmlinuz-RELEASE'),
+      package: packageName.describe('a Debian package, or one that depends on it, that holds /boot/vmlinuz-RELEASE'),
       modules: z.enum(MODULE_CLASS_NAMES).describe('class of machines: which drivers are carried'),
       extraModules: z
         .array(moduleName)
@@ -76,7 +85,7 @@ export const RecipeSchema = z.strictObject({
   firmware: z
     .strictObject({
       packages: z
-        .array(name)
+        .array(packageName)
         .default([])
         .describe('Debian packages that hold them; most are of the component non-free-firmware'),
       required: z
@@ -102,15 +111,15 @@ export const RecipeSchema = z.strictObject({
     .describe(
       'modules that the role cannot do without: an image whose kernel neither carries nor contains one is refused',
     ),
-  packages: z.array(name).default([]).describe('Debian packages; what they depend on comes with them'),
+  packages: z.array(packageName).default([]).describe('Debian packages; what they depend on comes with them'),
   keep: z
-    .array(path)
+    .array(pattern)
     .default([])
     .describe(
       'patterns of paths that stay although a rule leaves them out, and libraries that are loaded by name at run time',
     ),
-  leaveOut: z.array(path).default([]).describe('patterns of paths of the packages that this image does without'),
-  override: z.array(path).default([]).describe('patterns of paths that may replace a file of an earlier layer'),
+  leaveOut: z.array(pattern).default([]).describe('patterns of paths of the packages that this image does without'),
+  override: z.array(pattern).default([]).describe('patterns of paths that may replace a file of an earlier layer'),
   attributes: z
     .array(z.strictObject({ path: onNode, mode: mode.optional(), uid, gid }))
     .default([])
@@ -144,8 +153,8 @@ export const RecipeSchema = z.strictObject({
           .describe('what it is called'),
         uid: id.describe('its number'),
         gid: id.optional().describe("its group's number, if not the same"),
-        home: path.default('/nonexistent').describe('its home'),
-        shell: path.default('/bin/false').describe('its shell'),
+        home: pattern.default('/nonexistent').describe('its home'),
+        shell: pattern.default('/bin/false').describe('its shell'),
       }),
     )
     .default([])

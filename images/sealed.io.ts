@@ -16,6 +16,9 @@ export async function sha256OfFile(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
+/** What is said of a file that is there, can be read, and is another. */
+export const NOT_THE_FILE = 'is not the file that was published';
+
 /** Files that were found whole. */
 export class SealedFiles {
   readonly #whole = new Map<string, string>();
@@ -43,7 +46,7 @@ export class SealedFiles {
     const hashing = this.#hashing.get(key) ?? sha256OfFile(path);
     this.#hashing.set(key, hashing);
     try {
-      if ((await hashing) !== sha256) return 'is not the file that was published';
+      if ((await hashing) !== sha256) return NOT_THE_FILE;
     } catch (error) {
       return `cannot be read: ${reasonOf(error)}`;
     } finally {

@@ -20,11 +20,19 @@ import {
   MOST_GENERATIONS,
   openGenerations,
 } from './generations.io.ts';
-import { signManifest } from './keys.io.ts';
+import { readTrusted, signManifest } from './keys.io.ts';
 import type { Manifest } from './manifest.ts';
+import { openSigned } from './signature.ts';
 import { openStoredFiles, type StoredFiles } from './storedfiles.io.ts';
 
 export type Store = StoredFiles & Generations & Publication;
+
+const refusal = (image: string, why: string): Fault =>
+  new Fault('E_STORE', {
+    what: `cannot publish ${image}`,
+    why,
+    todo: `what nodes boot is unchanged; build it again with: rouse image build ${image}`,
+  });
 
 type Publication = {
   /**
@@ -79,13 +87,7 @@ function openPublication(
   return {
     async publish(draft) {
       const [problem] = await fileProblems(draft);
-      if (problem !== undefined) {
-        throw new Fault('E_STORE', {
-          what: `cannot publish ${draft.image}`,
-          why: problem,
-          todo: `what nodes boot is unchanged; build it again with: rouse image build ${draft.image}`,
-        });
-      }
+      if (problem !== undefined) throw refusal(draft.image, problem);
       await mkdir(join(root, draft.image), { recursive: true });
       for (;;) {
         const generation = ((await generationsOf(root, draft.image)).at(-1) ?? 0) + 1;
@@ -98,6 +100,8 @@ function openPublication(
         }
         const whole: Manifest = { ...draft, generation };
         const text = await signManifest(libDir, whole);
+        const opened = openSigned(text, whole, await readTrusted(libDir));
+        if (opened.kind !== 'trusted') throw refusal(draft.image, `its manifest cannot be trusted: ${opened.why}`);
         if (!(await publishNew(generationPath(root, draft.image, generation), text))) continue;
         const { current } = await pointers(draft.image);
         const isBootable = current !== undefined && (await problems(draft.image, current)).length === 0;

@@ -45,12 +45,18 @@ export function parseLock(text: string): VersionLock | undefined {
   }
 }
 
+/** Whether a value is a choice of packages, as read back from a cache. */
+export function isSolution(value: unknown): value is VersionLock['packages'] {
+  return z.array(PackageSchema).safeParse(value).success;
+}
+
 /** Whether a lock answers the question that a build has. */
 export function answers(lock: VersionLock, question: Pick<VersionLock, 'architecture' | 'sources' | 'asked'>): boolean {
   return (
     lock.architecture === question.architecture &&
     lock.sources === question.sources &&
-    lock.asked.join('\n') === question.asked.join('\n')
+    lock.asked.join('\n') === question.asked.join('\n') &&
+    unanswered(lock, question.asked).length === 0
   );
 }
 
@@ -65,8 +71,8 @@ export function mayChooseAgain(
   return downloadFailed && !refresh && locked === undefined;
 }
 
-/** Names of a recipe that a lock does not answer: what it was made for asked for other packages. */
-export function unanswered(lock: VersionLock, asked: readonly string[]): string[] {
+/** Names that no package of a choice has or provides: apt takes `x+` and `x-` for orders where no package is called so. */
+export function unanswered(lock: Pick<VersionLock, 'packages'>, asked: readonly string[]): string[] {
   const known = new Set(lock.packages.flatMap(({ name, provides }) => [name, ...provides]));
   return asked.filter((name) => !known.has(name));
 }

@@ -248,6 +248,11 @@ const REFUSED: [string, () => void, string][] = [
     ':4:23: Unable to locate package firmware-bnx2; most firmware is of another component: archive: {components: [non-free-firmware]}',
   ],
   [
+    'a name that apt would take for an order',
+    () => write(mirror(`, keyring: ours.gpg, components: [main, ${FREE}]`), 'firmware: {packages: [firmware-bnx2+]}'),
+    ':4:23: Unable to locate package firmware-bnx2+',
+  ],
+  [
     'firmware that is required and missing',
     () =>
       write(
@@ -331,6 +336,71 @@ test('flatten, inspect, diff, the bill of materials and prune know the new layer
   await prune();
   expect(isThere()).toBe(false);
   expect(await verifyImage(store, 'rack')).toEqual([]);
+});
+
+/** Every file of the cache whose path ends so. */
+const cached = (ending: RegExp): string[] =>
+  readdirSync(join(folder, 'cache'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => ending.test(path))
+    .map((path) => join(folder, 'cache', path));
+
+const DAMAGED: [string, RegExp, (octets: Buffer) => string | Buffer][] = [
+  ['choices of packages that are cut', /solutions\/[0-9a-f]+\.json$/, (octets) => octets.subarray(0, 40)],
+  ['choices of packages of another shape', /solutions\/[0-9a-f]+\.json$/, () => '{"a":1}'],
+  ['facts of kernels of another shape', /\.facts\.json$/, () => '{"firmware":5,"endings":[],"loadsMicrocode":true}'],
+  ['notes of layers of another shape', /layers\/[0-9a-f]+\.json$/, () => '{"layer":5,"paths":null,"bytesByOwner":{}}'],
+  [
+    'notes of kernels whose hash is none',
+    /kernels\/[^/]*[0-9a-f]\.json$/,
+    (octets) => octets.toString().replace(/"sha256":"[^"]*"/, '"sha256":"x"'),
+  ],
+  ['notes of licences of another shape', /licences\/.*\.json$/, () => '{"licences":[5]}'],
+  [
+    'packages that are not what the list says',
+    /archives\/[^/]*\.deb$/,
+    (octets) => Buffer.from(octets).fill(0, 100, 200),
+  ],
+];
+for (const [what, which, damage] of DAMAGED) {
+  test(`${what}: the cache is not believed, and a build makes them anew`, async () => {
+    makeArchive(archive, PACKAGES, ours);
+    write(mirror(`, components: [main, ${FREE}], keyring: ours.gpg`), 'firmware: {packages: [firmware-bnx2]}');
+    const { manifest } = await build();
+    const files = cached(which);
+    expect(files).not.toEqual([]);
+    for (const path of files) {
+      const octets = readFileSync(path);
+      rmSync(path);
+      writeFileSync(path, damage(octets));
+    }
+    // Another store has nothing of it: neither the lock, nor a layer, nor a package.
+    const libDir = join(folder, 'another');
+    const again = await buildImage({ ...places(), libDir });
+    expect(again.manifest.layers).toEqual(manifest.layers);
+    expect(again.manifest.kernel).toEqual(manifest.kernel);
+    expect(again.manifest.packages).toEqual(manifest.packages);
+    expect(await verifyImage(openStore(libDir), 'rack')).toEqual([]);
+    rmSync(libDir, { recursive: true });
+  });
+}
+
+test('a damaged layer and a damaged kernel are mended by the next build, and it is what nodes boot', async () => {
+  const store = openStore(join(folder, 'lib'));
+  const { manifest } = await build();
+  await store.promote('rack', manifest.generation);
+  for (const path of [...manifest.layers.map(store.layerPath), store.kernelPath(manifest.kernel.sha256)]) {
+    const octets = readFileSync(path);
+    rmSync(path);
+    writeFileSync(path, octets.fill(0, 4, 8));
+  }
+  expect(await verifyImage(openStore(join(folder, 'lib')), 'rack')).not.toEqual([]);
+  expect(await build()).toMatchObject({ built: false, manifest: { generation: manifest.generation } });
+  expect(await store.problems('rack', manifest.generation)).toEqual([]);
+});
+
+test('a keyring that never ends is refused', async () => {
+  write(`archive: {mirror: 'file:${archive}', suites: [stable], keyring: /dev/zero}`);
+  expect(await refusal()).toMatch(/ cannot read the keyring \/dev\/zero: EINVAL: no regular file, /);
 });
 
 test('of all the archives that were asked, the cache keeps the last four', () => {

@@ -90,6 +90,18 @@ const WRONG: [string, string, string][] = [
     'version: 1\nfirmware: {without: {tg3: ""}}\n',
     'web/recipe.yaml:2:27 firmware.without.tg3: ',
   ],
+  [
+    'a name that is an order to apt',
+    'version: 1\npackages: [g++, bash-]\n',
+    'web/recipe.yaml:2:17 packages[1]: expected a name without - at its end, got "bash-"',
+  ],
+  ...['/', '//x', '/x/', '/x//y', `/${'x'.repeat(4096)}`, `/lib/${'x'.repeat(4088)}`].map(
+    (path): [string, string, string] => [
+      `the directory ${path.slice(0, 8)} of ${path.length} bytes`,
+      `version: 1\ndirectories: [{path: ${path}}]\n`,
+      'web/recipe.yaml:2:22 directories[0].path: expected a path below /, without empty steps, of at most 4095 bytes',
+    ],
+  ),
   ['a package name with a blank', 'version: 1\npackages: ["nginx; rm -rf /"]\n', 'web/recipe.yaml:2:12 packages[0]'],
 ];
 for (const [what, text, want] of WRONG) {

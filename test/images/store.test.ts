@@ -140,6 +140,10 @@ test('a damaged layer or kernel is not there: it is put in its place again, and 
 test('nothing is published that nodes would not boot', async () => {
   const before = await publish([file('a', '1')]);
   const { generation: _, ...draft } = before;
+  const unreadable = { ...draft, kernel: { ...draft.kernel, bytes: -1 } };
+  await expect(store.publish(unreadable)).rejects.toThrow(
+    /^cannot publish web: its manifest cannot be trusted: kernel.bytes: /,
+  );
   flip(store.layerPath(before.layers[1] as Layer));
   await expect(store.publish(draft)).rejects.toMatchObject({
     code: 'E_STORE',
