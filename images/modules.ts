@@ -36,7 +36,9 @@ const CLOUD = ['ena', 'gve', 'vmxnet3', 'hv_netvsc', 'xen_netfront', 'mlx4_en', 
 const METAL = [
   ...['e1000', 'e1000e', 'igb', 'igc', 'ixgbe', 'i40e', 'ice', 'iavf'],
   ...['bnx2', 'bnx2x', 'bnxt_en', 'tg3', 'r8169', 'mlx4_en', 'mlx5_core', 'qede', 'sfc', 'atlantic', 'cxgb4', 'be2net'],
-  ...['ahci', 'nvme', 'megaraid_sas', 'mpt3sas', 'sd_mod', 'usb_storage', 'uas', 'xhci_pci', 'ehci_pci', 'usbhid'],
+  ...['ahci', 'nvme', 'megaraid_sas', 'mpt3sas', 'sd_mod', 'usb_storage', 'uas', 'xhci_pci', 'ehci_pci'],
+  // A USB keyboard needs both, and no driver depends on the second.
+  ...['usbhid', 'hid_generic'],
   ...['ipmi_si', 'ipmi_devintf', 'ipmi_watchdog', 'iTCO_wdt', 'i6300esb', 'sp5100_tco'],
 ];
 
