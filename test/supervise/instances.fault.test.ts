@@ -41,15 +41,23 @@ test('an instance has what it does not have itself from its template; editing th
   rig.start();
   const one = await rig.until('web@1', 'ready', ({ ready }) => ready);
   const two = await rig.until('web@2', 'ready', ({ ready }) => ready);
-  const said = (name: string): string => readFileSync(join(rig.folder, name, 'said'), 'utf8');
-  expect(said('web@1')).toBe('1 red big\n77\n');
-  expect(said('web@2')).toBe('2 blue big\n55\n');
+  // Ready says nothing of what run has written by then.
+  const untilHolds = (path: string, text: string): Promise<true> =>
+    eventually(`${path} holds ${JSON.stringify(text)}`, () => {
+      try {
+        return readFileSync(join(rig.folder, path), 'utf8') === text ? true : undefined;
+      } catch {
+        return undefined;
+      }
+    });
+  await untilHolds('web@1/said', '1 red big\n77\n');
+  await untilHolds('web@2/said', '2 blue big\n55\n');
   const names = (await rig.services()).map(({ name }) => name);
   expect(names).toContain('web@1/log');
   expect(names).not.toContain('web@');
   await rig.until('orphan@1', 'refused', ({ why }) => why === 'run is missing; make an executable file of that name');
   await rig.until('user@host', 'ready', ({ ready }) => ready);
-  expect(said('user@host')).toBe('none\n');
+  await untilHolds('user@host/said', 'none\n');
   // Each is a service directory of its own to daemontools' clients.
   expect((await run('svstat', join(rig.folder, 'web@1'))).stdout).toContain(`up (pid ${one.pid})`);
 
@@ -64,12 +72,6 @@ test('an instance has what it does not have itself from its template; editing th
     expect(await applyService(rig.socketPath, name)).toBe('restarted');
     await rig.until(name, 'restarted', (view) => view.ready && view.pid !== pid);
   }
-  expect(said('web@1')).toBe('1 red small\n77\n');
-  await eventually('finish was run', () => {
-    try {
-      return readFileSync(join(rig.folder, 'web@1/ends'), 'utf8') === 'finished 1\n' ? true : undefined;
-    } catch {
-      return undefined;
-    }
-  });
+  await untilHolds('web@1/said', '1 red small\n77\n');
+  await untilHolds('web@1/ends', 'finished 1\n');
 });
