@@ -69,6 +69,7 @@ test('a card that none of the loaded modules drives gets its driver by its modal
     initrd: manifest.layers.map((layer) => readFileSync(store.layerPath(layer))),
     card: 'e1000',
     memoryMb: 384,
+    devices: ['-machine', 'pc,i8042=off', '-device', 'qemu-xhci', '-device', 'usb-kbd'],
     // A processor for which the package has an update; a kernel that knows that it is a guest looks for none.
     cpu: 'Nehalem,stepping=5,-hypervisor',
     cmdline: [
@@ -85,4 +86,7 @@ test('a card that none of the loaded modules drives gets its driver by its modal
   const layers = manifest.layers.length;
   await guest.sees(new RegExp(`^1\\r?\\n${layers}\\r?\\n[^]*kernel: No such file[^]*^seen`, 'm'));
   expect(guest.said()).not.toMatch(/Initramfs unpacking failed/);
+  // Found by the bus long after init looked for modules.
+  guest.type('until grep "Name=.*Keyboard" /proc/bus/input/devices; do sleep 1; done; echo ty"ped"');
+  await guest.sees(/USB Keyboard[^]*^typed/m);
 });
