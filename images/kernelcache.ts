@@ -1,4 +1,4 @@
-// images/kernelcache.ts - what is kept of kernels in cache/kernels: which of a package's files, under which names, and for how long.
+// images/kernelcache.ts - what is kept of kernels in cache/kernels: which files of a package, under which names, how long.
 //
 // Owns: names, which members of a kernel's package are unpacked, the form of what is noted of a kernel. Does not own: unpacking
 // and removing (kernel.io.ts), what else is known of a kernel (firmware.ts). Pure.

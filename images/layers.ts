@@ -1,7 +1,8 @@
 // images/layers.ts - the form of a layer: a cpio whose name is its own hash, and which says so from inside.
 //
-// Owns: which entries a set of files becomes (its parent directories included), what cannot be among them, the marker /.layers/SHA256, the padding.
-// Does not own: hashing and compression (layers.io.ts), the cpio format (cpio.ts), which files (layout.ts).
+// Owns: which entries a set of files becomes (its parent directories included), what cannot be among them, the marker
+// /.layers/SHA256, the padding. Does not own: hashing and compression (layers.io.ts), the cpio format (cpio.ts), which files
+// (layout.ts).
 //
 // A kernel drops a misplaced or damaged archive in silence and boots on. So each layer carries, as its last entry, an
 // empty file named by the hash of the entries before it, and init compares those with the list on the command line.
@@ -9,7 +10,15 @@
 // Sources: ARCHITECTURE.md "Layers"; facts of the kernel's unpacker in init/initramfs.c (an uncompressed archive must start
 // at a multiple of 4). Pure.
 
-import { type CpioEntry, compareOctets, encodeChunks, encodeTrailer, type Sized } from './cpio.ts';
+import {
+  type CpioEntry,
+  compareOctets,
+  encodeChunks,
+  encodeTrailer,
+  ownerProblem,
+  pathProblem,
+  type Sized,
+} from './cpio.ts';
 
 /** Folder of the markers, inside a layer and on the node. */
 export const MARKER_FOLDER = '.layers';
@@ -40,12 +49,15 @@ export function withParents<Data extends Sized>(files: readonly CpioEntry<Data>[
 }
 
 /**
- * The first entry that cannot be in a layer, and why: what would stand in the place of a marker, and what lies below something
- * that is no folder. A symbolic link may have entries below it: a kernel follows it while it unpacks, as dpkg does.
+ * The first entry that cannot be in a layer, and why: what no archive holds, what would stand in the place of a marker, and what
+ * lies below something that is no folder. A symbolic link may have entries below it: a kernel follows it while it unpacks, as dpkg does.
  */
 export function entriesProblem(entries: readonly CpioEntry<Sized>[]): { path: string; why: string } | undefined {
   const kinds = new Map(entries.map(({ path, kind }) => [path, kind]));
-  for (const { path } of entries) {
+  for (const entry of entries) {
+    const { path } = entry;
+    const why = pathProblem(path) ?? ownerProblem(entry);
+    if (why !== undefined) return { path, why };
     if (path === MARKER_FOLDER || path.startsWith(`${MARKER_FOLDER}/`))
       return { path, why: `is where layers have their markers (/${MARKER_FOLDER})` };
     for (let slash = path.indexOf('/'); slash > 0; slash = path.indexOf('/', slash + 1)) {

@@ -150,7 +150,10 @@ export async function roleLayer(
   if (own.entries.length === 0) return undefined;
   const wrong = entriesProblem(own.entries);
   if (wrong !== undefined)
-    throw new Fault('E_CONFIG', { what: `${found.role} cannot hold /${wrong.path}: it ${wrong.why}` });
+    throw new Fault('E_CONFIG', {
+      what: `${placeOf(found, [])} no image holds /${wrong.path}`,
+      why: `it ${wrong.why}`,
+    });
   const files = own.entries.filter(({ kind }) => kind !== 'directory');
   refuseConflicts(
     found,

@@ -3,7 +3,7 @@
 
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '../../images/build.io.ts';
@@ -72,6 +72,19 @@ for (const [what, line, words] of RECIPES) {
     writeFileSync(recipe(), GOOD);
   });
 }
+
+test('files of a role that would pass for a layer, or end one: refused with the recipe', async () => {
+  const files = join(folder, 'services/bad/files');
+  for (const [path, why] of [
+    [`.layers/${'0'.repeat(64)}`, 'it is where layers have their markers'],
+    ['TRAILER!!!', 'it is the name that ends an archive'],
+  ] as const) {
+    mkdirSync(dirname(join(files, path)), { recursive: true });
+    writeFileSync(join(files, path), '');
+    expect(await refused('')).toContain(`${recipe()}:1:1 no image holds /${path}: ${why}`);
+    rmSync(files, { recursive: true });
+  }
+});
 
 test('a file of a lower layer that the recipe does not override', async () => {
   mkdirSync(join(folder, 'services/bad/files'));
