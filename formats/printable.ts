@@ -1,6 +1,8 @@
 // formats/printable.ts - text that came from files and names, made fit for a log line and a terminal.
 //
-// Owns: which characters may not reach people as they are, and how much of a stranger's text does. Does not own: where texts are shown (errors.ts, supervise/logline.io.ts, supervise/view.ts).
+// Owns: which characters may not reach people as they are, and how much of a stranger's text does.
+// Does not own: where texts are shown (errors.ts, supervise/logline.io.ts, supervise/view.ts).
+//
 // A service's folder may be named by anybody who may write there: an escape sequence in it would act on the terminal of
 // whoever looks, a newline would make a line that nobody said. JSON needs none of this: it escapes them itself. Pure.
 

@@ -6,7 +6,8 @@
 // Done by util-linux (prlimit, setpriv), which every Debian has, because Node can do neither in a child: its uid option
 // drops supplementary groups (libuv 761), and it has no setrlimit. Each replaces itself, so the pid stays. By their paths:
 // the shell of a small image would take busybox's own setpriv, which knows neither --reuid nor --init-groups.
-// To add a limit, add its letter to LIMIT_LETTERS of formats/servicefiles.ts and a row to PRLIMIT. Sources: softlimit(8), prlimit(1), setpriv(1), envdir(8). Pure.
+// To add a limit, add its letter to LIMIT_LETTERS of formats/servicefiles.ts and a row to PRLIMIT.
+// Sources: softlimit(8), prlimit(1), setpriv(1), envdir(8). Pure.
 
 import type { LimitLetter } from '../formats/servicefiles.ts';
 import type { Settings } from './service.ts';

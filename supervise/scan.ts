@@ -8,7 +8,8 @@
 // stops nothing, it only ends the restarting of the supervise. svscan decides once, when it first sees a directory, whether
 // it is logged; here log/ may come, change and go while the service runs (logActions). A directory that was deleted under
 // its service is let go once the service has ended (runsv locks up there: void-linux/runit issue 25). Here a name that
-// cannot be followed (a dangling link) is also shown, with the reason. Templates (template.ts) are skipped. Source: daemontools 0.76 svscan.c. Pure.
+// cannot be followed (a dangling link) is also shown, with the reason. Templates (template.ts) are skipped.
+// Source: daemontools 0.76 svscan.c. Pure.
 
 import { isTemplate } from './template.ts';
 

@@ -207,7 +207,7 @@ export const TABLE: { readonly [P in Phase]: Row } = {
     ask,
     gone: (life, { how }, moment) => failed(life, `perl ended before it was ready (${how})`, moment),
     missing: (life) => giveUp({ ...life, failures: 0 }, `perl is missing: ${SLOWER}`),
-    refused: (life, { why }) => pause(life, PAUSE_MS, `no spawner: ${why}; tried again in ${PAUSE_MS / 1000} s`),
+    refused: (life, { why }) => pause(life, PAUSE_MS, `no spawner: ${why}; tried again each second`),
     retry: ignore,
   },
 
