@@ -5,7 +5,8 @@
 //
 // What is written depends on nothing but the entries: sorted by the octets of their names, inode numbers counted up,
 // modification time and device 0. Hard links share one inode number; their data travels with the last of them, as
-// GNU cpio writes it. To carry another kind of file, add a row to TYPE_BITS and a member to CpioEntry.
+// GNU cpio writes it. To carry another kind of file, add a row to TYPE_BITS and a member to CpioEntry;
+// how packages say it is in member.ts.
 //
 // Sources: Linux Documentation/driver-api/early-userspace/buffer-format.rst and init/initramfs.c, GNU cpio 2.13. Pure.
 

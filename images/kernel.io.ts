@@ -94,7 +94,7 @@ async function expandModules(folder: string, files: readonly string[], name: str
 /**
  * Files below /usr/share/doc of a kernel's package, in memory.
  *
- * @param cacheDir as of openKernel. @param wanted by path without leading slash. @returns undefined where it is not unpacked.
+ * @param cacheDir as of openKernel. @param wanted by path without leading slash. @returns undefined where it is not unpacked, or not as it was.
  */
 export async function readKernelDocs(
   cacheDir: string,
@@ -102,6 +102,7 @@ export async function readKernelDocs(
   wanted: (path: string) => boolean,
 ): Promise<PackageContent<Uint8Array> | undefined> {
   const folder = join(cacheDir, kernelCacheName(one.sha256));
+  if (!(await isAsStamped(folder))) return undefined;
   const docs = 'usr/share/doc';
   const below = await readdir(join(folder, docs), { recursive: true, withFileTypes: true }).catch(() => undefined);
   if (below === undefined) return undefined;

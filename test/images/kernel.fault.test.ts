@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openKernel, sweepKernels } from '../../images/kernel.io.ts';
+import { openKernel, readKernelDocs, sweepKernels } from '../../images/kernel.io.ts';
 import { kernelCacheName } from '../../images/kernelcache.ts';
 
 let folder = '';
@@ -36,6 +36,8 @@ beforeAll(() => {
     'Package: linux\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n',
   );
   writeFileSync(join(tree, 'boot/vmlinuz-6.1'), 'x');
+  mkdirSync(join(tree, 'usr/share/doc/linux'), { recursive: true });
+  writeFileSync(join(tree, 'usr/share/doc/linux/copyright'), 'x');
   writeFileSync(join(modules, 'x.ko'), new Uint8Array(MODULE_BYTES).fill(1));
   execFileSync('xz', [join(modules, 'x.ko')]);
   deb = join(folder, 'linux.deb');
@@ -93,6 +95,7 @@ test('a file of the cache that changed, went or came, and a folder of before: un
   const said: string[] = [];
   const openAgain = () =>
     openKernel({ file: async () => deb }, ONE, disk, (event) => event.kind === 'note' && said.push(event.text));
+  const docs = () => readKernelDocs(disk, ONE, () => true);
   await openAgain();
   expect(said).toEqual([]);
   const damages: readonly (() => void)[] = [
@@ -103,7 +106,9 @@ test('a file of the cache that changed, went or came, and a folder of before: un
   ];
   for (const [index, damage] of damages.entries()) {
     damage();
+    expect(await docs()).toBeUndefined();
     await openAgain();
+    expect(await docs()).toBeDefined();
     expect(said).toEqual(
       Array.from(
         { length: index + 1 },
