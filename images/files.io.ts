@@ -176,14 +176,24 @@ export async function publishLink(path: string, target: string): Promise<void> {
 /** Far above any manifest, note or keyring. */
 const MOST_READ_BYTES = 64 * 1024 * 1024;
 
+/** What bears a file's name is none, or none that rouse has written. */
+class Misplaced extends Error {
+  readonly code: string;
+
+  /** @param code as of the errors of node:fs. */
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /**
  * The octets of a file that belongs into memory. A pipe or a device in its place, which may never end, is refused as the kernel
  * would refuse it.
- * @throws Error with `code` and path, as those of node:fs.
+ * @throws Misplaced, or an error of node:fs.
  */
 export async function readRegular(path: string): Promise<Buffer> {
-  const refusal = (code: string, why: string): Error =>
-    Object.assign(new Error(`${code}: ${why}, read '${path}'`), { code, path });
+  const refusal = (code: string, why: string): Error => new Misplaced(code, `${code}: ${why}, read '${path}'`);
   // Without O_NONBLOCK the opening of a pipe waits for whoever writes to it.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -207,9 +217,19 @@ export async function readIfThere(path: string): Promise<Buffer | undefined> {
   }
 }
 
+/** As readIfThere, but what is no regular file counts as absent. One that cannot be read now does not. */
+export async function readIfSound(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readIfThere(path);
+  } catch (error) {
+    if (error instanceof Misplaced) return undefined;
+    throw error;
+  }
+}
+
 /** Reads a JSON file that this program wrote to a cache; undefined where it is missing or damaged. */
 export async function readCached<T>(path: string, check: (value: unknown) => value is T): Promise<T | undefined> {
-  const octets = await readIfThere(path);
+  const octets = await readIfSound(path);
   if (octets === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(octets.toString());

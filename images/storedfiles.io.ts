@@ -13,9 +13,9 @@ import {
   keepFile,
   type Octets,
   orAbsent,
-  publishNew,
+  publishFile,
   publishStaged,
-  readIfThere,
+  readIfSound,
   sha256Of,
   stageFile,
 } from './files.io.ts';
@@ -107,11 +107,11 @@ export function openStoredFiles(root: string): StoredFiles {
     async putLock(lock) {
       const text = `${JSON.stringify(lock, undefined, 1)}\n`;
       const name = sha256Of(text);
-      await publishNew(lockPath(name), text, 0o444);
+      if ((await sealed.problem(lockPath(name), name)) !== undefined) await publishFile(lockPath(name), text, 0o444);
       return name;
     },
     async lockOf({ lock: name }) {
-      const octets = name === undefined ? undefined : await readIfThere(lockPath(name));
+      const octets = name === undefined ? undefined : await readIfSound(lockPath(name));
       return octets === undefined || sha256Of(octets) !== name ? undefined : parseLock(octets.toString());
     },
     async fileProblems({ kernel, layers }) {

@@ -137,6 +137,26 @@ test('a damaged layer or kernel is not there: it is put in its place again, and 
   expect(await verifyImage(store, 'web')).toEqual([]);
 });
 
+test('versions that are damaged are none, and are written down again; a pipe in their place keeps nobody waiting', async () => {
+  const lock = { version: 1, architecture: 'amd64', sources: '', asked: [], packages: [] } as const;
+  const name = await store.putLock(lock);
+  const path = join(lib, 'images/locks', `${name}.json`);
+  const damages = [
+    () => flip(path),
+    () => {
+      rmSync(path);
+      execFileSync('mkfifo', [path]);
+    },
+  ];
+  for (const damage of damages) {
+    expect(await store.lockOf({ lock: name })).toEqual(lock);
+    damage();
+    expect(await store.lockOf({ lock: name })).toBeUndefined();
+    expect(await store.putLock(lock)).toBe(name);
+  }
+  expect(await store.lockOf({ lock: name })).toEqual(lock);
+});
+
 test('nothing is published that nodes would not boot', async () => {
   const before = await publish([file('a', '1')]);
   const { generation: _, ...draft } = before;
