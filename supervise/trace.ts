@@ -11,14 +11,14 @@ export type Member = {
   readonly startTime: string;
 };
 
-/** The daemon itself: the oldest member whose parent is none; its workers are its children. @returns 0 without members. */
-export function mainOf(members: readonly Member[]): number {
+/** The daemon itself: the oldest member whose parent is none; its workers are its children. @returns undefined without members. */
+export function mainOf(members: readonly Member[]): Member | undefined {
   const pids = new Set(members.map(({ pid }) => pid));
   const heads = members.filter(({ parentPid }) => !pids.has(parentPid));
   const [oldest] = [...(heads.length > 0 ? heads : members)].sort(
     (a, b) => Number(a.startTime) - Number(b.startTime) || a.pid - b.pid,
   );
-  return oldest?.pid ?? 0;
+  return oldest;
 }
 
 /**

@@ -25,6 +25,7 @@ import { finishStart, launchStart, Notification, prepareStart, runCheck, signalN
 import type { Start } from './start.io.ts';
 import { sendSignal, sweep } from './sweep.io.ts';
 import { mainOf } from './trace.ts';
+import type { Member } from './trace.ts';
 import { findMembers } from './trace.io.ts';
 
 /** Where even the reserve of descriptors did not do to look at processes. */
@@ -308,11 +309,9 @@ export class Unit {
 
   /** Says who is the service now, and waits for its death, of which the kernel tells only its parent. */
   #trace(): void {
-    let pid: number;
-    let startTime: string | undefined;
+    let main: Member | undefined;
     try {
-      pid = mainOf(findMembers(this.statePath));
-      startTime = livingStartTime(pid);
+      main = mainOf(findMembers(this.statePath));
     } catch (thrown) {
       this.#host.log(`${this.name}: cannot look for what it left in the background: ${reasonOf(thrown)}`);
       setTimeout(() => {
@@ -320,10 +319,12 @@ export class Unit {
       }, LOOK_AGAIN_MS);
       return;
     }
-    if (startTime === undefined) {
+    if (main === undefined) {
       this.feed({ kind: 'traced', pid: 0 });
       return;
     }
+    // It is not looked at again: one that has handed over since has a death, after which the next one is looked for.
+    const { pid, startTime } = main;
     this.#startTime = startTime;
     this.#host.pids.set(pid, this);
     this.feed({ kind: 'traced', pid });
