@@ -21,7 +21,7 @@ import type { LayerDraft } from './layerrecord.ts';
 import { type KernelDraft, takeKernel } from './makekernel.io.ts';
 import { nodeLayer, openDebs, packagesLayer, roleLayer, type Workshop } from './makelayers.io.ts';
 import type { Manifest } from './manifest.ts';
-import { packagesUsed, planImage, type Stage } from './plan.ts';
+import { ownPaths, packagesUsed, planImage, type Stage } from './plan.ts';
 import { publishGeneration } from './publishgeneration.io.ts';
 import { type LoadedRecipe, supervisorOf } from './recipe.ts';
 import { loadChain, readRoleFiles } from './roles.io.ts';
@@ -178,6 +178,8 @@ async function makeLayers(
     add(await packagesLayer(workshop, stage, stages.slice(0, index), below));
     add(await nodeLayer(workshop, stage));
     add(await roleLayer(workshop, stage, below));
+    // Templates are in no layer, and laid over all of them.
+    for (const path of ownPaths(stage)) below.set(path, stage.found.role);
     if (index === 0) for (const draft of (await takingKernel).behindLowest) add(draft);
   }
   return { drafts, paths: new Set(below.keys()) };

@@ -1,6 +1,6 @@
 // images/compare.ts - how two generations of an image differ, and an image told as a CycloneDX bill of materials.
 //
-// Owns: the differences in packages and files, the SBOM's form. Does not own: reading layers (compare.io.ts). Pure.
+// Owns: the differences in packages, files and what nodes are told, the SBOM's form. Does not own: reading layers (compare.io.ts). Pure.
 //
 // Source: CycloneDX 1.6 JSON; package URLs of Debian packages as in the purl specification.
 
@@ -12,6 +12,8 @@ import type { Manifest } from './manifest.ts';
 /** One file of an image as two generations of it are compared: everything but its place in a layer. */
 export type FileFacts = { readonly path: string; readonly facts: string; readonly bytes: number };
 
+type Change = 'added' | 'removed' | 'changed';
+
 export type ImageDifference = {
   readonly kernel: readonly [string, string] | undefined;
   readonly packages: readonly {
@@ -22,9 +24,17 @@ export type ImageDifference = {
   }[];
   readonly files: readonly {
     readonly path: string;
-    readonly change: 'added' | 'removed' | 'changed';
+    readonly change: Change;
     readonly bytes: number;
   }[];
+  /** By path on the node. */
+  readonly templates: readonly { readonly path: string; readonly change: Change }[];
+  /** As declared: types, defaults, texts. */
+  readonly vars: readonly { readonly name: string; readonly change: Change }[];
+  /** In MiB; null: not said. */
+  readonly memoryMb: readonly [number | null, number | null] | undefined;
+  /** Names in their order. */
+  readonly services: readonly [readonly string[], readonly string[]] | undefined;
   /** Names of layers that are not the same. */
   readonly layers: readonly string[];
 };
@@ -67,18 +77,47 @@ export function compareImages(
     }),
     files: paths.flatMap((path) => {
       const [was, is] = [before.files.get(path), after.files.get(path)];
-      if (was?.facts === is?.facts) return [];
-      const change = was === undefined ? 'added' : is === undefined ? 'removed' : 'changed';
-      return [{ path: `/${path}`, change, bytes: (is?.bytes ?? 0) - (was?.bytes ?? 0) } as const];
+      const change = changeOf(was?.facts, is?.facts);
+      return change === undefined ? [] : [{ path: `/${path}`, change, bytes: (is?.bytes ?? 0) - (was?.bytes ?? 0) }];
     }),
+    templates: changesOf(templatesOf(before.manifest), templatesOf(after.manifest)).map(([path, change]) => ({
+      path,
+      change,
+    })),
+    vars: changesOf(before.manifest.vars, after.manifest.vars).map(([name, change]) => ({ name, change })),
+    memoryMb: pairOf(before.manifest.memoryMb ?? null, after.manifest.memoryMb ?? null),
+    services: pairOf(before.manifest.services, after.manifest.services),
     layers: after.manifest.layers.filter(({ sha256 }) => !hashes.has(sha256)).map(({ name }) => name),
   };
 }
 
+/** Templates by path, without where they were read from: nodes do not see it. */
+function templatesOf({ templates }: Manifest): Record<string, unknown> {
+  return Object.fromEntries(templates.map(({ path, mode, source, live }) => [path, { mode, source, live }]));
+}
+
+/** What differs of two maps whose values are plain, in the order of the keys. */
+function changesOf(before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>) {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].sort().flatMap((key): [string, Change][] => {
+    const change = changeOf(JSON.stringify(before[key]), JSON.stringify(after[key]));
+    return change === undefined ? [] : [[key, change]];
+  });
+}
+
+/** @param was, is undefined: it is not there. @returns undefined where both are the same. */
+function changeOf(was: string | undefined, is: string | undefined): Change | undefined {
+  if (was === is) return undefined;
+  return was === undefined ? 'added' : is === undefined ? 'removed' : 'changed';
+}
+
+function pairOf<Value>(was: Value, is: Value): readonly [Value, Value] | undefined {
+  return JSON.stringify(was) === JSON.stringify(is) ? undefined : [was, is];
+}
+
 /** Lines of `rouse image diff`. */
-export function renderDifference({ kernel, packages, files, layers }: ImageDifference): string[] {
-  if (kernel === undefined && packages.length === 0 && files.length === 0 && layers.length === 0)
-    return ['no difference'];
+export function renderDifference(difference: ImageDifference): string[] {
+  const { kernel, packages, files, templates, vars, memoryMb, services, layers } = difference;
+  if (Object.values(difference).every((one) => one === undefined || one.length === 0)) return ['no difference'];
   const signed = (bytes: number): string => (bytes > 0 ? `+${bytes}` : String(bytes));
   return [
     ...(kernel === undefined ? [] : [`kernel ${kernel[0]} -> ${kernel[1]}`]),
@@ -87,6 +126,10 @@ export function renderDifference({ kernel, packages, files, layers }: ImageDiffe
         `package ${name} ${before} -> ${after} (${signed(bytes)} bytes)`,
     ),
     ...files.map(({ path, change, bytes }) => `${change} ${path} (${signed(bytes)} bytes)`),
+    ...templates.map(({ path, change }) => `template ${path} ${change}`),
+    ...vars.map(({ name, change }) => `var ${name} ${change}`),
+    ...(memoryMb === undefined ? [] : [`memoryMb ${memoryMb.map((one) => one ?? 'not said').join(' -> ')}`]),
+    ...(services === undefined ? [] : [`services ${services.map((names) => names.join(' ') || 'none').join(' -> ')}`]),
     `layers to load anew: ${layers.join(' ') || 'none'}`,
   ];
 }

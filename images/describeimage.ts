@@ -8,7 +8,7 @@ import { chosenMemory } from './chain.ts';
 import type { MissingFirmware } from './firmware.ts';
 import type { LayerRecord } from './layerrecord.ts';
 import type { Manifest } from './manifest.ts';
-import { type ImagePlan, packagesUsed } from './plan.ts';
+import { type ImagePlan, packagesUsed, templatesLeft } from './plan.ts';
 import { NODE_OWNER, ROUSE_OWNER } from './runtime.ts';
 
 type Draft = Omit<Manifest, 'generation'>;
@@ -21,7 +21,6 @@ export function describeImage(
   facts: Pick<Manifest, 'image' | 'builtAt' | 'lock' | 'kernel' | 'recipe'>,
 ): Draft {
   const { chain, stages, runtime } = plan;
-  const templates = stages.flatMap(({ own }) => own.templates);
   return {
     version: 1,
     lock: facts.lock,
@@ -33,7 +32,7 @@ export function describeImage(
     memoryMb: chosenMemory(chain, records),
     packages: packagesOf(records, packagesUsed(plan)),
     vars: Object.assign({}, ...chain.map(({ recipe }) => recipe.vars)),
-    templates: [...new Map(templates.map((template) => [template.path, template])).values()],
+    templates: templatesLeft(stages, new Map(records.map(({ layer, paths }) => [layer.name, paths]))),
     services: chain.flatMap(({ recipe }) => recipe.services),
     ...(missing.length === 0 ? {} : { missingFirmware: [...missing] }),
     ...(runtime === undefined ? {} : { runtime: runtimeOf(records, runtime) }),

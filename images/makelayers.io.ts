@@ -18,7 +18,7 @@ import type { LayerCache } from './layercache.io.ts';
 import type { LayerDraft } from './layerrecord.ts';
 import { entriesProblem } from './layers.ts';
 import { layoutPackages, type PackageContent } from './layout.ts';
-import { packagesInputs, providedTo, type Stage } from './plan.ts';
+import { ownPaths, packagesInputs, providedTo, type Stage } from './plan.ts';
 import { placeOf } from './recipe.ts';
 import { NODE_OWNER } from './runtime.ts';
 import type { Store } from './store.io.ts';
@@ -33,7 +33,7 @@ export type Workshop = {
   readonly onEvent: OnBuildEvent;
 };
 
-/** What lies below a layer: the layer's name by path. */
+/** What lies below a layer, recipes' templates among it: the layer's name by path. */
 type Below = ReadonlyMap<string, string>;
 
 /** Packages that are unpacked: each once, however many layers look into it. */
@@ -141,12 +141,10 @@ export async function nodeLayer({ layers }: Workshop, { runtime }: Stage): Promi
   }));
 }
 
-/** The recipe's own files. @returns undefined where it has none. */
-export async function roleLayer(
-  { layers }: Workshop,
-  { found, own }: Stage,
-  below: Below,
-): Promise<LayerDraft | undefined> {
+/** The recipe's own files. @returns undefined where it has none but templates, which are in no layer. */
+export async function roleLayer({ layers }: Workshop, stage: Stage, below: Below): Promise<LayerDraft | undefined> {
+  const { found, own } = stage;
+  refuseConflicts(found, ownPaths(stage), below);
   if (own.entries.length === 0) return undefined;
   const wrong = entriesProblem(own.entries);
   if (wrong !== undefined)
@@ -154,12 +152,6 @@ export async function roleLayer(
       what: `${placeOf(found, [])} no image holds /${wrong.path}`,
       why: `it ${wrong.why}`,
     });
-  const files = own.entries.filter(({ kind }) => kind !== 'directory');
-  refuseConflicts(
-    found,
-    files.map(({ path }) => path),
-    below,
-  );
   const hashed = own.entries.map((entry) =>
     entry.kind === 'file' ? { ...entry, data: sha256OfContent(entry.data) } : entry,
   );

@@ -10,6 +10,7 @@
 
 import { type ArchivePackage, reachable } from './apt.ts';
 import { firmwareOf, isLeftOut, kernelOf, kernelPackageOf, microcodeOf } from './chain.ts';
+import type { Template } from './manifest.ts';
 import { MODULE_CLASSES } from './modules.ts';
 import { type LoadedRecipe, parseRecipe, recipeFault, supervisorOf } from './recipe.ts';
 import { layoutRole, type RoleFile, type RoleFiles } from './role.ts';
@@ -86,6 +87,34 @@ export function planStages({ chain, files, solution, runtime }: PlanQuestion): S
   return stages;
 }
 
+/** Paths of what a recipe itself brings but folders, its templates among them, without leading slash. */
+export function ownPaths({ own }: Pick<Stage, 'own'>): string[] {
+  const files = own.entries.filter(({ kind }) => kind !== 'directory');
+  return [...files.map(({ path }) => path), ...own.templates.map(({ path }) => path.slice(1))];
+}
+
+/**
+ * What is rendered at boot: it is laid over all layers, so that one whose path a higher recipe's file has taken must go.
+ *
+ * @param stages the lowest first. @param layers what is in each, by its name.
+ */
+export function templatesLeft(
+  stages: readonly Pick<Stage, 'found' | 'own'>[],
+  layers: ReadonlyMap<string, readonly string[]>,
+): Template[] {
+  const left = new Map<string, Template>();
+  for (const { found, own } of stages) {
+    for (const layer of [packagesLayerName(found), found.role])
+      for (const path of layers.get(layer) ?? []) left.delete(`/${path}`);
+    for (const template of own.templates) left.set(template.path, template);
+  }
+  return [...left.values()];
+}
+
+function packagesLayerName({ role }: LoadedRecipe): string {
+  return `${role}-packages`;
+}
+
 /** Node and rouse, as if a recipe asked for them, at the place of the one that did. */
 function runtimeStage(chain: readonly LoadedRecipe[], runtime: Runtime): Omit<Stage, 'packages'> {
   const owner = chain.findLast(({ recipe }) => recipe.supervisor === 'rouse');
@@ -131,7 +160,7 @@ export function packagesInputs(
 } {
   const { keep, leaveOut } = found.recipe;
   const hashes = (list: readonly ArchivePackage[]): string[] => list.map(({ sha256 }) => sha256);
-  const name = `${found.role}-packages`;
+  const name = packagesLayerName(found);
   const lowerHashes = hashes(lower.flatMap((stage) => stage.packages));
   const needy = runtime === undefined ? [] : [runtime.nodeSha256];
   return { name, inputs: [name, hashes(packages), lowerHashes, provided, keep, leaveOut, LEFT_OUT_PATHS, ...needy] };

@@ -107,6 +107,10 @@ export function layoutRole(
     const numbers = { mode: Number.parseInt(mode, 8), uid: 0, gid: 0, major, minor };
     add({ kind: 'character', path: mergedPath(path.slice(1)), ...numbers }, ['devices', index]);
   });
+  for (const { path } of templates) {
+    if (entries.has(path.slice(1)))
+      problems.push(`${placeOf(loaded, [])} ${path} is both a file and a template of ${loaded.role}`);
+  }
   recipe.live.forEach(({ path }, index) => {
     if (templates.some((template) => template.path === path)) return;
     problems.push(

@@ -236,6 +236,11 @@ test('a later layer may replace what it says it overrides, and the generated acc
   ]);
 });
 
+test('a file and a template of one recipe at one path: which one nodes have would be left to chance', () => {
+  const layout = layoutRole([load('version: 1\n')], [file('files/etc/a.liquid', 'x'), file('files/etc/a', 'y')]);
+  expect(layout.problems).toEqual(['web/recipe.yaml:1:1 /etc/a is both a file and a template of web']);
+});
+
 test('live templates are marked in the manifest, and the node gets the list of the whole chain', () => {
   const base = load('version: 1\nlive: [{path: /etc/a, check: try, reload: again}]\n', 'base');
   const web = load('version: 1\nlive: [{path: /etc/b.conf, check: nginx -t -c}]\n');

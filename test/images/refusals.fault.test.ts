@@ -96,6 +96,14 @@ test('a file of a lower layer that the recipe does not override', async () => {
   rmSync(join(folder, 'services/bad/files'), { recursive: true });
 });
 
+test('a file where a lower recipe has a template, which would be rendered over it', async () => {
+  const files = join(folder, 'services/bad/files');
+  mkdirSync(join(files, 'etc/rouse'), { recursive: true });
+  writeFileSync(join(files, 'etc/rouse/addresses'), '');
+  expect(await refused('')).toMatch(/recipe\.yaml:1:1 bad replaces \/etc\/rouse\/addresses of the layer base: /);
+  rmSync(files, { recursive: true });
+});
+
 test('an archive that nobody signed', async () => {
   const repository = join(folder, 'archive');
   mkdirSync(repository);
