@@ -1,7 +1,7 @@
 // images/plan.ts - an image before any layer of it is made: which recipe brings what, in which order.
 //
-// Owns: what is new in each recipe of a chain, the place of Node and rouse among them, and what a layer is made from, which is
-// what its cache goes by. Does not own: the recipes (recipe.ts), the files of a layer (layout.ts, role.ts), making it
+// Owns: what is new in each recipe of a chain, the place of Node and rouse among them, whose template or file nodes have, and what
+// a layer is made from, which is what its cache goes by. Does not own: the recipes (recipe.ts), the files of a layer (layout.ts, role.ts), making it
 // (makelayers.io.ts).
 //
 // Layers, in the order in which nodes load them: microcode, where the chain asks for it; for every recipe its packages and then

@@ -119,7 +119,10 @@ export const RecipeSchema = z.strictObject({
       'patterns of paths that stay although a rule leaves them out, and libraries that are loaded by name at run time',
     ),
   leaveOut: z.array(pattern).default([]).describe('patterns of paths of the packages that this image does without'),
-  override: z.array(pattern).default([]).describe('patterns of paths that may replace a file of an earlier layer'),
+  override: z
+    .array(pattern)
+    .default([])
+    .describe('patterns of paths that may replace a file or template of an earlier layer'),
   attributes: z
     .array(z.strictObject({ path: onNode, mode: mode.optional(), uid, gid }))
     .default([])
