@@ -5,17 +5,23 @@
 //   GET  /metrics                  for Prometheus
 //   GET  /v1/services/NAME         one; NAME is percent-encoded ("web%2Flog")
 //   GET  /v1/services/NAME/history what is remembered of it, oldest first
-//   POST /v1/services/NAME/apply   restart it if its files were edited since its start; `applied` says whether
+//   POST /v1/services/NAME/apply   restart it if its files were edited since its start; `applied` says whether;
+//                                  409 where it would not start: it is left running
 //   POST /v1/services/NAME/ORDER   an order of control.ts; answered with the service as it is right after
 //
 // Owns: routes and answers' shapes. Does not own: the listener (server.io.ts), the services. Errors are
-// `{"error": "sentence"}` with 404, 405 or 400. Pure.
+// `{"error": "sentence"}` with 404, 405, 409 or 400. Pure.
 
 import { isOrder, ORDER_NAMES } from './control.ts';
 import type { Order } from './control.ts';
 
 /** What `apply` found edited since the start: what a start reads, whether there is a log/, the log's script alone, or nothing. */
 export type Applied = 'restarted' | 'logged' | 'log' | 'unchanged';
+
+export type ApplyAnswer =
+  | { readonly kind: 'applied'; readonly applied: Applied }
+  /** What a start would read is wrong: nothing was done. */
+  | { readonly kind: 'refused'; readonly why: string };
 
 export type ApiRequest =
   | { readonly kind: 'list'; readonly usage: boolean }

@@ -37,7 +37,10 @@ export async function orderService(socketPath: string, name: string, order: Orde
   return (await ask(socketPath, 'POST', pathOf(name, order))) as ServiceView;
 }
 
-/** Restarts a service if its files were edited since its start. @returns whether. @throws Fault as orderService. */
+/**
+ * Restarts a service if its files were edited since its start. @returns whether. @throws Fault as orderService, and E_NO
+ * where it would not start and is left running.
+ */
 export async function applyService(socketPath: string, name: string): Promise<Applied> {
   const { applied } = (await ask(socketPath, 'POST', pathOf(name, 'apply'))) as { applied: Applied };
   return applied;
@@ -65,6 +68,12 @@ export async function waitFor(
   }
 }
 
+function refusalOf(statusCode: number | undefined, error: string): Fault {
+  return statusCode === 409
+    ? new Fault('E_NO', { what: error, todo: 'it runs on as it was; mend that and apply again' })
+    : new Fault('E_NOT_FOUND', { what: error });
+}
+
 function ask(socketPath: string, method: 'GET' | 'POST', path: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const unreachable = (why: string): void => {
@@ -88,7 +97,7 @@ function ask(socketPath: string, method: 'GET' | 'POST', path: string): Promise<
           return;
         }
         if (response.statusCode === 200) resolve(body);
-        else reject(new Fault('E_NOT_FOUND', { what: (body as { error: string }).error }));
+        else reject(refusalOf(response.statusCode, (body as { error: string }).error));
       });
     });
     asking.on('timeout', () => asking.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));

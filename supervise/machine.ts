@@ -22,6 +22,8 @@ const READY_AFTER_MS = 1000;
 const CHECK_EVERY_MS = 1000;
 /** Without timeout-kill; one that hangs may hang in its handler of TERM, too. */
 const UNHEALTHY_KILL_AFTER_MS = 10_000;
+/** The record, of one page, keeps it; a reason may hold a URL or a host name out of a file. */
+const TROUBLE_CHARACTERS_MAX = 300;
 /** How often the rest of a process group is looked at while it is being ended. */
 const SWEEP_EVERY_MS = 50;
 /** From the death: TERM at once, KILL after this, and no longer waited for after the second figure. */
@@ -172,7 +174,7 @@ function probed(service: Service, { pid, why }: EventOf<'probed'>, moment: Momen
   if (why === undefined || failures < health.threshold) return [after, []];
   const [stopped, effects] = stop({ ...after, deadlines: service.deadlines }, service.want, moment);
   const killMs = stopped.deadlines.killMs ?? moment.monotonicMs + UNHEALTHY_KILL_AFTER_MS;
-  const trouble = `health check failed ${failures} times: ${why}`;
+  const trouble = `health check failed ${failures} times: ${why}`.slice(0, TROUBLE_CHARACTERS_MAX);
   return [{ ...stopped, trouble, deadlines: { ...stopped.deadlines, killMs } }, effects];
 }
 
@@ -181,7 +183,8 @@ function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome
   if (isHandOver(service, event.death)) {
     return [{ ...service, phase: 'tracing', lastDeath: event.death, deadlines: {} }, [{ kind: 'trace' }]];
   }
-  return bury(service, event.death, moment);
+  // While it lives nothing but its health is held against it.
+  return bury(service, { ...event.death, why: service.trouble }, moment);
 }
 
 /**

@@ -104,7 +104,9 @@ const FIELD_CHECKS = {
   notBeforeMs: isCount,
   shortRuns: isCount,
   starts: isCount,
-  lastDeath: (value) => value === undefined || (isObject(value) && isCount(value['atMs'])),
+  lastDeath: (value) =>
+    value === undefined ||
+    (isObject(value) && isCount(value['atMs']) && ['string', 'undefined'].includes(typeof value['why'])),
 } as const satisfies Record<keyof Kept, (value: unknown) => boolean>;
 
 function isKept(value: Record<string, unknown>): value is Record<string, unknown> & Kept {

@@ -8,7 +8,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Fault, reasonOf } from '../formats/errors.ts';
 import { route } from './api.ts';
-import type { Applied } from './api.ts';
+import type { ApplyAnswer } from './api.ts';
 import type { HistoryEntry } from './history.ts';
 import type { Event } from './service.ts';
 import { renderMetrics } from './metrics.ts';
@@ -23,7 +23,7 @@ export type ServedServices = {
   /** @returns undefined where no service of that name is open. */
   readonly history: (name: string) => readonly HistoryEntry[] | undefined;
   /** @returns undefined where no service of that name is open. */
-  readonly apply: (name: string) => Promise<Applied | undefined>;
+  readonly apply: (name: string) => Promise<ApplyAnswer | undefined>;
   /** @returns false where no service of that name takes orders. */
   readonly feed: (name: string, event: Event) => boolean;
 };
@@ -62,7 +62,12 @@ export async function serve(socketPath: string, services: ServedServices): Promi
       return view === undefined ? answer(404, { error: `${asked.name}: no such service` }) : answer(200, view);
     };
     if (asked.kind !== 'apply') return shown();
-    void services.apply(asked.name).then((applied) => (applied === undefined ? shown() : answer(200, { applied })));
+    void services.apply(asked.name).then((given) => {
+      if (given === undefined) shown();
+      else if (given.kind === 'refused')
+        answer(409, { error: `${asked.name}: not restarted, as it would not start: ${given.why}` });
+      else answer(200, { applied: given.applied });
+    });
   });
   boundConnections(server);
   rmSync(socketPath, { force: true });

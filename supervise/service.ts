@@ -47,6 +47,8 @@ export type Death = {
   readonly signal: string | undefined;
   /** Wall clock, milliseconds since 1970. */
   readonly atMs: number;
+  /** Why we ended it, where that was not on an order: "health check failed 3 times: …". */
+  readonly why?: string | undefined;
 };
 
 /** Restart delays that grow: file `backoff`. */

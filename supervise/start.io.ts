@@ -35,16 +35,10 @@ export async function prepareStart(
   command: readonly string[] | undefined,
   openNotify: () => Promise<number>,
 ): Promise<Start> {
-  const read = readSettings(base);
-  if (!read.ok) throw new Error(read.problems.join('; '));
-  const refusal = command === undefined ? refusalOf('run', scriptFacts(base, 'run')) : undefined;
-  if (refusal !== undefined) throw new Error(refusal);
-  const { settings } = read;
+  const { settings, argv, env } = readStart(base, command);
   const statePath = `${base}/supervise`;
   const extras: { asFd: number; fd: number }[] = [];
   try {
-    const argv = command ?? runCommand(settings, readAccount(settings.user), programOf(base, 'run'));
-    const env = readEnv(base);
     if (settings.notificationFd !== undefined) extras.push({ asFd: settings.notificationFd, fd: await openNotify() });
     const marks = settings.fghack ? await makeMarks(statePath) : undefined;
     if (marks !== undefined) extras.push({ asFd: LIFELINE_FD, fd: marks.lifelineFd });
@@ -53,6 +47,27 @@ export async function prepareStart(
   } catch (thrown) {
     for (const { fd } of extras) closeSync(fd);
     throw thrown;
+  }
+}
+
+/** Of a start what its files say. Throws with the reason where they keep it from being one. */
+function readStart(base: string, command: readonly string[] | undefined): Pick<Start, 'settings' | 'argv' | 'env'> {
+  const read = readSettings(base);
+  if (!read.ok) throw new Error(read.problems.join('; '));
+  const refusal = command === undefined ? refusalOf('run', scriptFacts(base, 'run')) : undefined;
+  if (refusal !== undefined) throw new Error(refusal);
+  const { settings } = read;
+  const argv = command ?? runCommand(settings, readAccount(settings.user), programOf(base, 'run'));
+  return { settings, argv, env: readEnv(base) };
+}
+
+/** Why the files would keep it from being started now; undefined = they would not. What only a start tries is not known. */
+export function refusalToStart(base: string, command: readonly string[] | undefined): string | undefined {
+  try {
+    readStart(base, command);
+    return undefined;
+  } catch (thrown) {
+    return reasonOf(thrown);
   }
 }
 

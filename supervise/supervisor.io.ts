@@ -8,7 +8,7 @@
 
 import { reasonOf } from '../formats/errors.ts';
 import { printable } from '../formats/printable.ts';
-import type { Applied } from './api.ts';
+import type { ApplyAnswer } from './api.ts';
 import { Changes } from './changes.ts';
 import { listServices } from './directory.io.ts';
 import { FolderWatch } from './folderwatch.io.ts';
@@ -116,23 +116,26 @@ export class Supervisor {
 
   /**
    * Restarts a service whose files were edited since it was started, or whose log/ came or went, and takes on an edited
-   * log/multilog.
+   * log/multilog. Where it would not start as it is now, nothing is touched.
    *
    * @returns undefined where no service of that name is open.
    */
-  async apply(name: string): Promise<Applied | undefined> {
+  async apply(name: string): Promise<ApplyAnswer | undefined> {
     const slot = this.#slots.shown().get(name);
     if (slot !== undefined) await this.#slots.lookAtLog(slot);
+    const unit = this.#unit(name);
+    const isOutdated = unit?.isOutdated === true;
+    const isPending = unit?.pending !== undefined;
+    const refusal = isOutdated || isPending ? unit?.refusal : undefined;
+    if (refusal !== undefined) return { kind: 'refused', why: refusal };
     const isWritten = slot?.log === 'writer' && slot.isPresent && !slot.isLogGone;
     const isNewScript = isWritten && (this.#slots.readScript(name) ?? slot.script) !== slot.script;
     if (isNewScript) this.#feedWrittenLog(slot, { kind: 'restart' });
-    const unit = this.#unit(name);
     if (unit === undefined) return undefined;
-    const { isOutdated, pending } = unit;
-    if (isOutdated || pending !== undefined) unit.feed({ kind: 'restart' });
-    if (isOutdated) return 'restarted';
-    if (pending !== undefined) return 'logged';
-    return isNewScript ? 'log' : 'unchanged';
+    if (isOutdated || isPending) unit.feed({ kind: 'restart' });
+    if (isOutdated) return { kind: 'applied', applied: 'restarted' };
+    if (isPending) return { kind: 'applied', applied: 'logged' };
+    return { kind: 'applied', applied: isNewScript ? 'log' : 'unchanged' };
   }
 
   /** A log without a process of its own: restart reads its script anew, ALRM begins new files (of all, as they share it). */

@@ -21,7 +21,15 @@ import { gatekeeperOf, isLiving, livingStartTime } from './procfs.io.ts';
 import { recover, strangerOf } from './record.ts';
 import { DEFAULT_SETTINGS } from './service.ts';
 import type { Death, Effect, Event, Moment, Service, Settings } from './service.ts';
-import { finishStart, launchStart, Notification, prepareStart, runCheck, signalNumberOf } from './start.io.ts';
+import {
+  finishStart,
+  launchStart,
+  Notification,
+  prepareStart,
+  refusalToStart,
+  runCheck,
+  signalNumberOf,
+} from './start.io.ts';
 import type { Start } from './start.io.ts';
 import { sendSignal, sweep } from './sweep.io.ts';
 import { mainOf } from './trace.ts';
@@ -123,6 +131,11 @@ export class Unit {
   get isOutdated(): boolean {
     const { phase, edition } = this.service;
     return phase === 'up' && edition !== '' && edition !== readEdition(this.#plan.base);
+  }
+
+  /** Why it would not start with the files that are there now. */
+  get refusal(): string | undefined {
+    return refusalToStart(this.#plan.base, this.#plan.command);
   }
 
   /** What a restart of the service would change about its log. */

@@ -118,12 +118,18 @@ function notes(view: ServiceView): string {
     view.why,
     view.pending,
     view.phase === 'down' && view.want === 'up' ? 'want up' : undefined,
-    death === undefined || (view.phase === 'up' && view.ready) ? undefined : `last run ${renderDeath(death)}`,
+    death === undefined || (view.phase === 'up' && view.ready) ? undefined : lastRun(death, view.why),
     view.adopted ? 'adopted' : undefined,
     view.removed ? 'removed from the folder' : undefined,
   ]
     .filter((part) => part !== undefined)
     .join('; ');
+}
+
+/** @param said why it is not running: the reason stands there already until it is started again. */
+function lastRun(death: Death, said: string | undefined): string {
+  const because = death.why === undefined || death.why === said ? '' : ` (${death.why})`;
+  return `last run ${renderDeath(death)}${because}`;
 }
 
 /** The table of `rouse status`, one string per line. */

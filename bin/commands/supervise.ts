@@ -266,13 +266,26 @@ async function apply(
 ): Promise<void> {
   const { applyService, waitFor } = await import('../../supervise/client.io.ts');
   const restarted: ServiceView[] = [];
+  const refused: Fault[] = [];
   for (const view of await choose(socket, 'apply', names, options)) {
-    const applied = await applyService(socket, view.name);
+    const applied = await applyService(socket, view.name).catch((thrown: unknown) => {
+      if (!(thrown instanceof Fault) || thrown.code !== 'E_NO') throw thrown;
+      refused.push(thrown);
+    });
+    if (applied === undefined) continue;
     if (applied === 'restarted' || applied === 'logged') restarted.push(view);
     context.print(`${view.name}: ${APPLIED_WORDS[applied]}`);
   }
-  if (options.wait !== true) return;
-  for (const { name, pid } of restarted) await waitFor(socket, name, 'restart', pid, options.timeout * 1000);
+  const last = refused.pop();
+  for (const { message } of refused) context.warn(`rouse: ${message}`);
+  try {
+    const awaited = options.wait === true ? restarted : [];
+    for (const { name, pid } of awaited) await waitFor(socket, name, 'restart', pid, options.timeout * 1000);
+  } catch (thrown) {
+    if (last !== undefined) context.warn(`rouse: ${last.message}`);
+    throw thrown;
+  }
+  if (last !== undefined) throw last;
 }
 
 async function give(

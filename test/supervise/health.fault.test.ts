@@ -65,6 +65,7 @@ test('threshold failures in a row restart a service, over the death of the super
   rig.write({ 'web/sick': '' });
   const second = await rig.until('web', 'restarted', (view) => view.ready && view.pid !== first.pid);
   expect(second.starts).toBe(2);
+  expect(second.lastDeath?.why).toBe('health check failed 3 times: /bin/sh exited 1');
   const told = (await serviceHistory(rig.socketPath, 'web')).filter(({ what }) => what === 'unhealthy');
   expect(told.map(({ detail }) => detail)).toEqual(['health check failed 3 times: /bin/sh exited 1']);
   const asked = readFileSync(join(rig.folder, 'web/asked'), 'utf8').length;

@@ -460,5 +460,14 @@ test('table: says why something is not up', () => {
     'NOTES',
   ]);
   expect(row.split(/ {2,}/)).toEqual(['web', 'waiting', '-', '5 s', '2', 'no', '-', '-', 'run is missing']);
+  const why = 'health check failed 3 times: no';
+  const lastDeath = { exitCode: undefined, signal: 'SIGTERM', atMs: 5, why };
+  const noted = (service: Service): string | undefined =>
+    renderTable([viewOf('web', service, true, '/s/web')], 0)[1]
+      ?.split(/ {2,}/)
+      .at(-1);
+  expect(noted({ ...running, lastDeath })).toBe(`last run killed by SIGTERM (${why})`);
+  expect(noted({ ...waiting, lastDeath, trouble: why })).toBe(`${why}; last run killed by SIGTERM`);
+  expect(record({ ...running, lastDeath })?.kept.lastDeath).toEqual(lastDeath);
   expect([renderAge(-5), renderAge(7_200_000)]).toEqual(['0 s', '2 h']);
 });

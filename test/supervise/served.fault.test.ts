@@ -5,12 +5,14 @@ import { closeSync, constants, existsSync, mkdtempSync, openSync, readFileSync, 
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { applyService, listServices, orderService } from '../../supervise/client.io.ts';
 import { renderMetrics } from '../../supervise/metrics.ts';
 import type { ServiceView } from '../../supervise/view.ts';
-import { eventually, Rig } from './rig.ts';
+import { eventually, Rig, run } from './rig.ts';
 
+const ROUSE = fileURLToPath(new URL('../../bin/rouse', import.meta.url));
 const SLEEP = '#!/bin/sh\nexec sleep 1000\n';
 
 test('events: every service as it is, then each change', async () => {
@@ -171,6 +173,35 @@ test('apply restarts what was edited, over the death of the supervisor too, and 
   await rig.until('db', 'restarted', (view) => view.ready && view.pid !== before.get('db'));
   rmSync(join(rig.folder, 'db/limits'));
   expect((await applyAll())[1]).toBe('restarted');
+});
+
+test('apply leaves a service running that would not start as it is edited, and says why', async () => {
+  await using rig = new Rig();
+  rig.write({ 'web/run': SLEEP, 'db/run': SLEEP, 'app/run': SLEEP });
+  rig.start();
+  const names = ['web', 'db', 'app'];
+  const pids: number[] = [];
+  for (const name of names) pids.push((await rig.until(name, 'ready', ({ ready }) => ready)).pid);
+  rig.write({
+    'web/health': 'kind htp\ntarget x:1\n',
+    'db/run': '#!/no/such/shell\n',
+    'app/user': 'nobody-of-that-name\n',
+  });
+  const { exitCode, stdout, stderr } = await run('env', `ROUSE_HOME=${rig.root}`, ROUSE, 'apply', '--all', '--wait');
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+  expect(stderr).toContain(
+    'web: not restarted, as it would not start: file health: kind expected icmp, tcp, http, exec, got "htp"',
+  );
+  expect(stderr).toContain('/no/such/shell');
+  expect(stderr).toContain(
+    "app: not restarted, as it would not start: file user: there is no 'nobody-of-that-name' in /etc/passwd",
+  );
+  for (const [at, name] of names.entries()) {
+    expect(await rig.until(name, 'there', () => true)).toMatchObject({ phase: 'up', ready: true, pid: pids[at] });
+  }
+  rig.write({ 'web/health': 'kind exec\ntarget true\n' });
+  expect(await applyService(rig.socketPath, 'web')).toBe('restarted');
+  await rig.until('web', 'restarted', ({ ready, pid }) => ready && pid !== pids[0]);
 });
 
 test('reload sends HUP, or what reload-signal says, and nothing is restarted', async () => {

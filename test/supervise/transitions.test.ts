@@ -144,6 +144,25 @@ const ROWS: readonly {
     effects: ['SIGKILL'],
   },
   {
+    name: 'health: why it was ended is known of the run that ended, when the next one runs',
+    steps: [
+      ...readyWithHealth,
+      [1500, probed('no')],
+      [2000, probed('no')],
+      [2010, died(RUN, KILLED)],
+      [2020, { kind: 'swept', left: false }],
+      [2030, { kind: 'started', pid: 43, settings: { ...DEFAULT_SETTINGS, health } }],
+    ],
+    after: { phase: 'up', trouble: undefined, lastDeath: { ...KILLED, why: 'health check failed 2 times: no' } },
+    effects: ['announce'],
+  },
+  {
+    name: 'health: a death of its own has no such reason',
+    steps: [...readyWithHealth, [1500, probed('no')], [2010, died(RUN, KILLED)]],
+    after: { lastDeath: { ...KILLED, why: undefined } },
+    effects: ['sweep SIGTERM'],
+  },
+  {
     name: 'health: the answer to a process that is gone means nothing',
     steps: [...readyWithHealth, [1500, { ...probed('no'), pid: 7 } as Event]],
     after: { failures: 0 },
