@@ -183,8 +183,8 @@ function died(service: Service, event: EventOf<'died'>, moment: Moment): Outcome
   if (isHandOver(service, event.death)) {
     return [{ ...service, phase: 'tracing', lastDeath: event.death, deadlines: {} }, [{ kind: 'trace' }]];
   }
-  // While it lives nothing but its health is held against it.
-  return bury(service, { ...event.death, why: service.trouble }, moment);
+  // While it lives nothing but its health is held against it. A death that is taken up again (record.ts) knows it already.
+  return bury(service, { ...event.death, why: service.trouble ?? event.death.why }, moment);
 }
 
 /**

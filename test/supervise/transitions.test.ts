@@ -157,6 +157,15 @@ const ROWS: readonly {
     effects: ['announce'],
   },
   {
+    name: 'health: why it was ended is kept by a supervisor that takes up the end of the run',
+    steps: [
+      [0, { kind: 'adopt', phase: 'up', settings: { ...DEFAULT_SETTINGS, health } }],
+      [0, died(0, { ...KILLED, why: 'health check failed 2 times: no' })],
+    ],
+    after: { phase: 'clearing', lastDeath: { ...KILLED, why: 'health check failed 2 times: no' } },
+    effects: ['sweep SIGTERM'],
+  },
+  {
     name: 'health: a death of its own has no such reason',
     steps: [...readyWithHealth, [1500, probed('no')], [2010, died(RUN, KILLED)]],
     after: { lastDeath: { ...KILLED, why: undefined } },
